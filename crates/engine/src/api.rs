@@ -1,0 +1,431 @@
+//! The operations, the whole list, and what comes back.
+//!
+//! An operation is a plain value: it names logs and subscriptions by id (a session looks ids up in
+//! the [`Names`](crate::Names) snapshot), carries everything it needs, and could be sent to another
+//! node as it is. A session sends [`Call`]s; the engine answers with [`Event`]s on the client's outbox.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use types::{ConsumerId, Error, LogId, LogRef, Millis, Offset, ShardId, SubscriptionRef, Token};
+
+/// One operation of a client and the token its reply will carry.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// `Token::NONE` asks for no reply.
+    pub token: Token,
+    /// What to do.
+    pub op: Op,
+}
+
+/// What a client can ask of a shard.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Op {
+    /// Appends records to logs. Reply: [`Reply::Appended`].
+    Append(Append),
+    /// Appends and settles, all or nothing, on one shard: only [`Op::Append`] and [`Op::Settle`]
+    /// inside. Reply: [`Reply::Done`].
+    Transaction(Vec<Op>),
+    /// Reads batches by offset, waiting for bytes if asked to. Reply: [`Reply::Read`].
+    Read(Read),
+    /// Looks an offset up. Reply: [`Reply::Found`].
+    Find(Find),
+    /// Moves the start of a log forward. Reply: [`Reply::Trimmed`].
+    Trim(Trim),
+    /// Gives the extent of logs. Reply: [`Reply::Extents`].
+    Extent(Vec<LogRef>),
+    /// Registers a consumer, whose deliveries come as [`Event::Deliver`]. Reply: [`Reply::Done`].
+    Take(Take),
+    /// Takes at most one ready message now. Reply: [`Reply::Got`].
+    Get(Get),
+    /// Ends a consumer. Reply: [`Reply::Done`].
+    Leave(Leave),
+    /// Changes the window a client's consumers share. Reply: [`Reply::Done`].
+    Window(Window),
+    /// Settles leases. Reply: [`Reply::Done`], when durable.
+    Settle(Settle),
+    /// Settles everything that is ready. Reply: [`Reply::Purged`].
+    Purge(SubscriptionRef),
+    /// Counts a subscription. Reply: [`Reply::Counts`].
+    Count(SubscriptionRef),
+    /// Ends the wait of an earlier [`Op::Read`] of this client: it is answered with what there is.
+    Cancel {
+        /// Where the read waits.
+        shard: ShardId,
+        /// The read's token.
+        token: Token,
+    },
+}
+
+/// Records for one or more logs; every destination takes all of them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Append {
+    /// Destinations, sorted, without duplicates, at least one.
+    pub to: Arc<[LogRef]>,
+    /// What to append.
+    pub payload: Payload,
+}
+
+/// The records of an append.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Payload {
+    /// One validated RecordBatch v2 (magic, lengths and CRC checked), kept as it is.
+    Batch(Bytes),
+    /// Record tails, as `record::group` packs them; the shard packs them into batches.
+    Group {
+        /// The packed group.
+        bytes: Bytes,
+        /// Number of records in it.
+        count: u32,
+    },
+}
+
+/// A read of one or more logs of one shard.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Read {
+    /// Which logs, from where.
+    pub logs: Vec<ReadFrom>,
+    /// Stop after this many bytes in all; the first batch is given however large it is.
+    pub bytes_max: u32,
+    /// Wait until this many bytes are there, or a log fails …
+    pub bytes_min: u32,
+    /// … or this long.
+    pub wait: Millis,
+}
+
+/// Where to read one log.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct ReadFrom {
+    /// Which log.
+    pub log: LogRef,
+    /// First offset wanted.
+    pub offset: Offset,
+    /// Stop after this many bytes of this log.
+    pub bytes_max: u32,
+}
+
+/// What one log of a [`Read`] gave.
+#[derive(Clone, Debug)]
+pub struct ReadLog {
+    /// Which log.
+    pub log: LogRef,
+    /// The batches, or why there are none.
+    pub batches: Result<Vec<ReadBatch>, Error>,
+    /// First and next offset of the log when it was read.
+    pub extent: Extent,
+}
+
+/// One stored batch.
+#[derive(Clone, Debug)]
+pub struct ReadBatch {
+    /// Offset of its first record; the base offset inside `bytes` is not it.
+    pub base_offset: Offset,
+    /// RecordBatch v2 as stored.
+    pub bytes: Bytes,
+}
+
+/// First retained and next offset of a log, and how much it holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// First offset that can be read.
+    pub start: Offset,
+    /// Offset the next record will get.
+    pub end: Offset,
+    /// Bytes of the retained batches.
+    pub bytes: u64,
+}
+
+/// A look-up of an offset.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Find {
+    /// In which log.
+    pub log: LogRef,
+    /// What to look for.
+    pub target: FindTarget,
+}
+
+/// What to look for in a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FindTarget {
+    /// The first retained offset.
+    Earliest,
+    /// The next offset.
+    Latest,
+    /// The first record whose timestamp is this or later.
+    Since(Millis),
+    /// The record with the largest timestamp.
+    MaxTimestamp,
+}
+
+/// Moves the start of a log.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Trim {
+    /// Which log.
+    pub log: LogRef,
+    /// The new start; `None`: the end. Beyond the end is `Invalid`.
+    pub before: Option<Offset>,
+}
+
+/// A standing consumer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Take {
+    /// The client's name for this consumer; deliveries carry it.
+    pub consumer: ConsumerId,
+    /// What it consumes.
+    pub source: Source,
+    /// Most unsettled messages at once; 0 is no limit.
+    pub prefetch: u32,
+    /// Shares a window with the client's other consumers of the same number (see [`Window`]).
+    pub window: Option<u32>,
+    /// Settle each message as it is handed out.
+    pub settle_on_delivery: bool,
+    /// Refuse other consumers; refused (`InUse`) while there are any.
+    pub exclusive: bool,
+    /// Higher is served first.
+    pub priority: i32,
+}
+
+/// What a consumer reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Source {
+    /// Competes with the other consumers of a subscription.
+    Subscription(SubscriptionRef),
+    /// Reads a log on its own from a place; settling only frees its window.
+    Log {
+        /// Which log.
+        log: LogRef,
+        /// From where.
+        from: StartAt,
+    },
+}
+
+/// Where a consumer of a log begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StartAt {
+    /// The first retained record.
+    First,
+    /// The last batch.
+    Last,
+    /// Only what comes from now on.
+    Next,
+    /// This offset, or the first one retained after it.
+    Offset(Offset),
+    /// The first record whose timestamp is this or later.
+    Since(Millis),
+}
+
+/// Takes one message now, or none. The lease belongs to `consumer`, which needs no [`Take`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Get {
+    /// The client's name for who holds the lease.
+    pub consumer: ConsumerId,
+    /// From which subscription.
+    pub subscription: SubscriptionRef,
+    /// Settle it as it is handed out.
+    pub settle_on_delivery: bool,
+}
+
+/// Ends a consumer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Leave {
+    /// Whose.
+    pub consumer: ConsumerId,
+    /// What it consumed.
+    pub source: Source,
+    /// Return its unsettled messages now; otherwise they stay leased until settled or the client goes.
+    pub release: bool,
+}
+
+/// Sets the window that consumers of one number share (all on one shard).
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Window {
+    /// Which shard's consumers.
+    pub shard: ShardId,
+    /// The number.
+    pub window: u32,
+    /// Most unsettled messages of all of them; 0 is no limit.
+    pub prefetch: u32,
+}
+
+/// Settles leases of one consumer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Settle {
+    /// Who holds them.
+    pub consumer: ConsumerId,
+    /// Of what.
+    pub source: Source,
+    /// Which offsets, as inclusive ranges per log, ascending.
+    pub ranges: Vec<LeaseRange>,
+    /// What becomes of them.
+    pub outcome: Outcome,
+}
+
+/// Consecutive leases of one log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseRange {
+    /// Which log.
+    pub log: LogId,
+    /// First offset.
+    pub first: Offset,
+    /// Last offset, inclusive.
+    pub last: Offset,
+}
+
+/// What becomes of a settled lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Processed.
+    Done,
+    /// Refused by the consumer; gone (later: dead-lettered).
+    Rejected,
+    /// Back to the queue at its place, marked redelivered.
+    Returned,
+}
+
+/// Something for a client.
+#[derive(Debug)]
+pub enum Event {
+    /// The answer to a call.
+    Reply {
+        /// The call's token.
+        token: Token,
+        /// What it gave.
+        result: Result<Reply, Error>,
+    },
+    /// Messages for a consumer.
+    Deliver {
+        /// Which of the client's consumers.
+        consumer: ConsumerId,
+        /// In order.
+        items: Vec<Delivery>,
+    },
+    /// A consumer ended because what it consumed is gone.
+    ConsumerGone {
+        /// Which of the client's consumers.
+        consumer: ConsumerId,
+    },
+    /// Publishing is blocked (disk or memory), or unblocked.
+    Blocked(Option<&'static str>),
+}
+
+/// One message handed out.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// Which log it lies in.
+    pub log: LogId,
+    /// Where; with the log it names the lease.
+    pub offset: Offset,
+    /// Earlier deliveries that were returned.
+    pub attempts: u16,
+    /// It was, or may have been, handed out before.
+    pub redelivered: bool,
+    /// The record's timestamp.
+    pub timestamp: Millis,
+    /// The record's tail: key, value and headers, as `record::decode_tail` reads it.
+    pub tail: Bytes,
+}
+
+/// What an operation gave.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// Done, and durable if it changed anything durable.
+    Done,
+    /// Appended and durable.
+    Appended(Appended),
+    /// Batches read.
+    Read(Vec<ReadLog>),
+    /// An offset found; `None`: no such record.
+    Found(Option<Found>),
+    /// The log's start now.
+    Trimmed(Offset),
+    /// In the order asked; `None`: no such log.
+    Extents(Vec<Option<Extent>>),
+    /// A message, if there was one, and how many are ready behind it.
+    Got(Option<Delivery>, u64),
+    /// How many messages were purged.
+    Purged(u64),
+    /// A subscription's counts.
+    Counts(Counts),
+}
+
+/// Where an append went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// What the first destination said.
+    pub verdict: Verdict,
+    /// Offset of the first record in the first destination.
+    pub base_offset: Offset,
+    /// The leader's time of the append.
+    pub time: Millis,
+    /// First retained offset of the first destination.
+    pub start: Offset,
+}
+
+/// What a log said to a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Appended.
+    Appended,
+    /// A batch with this producer's sequence was appended before; `base_offset` is that one's.
+    Duplicate,
+    /// The producer's sequence does not follow its last one.
+    OutOfOrderSequence,
+    /// A newer epoch of the producer exists.
+    StaleProducerEpoch,
+    /// The destination is gone.
+    Gone,
+}
+
+/// An offset with its record's timestamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Where.
+    pub offset: Offset,
+    /// The record's timestamp; -1 for earliest and latest.
+    pub timestamp: Millis,
+}
+
+/// What a subscription holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages that could be delivered now.
+    pub ready: u64,
+    /// Messages leased to consumers.
+    pub unacked: u64,
+    /// Standing consumers.
+    pub consumers: u64,
+}
+
+impl Op {
+    /// The shard that carries this operation out. An append goes to each shard among its
+    /// destinations: the front end splits it and gathers the replies.
+    #[must_use]
+    pub fn shard(&self) -> ShardId {
+        match self {
+            Op::Append(append) => append.to[0].shard,
+            Op::Transaction(ops) => ops.first().map_or(ShardId(0), Op::shard),
+            Op::Read(read) => read.logs.first().map_or(ShardId(0), |from| from.log.shard),
+            Op::Find(find) => find.log.shard,
+            Op::Trim(trim) => trim.log.shard,
+            Op::Extent(logs) => logs.first().map_or(ShardId(0), |log| log.shard),
+            Op::Take(take) => take.source.shard(),
+            Op::Get(get) => get.subscription.shard,
+            Op::Leave(leave) => leave.source.shard(),
+            Op::Window(window) => window.shard,
+            Op::Settle(settle) => settle.source.shard(),
+            Op::Purge(subscription) | Op::Count(subscription) => subscription.shard,
+            Op::Cancel { shard, .. } => *shard,
+        }
+    }
+}
+
+impl Source {
+    /// The shard that holds it.
+    #[must_use]
+    pub fn shard(&self) -> ShardId {
+        match self {
+            Source::Subscription(subscription) => subscription.shard,
+            Source::Log { log, .. } => log.shard,
+        }
+    }
+}
