@@ -1,0 +1,1 @@
+//! Typed properties and headers (being written).
