@@ -1,3 +1,86 @@
 //! The project's own commands: `cargo xtask`.
+//!
+//! `test` is what the README names and what `.ci/run` calls; `fix` is the only command that
+//! writes into the tree. The rules about files and layers are tests in [`tidy`], so `cargo test`
+//! checks them.
 
-fn main() {}
+mod accept;
+mod run;
+mod suite;
+#[cfg(test)]
+mod tidy;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Commands of the project.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Checks format and lints, runs every test, then real clients against the release binary.
+    Test,
+    /// Everything `test` does, and documentation, dependencies and random simulations.
+    Ci,
+    /// Formats and applies the lints' own suggestions; the only command that writes.
+    Fix,
+    /// Checks acceptance lines that a command can check.
+    Accept {
+        /// Which set of lines.
+        #[arg(value_parser = ["two-wires"])]
+        name: String,
+        /// Only these lines.
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<u8>,
+    },
+    /// Runs simulations from a seed; the same seed is the same run.
+    Sim {
+        /// First seed.
+        #[arg(long)]
+        seed: u64,
+        /// How many seeds, one after the other.
+        #[arg(long, default_value_t = 1)]
+        count: u64,
+        /// Operations of each run.
+        #[arg(long)]
+        ops: Option<u64>,
+        /// Passed on to the simulator as they are.
+        #[arg(last = true)]
+        rest: Vec<String>,
+    },
+    /// Measures us beside the peers that are installed.
+    Bench {
+        /// Passed on to `bench/run.py`; `--help` lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match dispatch(Cli::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            run::say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs one command; `false` when something it checked does not hold.
+fn dispatch(command: Command) -> Result<bool> {
+    match command {
+        Command::Test => suite::test(),
+        Command::Ci => suite::ci(),
+        Command::Fix => suite::fix(),
+        Command::Accept { name: _, only } => accept::two_wires(&only),
+        Command::Sim { seed, count, ops, rest } => suite::sim(seed, count, ops, &rest),
+        Command::Bench { rest } => suite::bench(&rest),
+    }
+}
