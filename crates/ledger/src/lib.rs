@@ -1,0 +1,20 @@
+//! Delivery state of one subscription over one log, in two halves.
+//!
+//! [`Ledger`] is what has to survive: which offsets are settled, and how often the others came
+//! back. It is changed only by commands that are in the log, so every replica holds the same one.
+//! [`Dispatch`] is what the leader alone keeps in memory: where delivery stands, who holds which
+//! message, whose turn it is. It is rebuilt from the ledger and never written down.
+//!
+//! A message that was never delivered costs nothing in either: it is implied by lying between the
+//! cursor and the end of the log.
+
+mod dispatch;
+mod ledger;
+mod span;
+
+pub use dispatch::{
+    AddError, Assignment, ConsumerKey, ConsumerOptions, Dispatch, Held, SharedWindow, Unsettled,
+    Window,
+};
+pub use ledger::Ledger;
+pub use span::Span;
