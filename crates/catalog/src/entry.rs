@@ -1,0 +1,269 @@
+//! What the catalog holds: topics, queues, routers and bindings.
+
+use crate::change::Target;
+use crate::snapshot::Inbound;
+use crate::table::arguments_identity;
+use crate::value::Arguments;
+use crate::{Config, Name};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use types::{ClientId, LogRef, Millis, SubscriptionRef};
+
+/// A topic's (or queue's) 128-bit id: random, and never the same again under the same name.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TopicId(pub [u8; 16]);
+
+/// One process of the broker.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct NodeId(pub u32);
+
+/// A router, never reused.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct RouterId(pub u32);
+
+/// A connection, told apart from those of other nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Owner {
+    /// Its node.
+    pub node: NodeId,
+    /// Which connection there.
+    pub client: ClientId,
+}
+
+/// A named set of logs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Topic {
+    /// Its name in its namespace.
+    pub name: Name,
+    /// Its id.
+    pub id: TopicId,
+    /// Its logs by partition, all on one shard.
+    pub partitions: Arc<[LogRef]>,
+    /// Its configuration.
+    pub config: Arc<Config>,
+    /// Its named subscriptions.
+    pub subscriptions: BTreeMap<Name, SubscriptionRef>,
+    /// When it was created.
+    pub created: Millis,
+}
+
+/// One log and the subscription whose settling trims it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Queue {
+    /// Its name in its namespace.
+    pub name: Name,
+    /// Its id.
+    pub id: TopicId,
+    /// Its log.
+    pub log: LogRef,
+    /// Its own subscription.
+    pub subscription: SubscriptionRef,
+    /// Survives a restart.
+    pub durable: bool,
+    /// The connection that has it to itself.
+    pub exclusive: Option<Owner>,
+    /// Deleted with its last consumer.
+    pub auto_delete: bool,
+    /// As they were given.
+    pub arguments: Arguments,
+    /// What takes effect of them.
+    pub options: QueueOptions,
+    /// When it was created.
+    pub created: Millis,
+}
+
+/// What of a queue's arguments takes effect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueOptions {
+    /// How long a message may wait; `None`: for ever.
+    pub message_ttl: Option<Millis>,
+    /// How long the queue may be unused; `None`: for ever.
+    pub expires: Option<Millis>,
+    /// Most ready messages; the oldest go first.
+    pub max_len: Option<u64>,
+    /// Most bytes of ready messages; the oldest go first.
+    pub max_bytes: Option<u64>,
+    /// Which kind was asked for.
+    pub kind: QueueKind,
+}
+
+/// The kind of queue that was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum QueueKind {
+    /// Says nothing special.
+    #[default]
+    Classic,
+    /// Wants replicas.
+    Quorum,
+    /// Settling removes nothing from it.
+    Stream,
+}
+
+/// Rules from a publish address to queues, topics and routers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Router {
+    /// Its name in its namespace; `""` is the default router.
+    pub name: Name,
+    /// Its id.
+    pub id: RouterId,
+    /// How it routes.
+    pub kind: RouterKind,
+    /// Survives a restart.
+    pub durable: bool,
+    /// Deleted with the last binding it is the source of.
+    pub auto_delete: bool,
+    /// Takes records from other routers only.
+    pub internal: bool,
+    /// Gets what matches no binding.
+    pub alternate: Option<Name>,
+    /// As they were given.
+    pub arguments: Arguments,
+}
+
+/// How a router chooses among its bindings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RouterKind {
+    /// Those whose key is the routing key.
+    Direct,
+    /// All.
+    Fanout,
+    /// Those whose pattern of words, `*` (one word) and `#` (any number) matches the routing key.
+    Topic,
+    /// Those whose arguments match the headers.
+    Headers,
+}
+
+/// The end of a binding, by name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Destination {
+    /// A queue, or a topic.
+    Queue(Name),
+    /// A router.
+    Router(Name),
+}
+
+/// One rule of a router.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Binding {
+    /// The router it belongs to.
+    pub source: Name,
+    /// Where it leads.
+    pub destination: Destination,
+    /// Routing key or pattern.
+    pub key: Name,
+    /// As they were given.
+    pub arguments: Arguments,
+    pub(crate) source_id: RouterId,
+    pub(crate) source_kind: RouterKind,
+    pub(crate) target: Target,
+    /// The destination lives in the other layer, which may have lost it meanwhile.
+    pub(crate) foreign: bool,
+}
+
+/// What a name of a namespace is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Found {
+    /// A topic.
+    Topic(Arc<Topic>),
+    /// A queue.
+    Queue(Arc<Queue>),
+}
+
+impl fmt::Debug for TopicId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl RouterKind {
+    /// The kind's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            RouterKind::Direct => "direct",
+            RouterKind::Fanout => "fanout",
+            RouterKind::Topic => "topic",
+            RouterKind::Headers => "headers",
+        }
+    }
+}
+
+impl QueueKind {
+    /// The kind's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            QueueKind::Classic => "classic",
+            QueueKind::Quorum => "quorum",
+            QueueKind::Stream => "stream",
+        }
+    }
+}
+
+impl Destination {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        match self {
+            Destination::Queue(name) | Destination::Router(name) => name,
+        }
+    }
+}
+
+impl Found {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        match self {
+            Found::Topic(topic) => &topic.name,
+            Found::Queue(queue) => &queue.name,
+        }
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> TopicId {
+        match self {
+            Found::Topic(topic) => topic.id,
+            Found::Queue(queue) => queue.id,
+        }
+    }
+
+    /// Its logs.
+    #[must_use]
+    pub fn logs(&self) -> &[LogRef] {
+        match self {
+            Found::Topic(topic) => &topic.partitions,
+            Found::Queue(queue) => std::slice::from_ref(&queue.log),
+        }
+    }
+
+    /// The subscription that its competing consumers share: a queue's own, a topic's `queue`.
+    #[must_use]
+    pub fn subscription(&self) -> Option<SubscriptionRef> {
+        match self {
+            Found::Topic(topic) => topic.subscriptions.get(crate::QUEUE_SUBSCRIPTION).copied(),
+            Found::Queue(queue) => Some(queue.subscription),
+        }
+    }
+}
+
+impl Binding {
+    pub(crate) fn identity(&self) -> Inbound {
+        Inbound {
+            destination: self.destination.clone(),
+            source: Name::clone(&self.source),
+            key: Name::clone(&self.key),
+            arguments: arguments_identity(&self.arguments),
+        }
+    }
+}

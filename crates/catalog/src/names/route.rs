@@ -1,0 +1,179 @@
+//! From a publish address to logs.
+
+use super::Names;
+use crate::Name;
+use crate::change::Target;
+use crate::entry::{Binding, Found, Router, RouterId, Topic};
+use crate::value::Headers;
+use smallvec::SmallVec;
+use std::sync::Arc;
+use types::LogRef;
+
+/// What is to be routed.
+#[derive(Clone, Copy)]
+pub struct Publish<'a> {
+    /// In which namespace.
+    pub namespace: &'a str,
+    /// The router it is published to; `""` is the default router.
+    pub router: &'a str,
+    /// Its routing keys: one, and those of its copies.
+    pub keys: &'a [&'a str],
+    /// Its headers, asked for only where a headers router is met.
+    pub headers: &'a dyn Headers,
+}
+
+/// Where a publish goes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Routes {
+    /// The logs of queues: sorted, without duplicates.
+    pub logs: Vec<LogRef>,
+    /// Topics, one of whose logs the caller chooses: by id, without duplicates.
+    pub topics: Vec<Arc<Topic>>,
+    /// A headers router was met: the routes hold for these headers only.
+    pub by_headers: bool,
+}
+
+/// Why a publish cannot be routed at all. That it matches nothing is not a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unroutable {
+    /// There is no such router.
+    NoRouter,
+    /// The router takes records from other routers only.
+    Internal,
+}
+
+impl Routes {
+    /// Whether the publish goes nowhere.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.logs.is_empty() && self.topics.is_empty()
+    }
+
+    fn clear(&mut self) {
+        self.logs.clear();
+        self.topics.clear();
+        self.by_headers = false;
+    }
+
+    fn finish(&mut self) {
+        self.logs.sort_unstable();
+        self.logs.dedup();
+        self.topics.sort_unstable_by_key(|topic| topic.id);
+        self.topics.dedup_by_key(|topic| topic.id);
+    }
+}
+
+/// Routers still to be asked, each once.
+struct Walk<'a> {
+    routers: SmallVec<[&'a Router; 8]>,
+    /// Their ids, sorted.
+    seen: SmallVec<[RouterId; 8]>,
+}
+
+impl Names {
+    /// Finds where `publish` goes and puts it into `routes`, whose old content goes.
+    ///
+    /// Follows bindings from router to router, each router once, and a router's alternate where none
+    /// of its bindings matches.
+    ///
+    /// # Errors
+    /// The router is not there, or is internal; `routes` is empty then.
+    pub fn route(&self, publish: &Publish<'_>, routes: &mut Routes) -> Result<(), Unroutable> {
+        routes.clear();
+        let first = self.router(publish.namespace, publish.router).ok_or(Unroutable::NoRouter)?;
+        if first.internal {
+            return Err(Unroutable::Internal);
+        }
+        let mut walk = Walk { routers: SmallVec::new(), seen: SmallVec::new() };
+        walk.add(first);
+        let mut next = 0;
+        while let Some(&router) = walk.routers.get(next) {
+            next += 1;
+            if !self.route_at(router, publish, &mut walk, routes)
+                && let Some(alternate) = &router.alternate
+                && let Some(router) = self.router(publish.namespace, alternate)
+            {
+                walk.add(router);
+            }
+        }
+        routes.finish();
+        Ok(())
+    }
+
+    /// Follows the bindings of one router. False when none matches.
+    fn route_at<'a>(
+        &'a self,
+        router: &'a Router,
+        publish: &Publish<'_>,
+        walk: &mut Walk<'a>,
+        routes: &mut Routes,
+    ) -> bool {
+        let mut matched = false;
+        if router.name.is_empty() {
+            for key in publish.keys {
+                if let Some(found) = self.find(publish.namespace, key) {
+                    routes.add(found);
+                    matched = true;
+                }
+            }
+            return matched;
+        }
+        routes.by_headers |= router.kind == crate::RouterKind::Headers;
+        for scope in self.scopes(publish.namespace) {
+            let Some(table) = scope.tables.get(&router.name) else { continue };
+            if table.source_id != router.id {
+                continue;
+            }
+            for key in publish.keys {
+                table.visit(key, publish.headers, |binding| {
+                    matched |= self.follow(publish.namespace, binding, walk, routes);
+                });
+            }
+        }
+        matched
+    }
+
+    /// Goes where `binding` leads. False when that is gone.
+    fn follow<'a>(
+        &'a self,
+        namespace: &str,
+        binding: &Binding,
+        walk: &mut Walk<'a>,
+        routes: &mut Routes,
+    ) -> bool {
+        if binding.foreign && !self.leads(namespace, binding) {
+            return false;
+        }
+        let name: &Name = binding.destination.name();
+        match binding.target {
+            Target::Queue(log) => routes.logs.push(log),
+            Target::Topic(_) => match self.find(namespace, name) {
+                Some(found) => routes.add(found),
+                None => return false,
+            },
+            Target::Router(_) => match self.router(namespace, name) {
+                Some(router) => walk.add(router),
+                None => return false,
+            },
+        }
+        true
+    }
+}
+
+impl Routes {
+    fn add(&mut self, found: &Found) {
+        match found {
+            Found::Queue(queue) => self.logs.push(queue.log),
+            Found::Topic(topic) => self.topics.push(Arc::clone(topic)),
+        }
+    }
+}
+
+impl<'a> Walk<'a> {
+    fn add(&mut self, router: &'a Router) {
+        if let Err(place) = self.seen.binary_search(&router.id) {
+            self.seen.insert(place, router.id);
+            self.routers.push(router);
+        }
+    }
+}
