@@ -1,0 +1,174 @@
+//! The machine's file system behind [`Disk`].
+
+use std::fs;
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{FallocateFlags, OFlags};
+use rustix::io::Errno;
+
+use crate::aligned::{AlignedBuf, BLOCK_BYTES};
+use crate::disk::{Access, DirLock, Disk, File};
+
+const LOCK_NAME: &str = "lock";
+
+/// A directory of the machine's file system.
+#[derive(Debug)]
+pub struct FsDisk {
+    path: PathBuf,
+    directory: fs::File,
+}
+
+impl FsDisk {
+    /// Opens the directory `path`, and creates it, durably, if it does not exist.
+    pub fn open(path: impl Into<PathBuf>) -> io::Result<FsDisk> {
+        let path = path.into();
+        if !path.is_dir() {
+            fs::create_dir_all(&path)?;
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+        }
+        let directory = fs::File::open(&path)?;
+        Ok(FsDisk { path, directory })
+    }
+
+    fn open_with(&self, name: &str, access: Access, create: bool) -> io::Result<Arc<dyn File>> {
+        let path = self.path.join(name);
+        let mut options = fs::OpenOptions::new();
+        options.read(true).write(true).create(create).truncate(create);
+        if access == Access::Direct {
+            let flags = i32::try_from(OFlags::DIRECT.bits()).expect("open flags fit an int");
+            match options.clone().custom_flags(flags).open(&path) {
+                Ok(file) if reads_direct(&file) => {
+                    return Ok(Arc::new(FsFile { file, direct: true }));
+                }
+                Ok(_) => {}
+                Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Arc::new(FsFile { file: options.open(&path)?, direct: false }))
+    }
+}
+
+/// Some file systems accept the flag at open and refuse it at the first transfer.
+fn reads_direct(file: &fs::File) -> bool {
+    let mut block = AlignedBuf::zeroed(BLOCK_BYTES);
+    file.read_at(&mut block, 0).is_ok()
+}
+
+impl Disk for FsDisk {
+    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>> {
+        self.open_with(name, access, false)
+    }
+
+    fn create(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>> {
+        self.open_with(name, access, true)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path.join(name))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            if let Ok(name) = entry?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.directory.sync_all()
+    }
+
+    fn lock(&self) -> io::Result<DirLock> {
+        let mut options = fs::OpenOptions::new();
+        let mut file =
+            options.write(true).create(true).truncate(false).open(self.path.join(LOCK_NAME))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Err(ErrorKind::WouldBlock.into()),
+            Err(fs::TryLockError::Error(error)) => return Err(error),
+        }
+        file.set_len(0)?;
+        writeln!(file, "{}", std::process::id())?;
+        Ok(DirLock::new(file))
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let found = rustix::fs::fstatvfs(&self.directory)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
+    fn place(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
+#[derive(Debug)]
+struct FsFile {
+    file: fs::File,
+    direct: bool,
+}
+
+impl File for FsFile {
+    fn write_at(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, position)
+    }
+
+    fn read_at(&self, position: u64, bytes: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match self.file.read_at(&mut bytes[filled..], position + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => {
+                    filled += count;
+                    // The last part of a block ends the file; an unaligned read would be refused.
+                    if self.direct && !count.is_multiple_of(BLOCK_BYTES) {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, len) {
+            Ok(()) => Ok(()),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.file.set_len(len),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn is_direct(&self) -> bool {
+        self.direct
+    }
+}
+
+#[cfg(test)]
+mod tests;

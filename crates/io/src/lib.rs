@@ -1,0 +1,17 @@
+//! What the broker asks of the machine: a clock, random numbers, and a directory of files.
+//!
+//! Each is a trait with two implementations: the machine's own, and one in [`sim`] that is decided
+//! by a seed and fails as disks fail. No other crate asks the operating system for any of them.
+
+mod aligned;
+mod clock;
+mod disk;
+mod fs;
+mod random;
+pub mod sim;
+
+pub use aligned::{AlignedBuf, BLOCK_BYTES};
+pub use clock::{Clock, SystemClock};
+pub use disk::{Access, DirLock, Disk, File};
+pub use fs::FsDisk;
+pub use random::{Random, SystemRandom};
