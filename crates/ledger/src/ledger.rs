@@ -1,36 +1,82 @@
 //! What is settled and how often the rest came back: the replicated half.
 
 use crate::Span;
+use crate::offset_set::OffsetSet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use types::Offset;
 
+#[cfg(test)]
+mod tests;
+
 /// The replicated delivery state of one subscription over one log.
 ///
-/// Deterministic: a function of the commands applied to it. Serialised into checkpoints.
+/// Deterministic: a function of the commands applied to it. Serialised into checkpoints; reading
+/// one back fails when it contradicts itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Stored")]
 pub struct Ledger {
+    /// Not settled itself: the settled ones that follow it without a gap are below it.
     floor: Offset,
+    settled_total: u64,
+    /// Settled offsets above the floor.
+    settled: OffsetSet,
+    /// How often each unsettled offset that came back did so counted.
+    returned: BTreeMap<Offset, u16>,
+}
+
+#[derive(Deserialize)]
+struct Stored {
+    floor: Offset,
+    settled_total: u64,
+    settled: OffsetSet,
     returned: BTreeMap<Offset, u16>,
 }
 
 impl Ledger {
     /// A ledger over the records from `start` on, none of them settled.
     pub fn new(start: Offset) -> Ledger {
-        Ledger { floor: start, returned: BTreeMap::new() }
+        Ledger {
+            floor: start,
+            settled_total: 0,
+            settled: OffsetSet::default(),
+            returned: BTreeMap::new(),
+        }
     }
 
     /// Settles the offsets of `span`; gives how many were not settled before. Settling again
     /// changes nothing.
     pub fn settle(&mut self, span: Span) -> u64 {
-        let _ = span;
-        0
+        let span = Span::new(span.first.max(self.floor), span.end);
+        if span.is_empty() {
+            return 0;
+        }
+        let newly = if span.first > self.floor {
+            self.settled.insert(span)
+        } else if self.settled.is_empty() {
+            self.floor = span.end;
+            span.len()
+        } else {
+            let (floor, removed) = self.settled.remove_up_to(span.end);
+            self.floor = floor;
+            Span::new(span.first, floor).len() - removed
+        };
+        self.settled_total += newly;
+        if !self.returned.is_empty() {
+            self.returned.extract_if(span.first..span.end, |_, _| true).for_each(drop);
+        }
+        newly
     }
 
     /// Notes that the unsettled offsets of `span` were delivered and came back: they are
     /// redeliveries from now on. `count` says whether this raises their delivery count.
     pub fn return_span(&mut self, span: Span, count: bool) {
-        let _ = (span, count);
+        let mut from = span.first;
+        while let Some(offset) = self.next_unsettled(from, span.end) {
+            let times = self.returned.entry(offset).or_insert(0);
+            *times = times.saturating_add(u16::from(count));
+            from = offset.next();
+        }
     }
 
     /// The log no longer holds anything below `offset`; gives how many unsettled offsets went.
@@ -48,40 +94,47 @@ impl Ledger {
         self.floor
     }
 
-    /// How many offsets at or above the floor are settled.
+    /// How many offsets above the floor are settled.
     pub fn settled_above_floor(&self) -> u64 {
-        0
+        self.settled.len()
     }
 
     /// How many offsets were settled since the ledger began, gone ones included.
     pub fn settled_total(&self) -> u64 {
-        0
+        self.settled_total
     }
 
-    /// How many offsets below `end` are not settled.
+    /// How many offsets below `end` are not settled, `end` being at or above all that are.
     pub fn unsettled(&self, end: Offset) -> u64 {
-        Span::new(self.floor, end).len() - self.settled_above_floor()
+        Span::new(self.floor, end).len().saturating_sub(self.settled.len())
     }
 
     /// Whether `offset` is settled or gone.
     pub fn is_settled(&self, offset: Offset) -> bool {
-        offset < self.floor
+        offset < self.floor || (!self.settled.is_empty() && self.settled.contains(offset))
     }
 
     /// How many offsets of `span` are settled or gone.
     pub fn settled_in(&self, span: Span) -> u64 {
-        let _ = span;
-        0
+        let below = Span::new(span.first, span.end.min(self.floor)).len();
+        below + self.settled.count_in(Span::new(span.first.max(self.floor), span.end))
     }
 
     /// The first unsettled offset in `[from, end)`.
     pub fn next_unsettled(&self, from: Offset, end: Offset) -> Option<Offset> {
-        (from < end).then_some(from)
+        let from = from.max(self.floor);
+        let next = if self.settled.is_empty() { from } else { self.settled.next_absent(from) };
+        (next < end).then_some(next)
+    }
+
+    /// The first settled offset at or above `from`, for `from` at or above the floor.
+    pub(crate) fn next_settled(&self, from: Offset) -> Option<Offset> {
+        self.settled.next_present(from)
     }
 
     /// Whether nobody needs `count` records from `first` on any more: all settled.
     pub fn is_run_dead(&self, first: Offset, count: u32) -> bool {
-        Span::run(first, count).end <= self.floor
+        self.next_unsettled(first, first.plus(count)).is_none()
     }
 
     /// How often `offset` was delivered and came back counted; `None` when it never came back.
@@ -89,8 +142,30 @@ impl Ledger {
         self.returned.get(&offset).copied()
     }
 
-    /// Memory held, in bytes.
+    /// The first offset at or above `from` that came back.
+    pub(crate) fn next_returned(&self, from: Offset) -> Option<Offset> {
+        self.returned.range(from..).next().map(|(&offset, _)| offset)
+    }
+
+    /// Memory held, in bytes, without the slack of tree nodes.
     pub fn heap_bytes(&self) -> usize {
-        0
+        self.settled.heap_bytes() + self.returned.len() * size_of::<(Offset, u16)>()
+    }
+}
+
+impl TryFrom<Stored> for Ledger {
+    type Error = &'static str;
+
+    fn try_from(stored: Stored) -> Result<Ledger, &'static str> {
+        let Stored { floor, settled_total, settled, returned } = stored;
+        let ledger = Ledger { floor, settled_total, settled, returned };
+        let lowest = ledger.settled.next_present(Offset(i64::MIN));
+        if lowest.is_some_and(|lowest| lowest <= floor) {
+            return Err("settled offset at or below the floor");
+        }
+        if ledger.returned.keys().any(|&offset| ledger.is_settled(offset)) {
+            return Err("returned offset is settled");
+        }
+        Ok(ledger)
     }
 }

@@ -10,6 +10,7 @@
 
 mod dispatch;
 mod ledger;
+mod offset_set;
 mod span;
 
 pub use dispatch::{
