@@ -7,105 +7,56 @@
 //! and through what was returned. A dispatch therefore has to live as long as its shard is led:
 //! one built while settles are under way would deliver those again.
 
+mod consumers;
+mod leases;
+mod terms;
+#[cfg(test)]
+mod tests;
+
 use crate::{Ledger, Span};
-use types::{ClientId, ConsumerId, Offset};
+use consumers::{Consumers, Turn};
+use leases::{Lease, Leases};
+use std::collections::BTreeMap;
+use types::{ClientId, Offset};
 
-/// A consumer, or whoever holds messages taken one by one: unique in the broker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConsumerKey {
-    /// Its connection.
-    pub client: ClientId,
-    /// Its number within the connection.
-    pub consumer: ConsumerId,
-}
+pub use terms::{
+    AddError, Assignment, ConsumerKey, ConsumerOptions, Held, SharedWindow, Unsettled, Window,
+};
 
-/// How much a consumer may hold unsettled; 0 means without bound. A message that begins below the
-/// bound is handed out even when it ends above it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Window {
-    /// Messages.
-    pub messages: u32,
-    /// Bytes of their records.
-    pub bytes: u64,
-}
-
-/// A window that several consumers of one client share (AMQP 0-9-1 `basic.qos` with `global`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SharedWindow {
-    /// The connection.
-    pub client: ClientId,
-    /// Which of its windows, such as a channel number.
-    pub group: u32,
-}
-
-/// How a standing consumer takes messages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ConsumerOptions {
-    /// What it may hold.
-    pub window: Window,
-    /// A further window it shares with others; its size comes by [`Dispatch::set_shared_window`].
-    pub shared: Option<SharedWindow>,
-    /// Refuse to be one of several.
-    pub exclusive: bool,
-    /// Higher ones are served first while they have credit.
-    pub priority: i32,
-    /// What is handed out counts as settled at once (no-ack); nothing is leased.
-    pub settle_now: bool,
-}
-
-/// Why a consumer was not added.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AddError {
-    /// An exclusive consumer is there.
-    HeldExclusively,
-    /// It asked to be the only one and is not.
-    InUse,
-    /// The key is taken.
-    Exists,
-}
-
-/// What becomes of the messages a leaving consumer holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Held {
-    /// They stay leased under its key and can still be settled or returned.
-    Keep,
-    /// They go back and are ready again; `count` raises their delivery count.
-    Return {
-        /// Whether the delivery counts as a failed attempt.
-        count: bool,
-    },
-}
-
-/// A run of messages for one consumer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Assignment {
-    /// Who gets them.
-    pub key: ConsumerKey,
-    /// Which; more than one offset only when a single consumer has credit.
-    pub span: Span,
-    /// Sum of their lengths, as `len_of` gave them.
-    pub bytes: u64,
-    /// 1 at the first delivery; one more for each counted return.
-    pub attempt: u16,
-    /// They may have been delivered before.
-    pub redelivered: bool,
-    /// No lease was noted: put a Settle for the span into the next frame.
-    pub settle_now: bool,
-}
-
-/// What somebody holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Unsettled {
-    /// Messages.
-    pub messages: u64,
-    /// Bytes of their records.
-    pub bytes: u64,
-}
+const EVERYTHING: Span = Span { first: Offset(i64::MIN), end: Offset(i64::MAX) };
 
 /// Delivery of one subscription over one log, as its leader runs it.
 #[derive(Debug)]
 pub struct Dispatch {
+    /// From here on nothing was handed out or taken out by this dispatch.
     cursor: Offset,
+    /// From the cursor up to here, everything is ready and its history is alike.
+    alike_until: Offset,
+    /// Settled offsets at or above the cursor.
+    settled_ahead: u64,
+    /// Below, everything may have been delivered before an unclean stop.
+    redelivered_before: Offset,
+    /// What came back since this dispatch began, and its counted returns.
+    returned: BTreeMap<Offset, u16>,
+    leases: Leases,
+    consumers: Consumers,
+    skipped: Vec<Span>,
+}
+
+/// A ready message that has been taken out of delivery.
+struct Picked {
+    offset: Offset,
+    bytes: u32,
+    history: History,
+    /// From the cursor, not from what came back.
+    is_fresh: bool,
+}
+
+/// What is known of earlier deliveries of a message.
+#[derive(Clone, Copy)]
+struct History {
+    attempt: u16,
+    redelivered: bool,
 }
 
 impl Dispatch {
@@ -114,42 +65,72 @@ impl Dispatch {
     /// `redelivered_before`: after an unclean stop, the end of the log at the start; everything
     /// below may have been delivered before.
     pub fn new(ledger: &Ledger, redelivered_before: Option<Offset>) -> Dispatch {
-        let _ = redelivered_before;
-        Dispatch { cursor: ledger.floor() }
+        Dispatch {
+            cursor: ledger.floor(),
+            alike_until: ledger.floor(),
+            settled_ahead: ledger.settled_above_floor(),
+            redelivered_before: redelivered_before.unwrap_or(ledger.floor()),
+            returned: BTreeMap::new(),
+            leases: Leases::default(),
+            consumers: Consumers::default(),
+            skipped: Vec::new(),
+        }
     }
 
     /// Adds a standing consumer.
     pub fn add(&mut self, key: ConsumerKey, options: ConsumerOptions) -> Result<(), AddError> {
-        let _ = (key, options);
-        Err(AddError::Exists)
+        self.consumers.add(key, options)
     }
 
     /// Takes a consumer (or holder) away. Gives the spans that came back, to be put into a Return
     /// command.
     pub fn leave(&mut self, key: ConsumerKey, held: Held) -> Vec<Span> {
-        let _ = (key, held);
-        Vec::new()
+        let mut back = Vec::new();
+        let Some(slot) = self.consumers.find(key) else { return back };
+        if let Held::Return { count } = held {
+            self.give_back(slot, EVERYTHING, count, &mut back);
+        }
+        // Giving the last lease back lets go of one that is no consumer.
+        if self.consumers.find(key).is_some() {
+            self.consumers.retire(slot);
+        }
+        back
     }
 
-    /// Takes everything of a client away, messages it holds being returned. Gives their spans.
+    /// Takes everything of a client away, messages it holds being returned. Gives their spans, in
+    /// order.
     pub fn drop_client(&mut self, client: ClientId, count: bool) -> Vec<Span> {
-        let _ = (client, count);
-        Vec::new()
+        let slots: Vec<u32> = self.consumers.slots_of(client).collect();
+        let mut back = Vec::new();
+        for slot in slots {
+            self.give_back(slot, EVERYTHING, count, &mut back);
+        }
+        let standing: Vec<u32> = self.consumers.slots_of(client).collect();
+        for slot in standing {
+            self.consumers.retire(slot);
+        }
+        self.consumers.drop_shared(client);
+        back.sort_unstable();
+        back
     }
 
     /// Changes a consumer's window.
     pub fn set_window(&mut self, key: ConsumerKey, window: Window) {
-        let _ = (key, window);
+        if let Some(slot) = self.consumers.find(key) {
+            self.consumers.set_window(slot, window);
+        }
     }
 
-    /// Changes a shared window, also one nobody uses yet.
+    /// Changes a shared window, also one nobody uses yet. It stays until its client is dropped.
     pub fn set_shared_window(&mut self, shared: SharedWindow, window: Window) {
-        let _ = (shared, window);
+        self.consumers.set_shared_window(shared, window);
     }
 
     /// Stops or resumes hand-outs to a consumer, as when its connection does not keep up.
     pub fn set_flow(&mut self, key: ConsumerKey, open: bool) {
-        let _ = (key, open);
+        if let Some(slot) = self.consumers.find(key) {
+            self.consumers.set_flow(slot, open);
+        }
     }
 
     /// Hands out the next ready message, or a run of them; called until it gives `None`.
@@ -162,10 +143,18 @@ impl Dispatch {
         ledger: &Ledger,
         end: Offset,
         run_max: u32,
-        len_of: impl FnMut(Offset) -> Option<u32>,
+        mut len_of: impl FnMut(Offset) -> Option<u32>,
     ) -> Option<Assignment> {
-        let _ = (ledger, end, run_max, len_of);
-        None
+        let turn = self.consumers.next_turn()?;
+        let picked = self.pick(ledger, end, &mut len_of)?;
+        let may_run = turn.is_alone && picked.is_fresh;
+        let settle_now = self.consumers.holder(turn.slot).options.settle_now;
+        let mut assignment = self.assign(turn.slot, settle_now, picked);
+        if may_run && self.cursor < self.alike_until.min(end) {
+            self.extend_run(turn, &mut assignment, (end, run_max), len_of);
+        }
+        self.consumers.rotate(turn);
+        Some(assignment)
     }
 
     /// Hands one ready message to `key` whether or not it is a consumer and without regard to
@@ -175,26 +164,42 @@ impl Dispatch {
         ledger: &Ledger,
         end: Offset,
         (key, settle_now): (ConsumerKey, bool),
-        len_of: impl FnMut(Offset) -> Option<u32>,
+        mut len_of: impl FnMut(Offset) -> Option<u32>,
     ) -> Option<Assignment> {
-        let _ = (ledger, end, key, settle_now, len_of);
-        None
+        let picked = self.pick(ledger, end, &mut len_of)?;
+        let slot = self.consumers.holding(key);
+        let assignment = self.assign(slot, settle_now, picked);
+        self.consumers.drop_idle(slot);
+        Some(assignment)
     }
 
     /// `key` is done with what it holds of `span`: ends the leases and frees the credit. Adds to
     /// `out` the spans it did hold, to be put into a Settle command.
     pub fn settled(&mut self, key: ConsumerKey, span: Span, out: &mut Vec<Span>) {
-        let _ = (key, span, out);
+        let Some(slot) = self.consumers.find(key) else { return };
+        let mut ended = Unsettled::default();
+        self.leases.take(
+            span,
+            |lease| lease.holder == slot,
+            |offset, lease| {
+                ended.add(lease);
+                Span::push(out, Span::one(offset));
+            },
+        );
+        self.refund(slot, ended);
     }
 
     /// `key` gives back what it holds of `span`: ready again at their place. Adds to `out` the
     /// spans it did hold, to be put into a Return command with the same `count`.
     pub fn returned(&mut self, key: ConsumerKey, span: Span, count: bool, out: &mut Vec<Span>) {
-        let _ = (key, span, count, out);
+        if let Some(slot) = self.consumers.find(key) {
+            self.give_back(slot, span, count, out);
+        }
     }
 
     /// Takes up to `count` ready messages out of delivery, oldest first; adds to `out` the spans
-    /// to be put into a Settle command. For purge, length limits and expiry.
+    /// to be put into a Settle command and gives how many they are. For purge, length limits and
+    /// expiry.
     pub fn take_ready(
         &mut self,
         ledger: &Ledger,
@@ -202,57 +207,224 @@ impl Dispatch {
         count: u64,
         out: &mut Vec<Span>,
     ) -> u64 {
-        let _ = (ledger, end, count, out);
-        0
+        let mut taken = 0;
+        while taken < count {
+            let Some((offset, _)) = self.returned.pop_first() else { break };
+            taken += 1;
+            Span::push(out, Span::one(offset));
+        }
+        while taken < count && self.find_ready(ledger, end) {
+            let run = Span::new(self.cursor, self.alike_until.min(end));
+            let len = run.len().min(count - taken);
+            self.cursor.0 += i64::try_from(len).expect("at most the distance of two offsets");
+            taken += len;
+            Span::push(out, Span::new(run.first, self.cursor));
+        }
+        taken
     }
 
     /// The oldest ready message.
     pub fn peek(&self, ledger: &Ledger, end: Offset) -> Option<Offset> {
-        let _ = ledger;
-        (self.cursor < end).then_some(self.cursor)
+        let returned = self.returned.first_key_value().map(|(&offset, _)| offset);
+        returned.or_else(|| ledger.next_unsettled(self.cursor, end))
     }
 
     /// The spans `len_of` passed over since the last call, to be put into a Settle command.
     pub fn take_skipped(&mut self) -> Vec<Span> {
-        Vec::new()
+        std::mem::take(&mut self.skipped)
     }
 
     /// The ledger settled `span` (trim, or any settle that did not begin in this dispatch): ends
     /// leases in it and forgets what was returned of it. Call after the ledger changed.
     pub fn forget(&mut self, ledger: &Ledger, span: Span) {
-        let _ = (ledger, span);
+        if span.is_empty() {
+            return;
+        }
+        self.returned.extract_if(span.first..span.end, |_, _| true).for_each(drop);
+        let mut ended = BTreeMap::<u32, Unsettled>::new();
+        self.leases.take(
+            span,
+            |_| true,
+            |_, lease| ended.entry(lease.holder).or_default().add(lease),
+        );
+        for (slot, amount) in ended {
+            self.consumers.refund(slot, amount);
+        }
+        if self.cursor < span.end {
+            self.cursor = self.cursor.max(ledger.floor());
+            self.alike_until = self.cursor;
+            self.settled_ahead = ledger.settled_in(Span::new(self.cursor, Offset(i64::MAX)));
+        }
     }
 
-    /// Messages that could be handed out now.
+    /// Messages that could be handed out now, given credit.
     pub fn ready_count(&self, end: Offset) -> u64 {
-        let _ = end;
-        0
+        let ahead = Span::new(self.cursor, end).len().saturating_sub(self.settled_ahead);
+        ahead + self.returned.len() as u64
     }
 
     /// Messages handed out and neither settled nor returned.
     pub fn unacked_count(&self) -> u64 {
-        0
+        self.leases.len()
     }
 
     /// Standing consumers.
     pub fn consumer_count(&self) -> usize {
-        0
+        self.consumers.count()
     }
 
     /// Whether a standing consumer has credit now.
     pub fn has_credit(&self) -> bool {
-        false
+        self.consumers.has_credit()
     }
 
     /// What `key` holds.
     pub fn unsettled_of(&self, key: ConsumerKey) -> Unsettled {
-        let _ = key;
-        Unsettled::default()
+        let slot = self.consumers.find(key);
+        slot.map_or(Unsettled::default(), |slot| self.consumers.holder(slot).unsettled)
     }
 
     /// What a client holds.
     pub fn unsettled_of_client(&self, client: ClientId) -> Unsettled {
-        let _ = client;
-        Unsettled::default()
+        let mut sum = Unsettled::default();
+        for slot in self.consumers.slots_of(client) {
+            let held = self.consumers.holder(slot).unsettled;
+            sum.messages += held.messages;
+            sum.bytes += held.bytes;
+        }
+        sum
+    }
+
+    /// Takes the oldest ready message out of delivery that `len_of` does not pass over.
+    fn pick(
+        &mut self,
+        ledger: &Ledger,
+        end: Offset,
+        len_of: &mut impl FnMut(Offset) -> Option<u32>,
+    ) -> Option<Picked> {
+        while let Some((offset, returns)) = self.returned.pop_first() {
+            if let Some(bytes) = len_of(offset) {
+                let history = History::after(returns);
+                return Some(Picked { offset, bytes, history, is_fresh: false });
+            }
+            Span::push(&mut self.skipped, Span::one(offset));
+        }
+        while self.find_ready(ledger, end) {
+            let offset = self.cursor;
+            let history = self.history(ledger, offset);
+            self.cursor = offset.next();
+            if let Some(bytes) = len_of(offset) {
+                return Some(Picked { offset, bytes, history, is_fresh: true });
+            }
+            Span::push(&mut self.skipped, Span::one(offset));
+        }
+        None
+    }
+
+    fn assign(&mut self, slot: u32, settle_now: bool, picked: Picked) -> Assignment {
+        let Picked { offset, bytes, history, .. } = picked;
+        if !settle_now {
+            self.leases.insert(offset, Lease { holder: slot, bytes, attempt: history.attempt });
+            self.consumers.charge(slot, Unsettled { messages: 1, bytes: u64::from(bytes) });
+        }
+        Assignment {
+            key: self.consumers.holder(slot).key,
+            span: Span::one(offset),
+            bytes: u64::from(bytes),
+            attempt: history.attempt,
+            redelivered: history.redelivered,
+            settle_now,
+        }
+    }
+
+    /// Adds to an assignment what follows it, is alike and fits the window.
+    fn extend_run(
+        &mut self,
+        turn: Turn,
+        assignment: &mut Assignment,
+        (end, run_max): (Offset, u32),
+        mut len_of: impl FnMut(Offset) -> Option<u32>,
+    ) {
+        let (messages, bytes) = self.consumers.room(turn.slot);
+        let messages = messages.unwrap_or(u64::MAX).min(u64::from(run_max.saturating_sub(1)));
+        let bytes_max = bytes.unwrap_or(u64::MAX);
+        let until = self.alike_until.min(end);
+        let mut more = Unsettled::default();
+        while self.cursor < until && more.messages < messages && more.bytes < bytes_max {
+            let Some(bytes) = len_of(self.cursor) else { break };
+            if !assignment.settle_now {
+                let lease = Lease { holder: turn.slot, bytes, attempt: assignment.attempt };
+                self.leases.insert(self.cursor, lease);
+            }
+            more.messages += 1;
+            more.bytes += u64::from(bytes);
+            self.cursor = self.cursor.next();
+        }
+        if !assignment.settle_now {
+            self.consumers.charge(turn.slot, more);
+        }
+        assignment.span.end = self.cursor;
+        assignment.bytes += more.bytes;
+    }
+
+    /// Moves the cursor to the next ready offset below `end`; false when there is none.
+    fn find_ready(&mut self, ledger: &Ledger, end: Offset) -> bool {
+        if self.cursor < self.alike_until {
+            return self.cursor < end;
+        }
+        let Some(next) = ledger.next_unsettled(self.cursor, end) else { return false };
+        let passed = Span::new(self.cursor, next).len();
+        self.settled_ahead = self.settled_ahead.saturating_sub(passed);
+        self.cursor = next;
+        self.alike_until = ledger.next_settled(next).unwrap_or(Offset(i64::MAX));
+        if let Some(returned) = ledger.next_returned(next) {
+            let bound = if returned == next { next.next() } else { returned };
+            self.alike_until = self.alike_until.min(bound);
+        }
+        if next < self.redelivered_before {
+            self.alike_until = self.alike_until.min(self.redelivered_before);
+        }
+        true
+    }
+
+    fn history(&self, ledger: &Ledger, offset: Offset) -> History {
+        let returns = ledger.returns(offset);
+        let redelivered = returns.is_some() || offset < self.redelivered_before;
+        History { redelivered, ..History::after(returns.unwrap_or(0)) }
+    }
+
+    fn give_back(&mut self, slot: u32, span: Span, count: bool, out: &mut Vec<Span>) {
+        let Dispatch { leases, returned, .. } = self;
+        let mut ended = Unsettled::default();
+        leases.take(
+            span,
+            |lease| lease.holder == slot,
+            |offset, lease| {
+                ended.add(lease);
+                returned.insert(offset, lease.attempt - u16::from(!count));
+                Span::push(out, Span::one(offset));
+            },
+        );
+        self.refund(slot, ended);
+    }
+
+    fn refund(&mut self, slot: u32, amount: Unsettled) {
+        if 0 < amount.messages {
+            self.consumers.refund(slot, amount);
+        }
+    }
+}
+
+impl History {
+    /// After so many counted returns.
+    fn after(returns: u16) -> History {
+        History { attempt: returns.saturating_add(1), redelivered: true }
+    }
+}
+
+impl Unsettled {
+    fn add(&mut self, lease: Lease) {
+        self.messages += 1;
+        self.bytes += u64::from(lease.bytes);
     }
 }

@@ -1,0 +1,307 @@
+//! Who may take messages, what each holds, and whose turn it is.
+
+use super::{AddError, ConsumerKey, ConsumerOptions, SharedWindow, Unsettled, Window};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, VecDeque};
+use types::{ClientId, ConsumerId};
+
+/// Consumers, and holders of messages that are none (any more).
+///
+/// Every consumer that can take a message is in a turn queue. One in a queue may turn out not to
+/// be able to: it is dropped from the queue when its turn comes, and put back when it can.
+#[derive(Debug, Default)]
+pub(super) struct Consumers {
+    slots: Vec<Option<Holder>>,
+    free: Vec<u32>,
+    by_key: BTreeMap<ConsumerKey, u32>,
+    turns: BTreeMap<Reverse<i32>, VecDeque<u32>>,
+    shared: BTreeMap<SharedWindow, Shared>,
+    standing: usize,
+    exclusive: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Holder {
+    pub(super) key: ConsumerKey,
+    pub(super) options: ConsumerOptions,
+    pub(super) unsettled: Unsettled,
+    /// A consumer; otherwise it only holds messages.
+    standing: bool,
+    open: bool,
+    queued: bool,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    window: Window,
+    unsettled: Unsettled,
+    members: Vec<u32>,
+}
+
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
+    pub(super) slot: u32,
+    /// Nobody else is waiting for a turn at this priority.
+    pub(super) is_alone: bool,
+}
+
+impl Consumers {
+    pub(super) fn add(
+        &mut self,
+        key: ConsumerKey,
+        options: ConsumerOptions,
+    ) -> Result<(), AddError> {
+        let known = self.by_key.get(&key).copied();
+        if known.is_some_and(|slot| self.holder(slot).standing) {
+            return Err(AddError::Exists);
+        }
+        if self.exclusive {
+            return Err(AddError::HeldExclusively);
+        }
+        if options.exclusive && 0 < self.standing {
+            return Err(AddError::InUse);
+        }
+        let slot = known.unwrap_or_else(|| self.new_holder(key));
+        let held = self.holder(slot).unsettled;
+        self.charge_shared(self.holder(slot).options.shared, held, false);
+        self.charge_shared(options.shared, held, true);
+        let holder = self.holder_mut(slot);
+        (holder.standing, holder.open, holder.options) = (true, true, options);
+        self.standing += 1;
+        self.exclusive = options.exclusive;
+        if let Some(shared) = options.shared {
+            self.shared.entry(shared).or_default().members.push(slot);
+        }
+        self.enqueue(slot);
+        Ok(())
+    }
+
+    /// The slot of `key`, made if need be for one that only holds messages.
+    pub(super) fn holding(&mut self, key: ConsumerKey) -> u32 {
+        match self.by_key.get(&key) {
+            Some(&slot) => slot,
+            None => self.new_holder(key),
+        }
+    }
+
+    pub(super) fn find(&self, key: ConsumerKey) -> Option<u32> {
+        self.by_key.get(&key).copied()
+    }
+
+    pub(super) fn slots_of(&self, client: ClientId) -> impl Iterator<Item = u32> {
+        let first = ConsumerKey { client, consumer: ConsumerId(0) };
+        let last = ConsumerKey { client, consumer: ConsumerId(u32::MAX) };
+        self.by_key.range(first..=last).map(|(_, &slot)| slot)
+    }
+
+    pub(super) fn holder(&self, slot: u32) -> &Holder {
+        self.slots[slot as usize].as_ref().expect("slots are handed out in use")
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.standing
+    }
+
+    pub(super) fn has_credit(&self) -> bool {
+        self.turns.values().flatten().any(|&slot| self.can_take(slot))
+    }
+
+    /// Ends a consumer; what it holds it keeps, and goes when it holds nothing.
+    pub(super) fn retire(&mut self, slot: u32) {
+        let holder = self.holder_mut(slot);
+        if holder.standing {
+            (holder.standing, holder.queued) = (false, false);
+            let (priority, shared) = (Reverse(holder.options.priority), holder.options.shared);
+            self.standing -= 1;
+            self.exclusive = false;
+            if let Some(turns) = self.turns.get_mut(&priority) {
+                turns.retain(|&other| other != slot);
+                if turns.is_empty() {
+                    self.turns.remove(&priority);
+                }
+            }
+            if let Some(shared) = shared.and_then(|shared| self.shared.get_mut(&shared)) {
+                shared.members.retain(|&other| other != slot);
+            }
+        }
+        self.drop_idle(slot);
+    }
+
+    /// Forgets the shared windows of a client, whose consumers are gone.
+    pub(super) fn drop_shared(&mut self, client: ClientId) {
+        let first = SharedWindow { client, group: 0 };
+        let last = SharedWindow { client, group: u32::MAX };
+        self.shared.extract_if(first..=last, |_, _| true).for_each(drop);
+    }
+
+    pub(super) fn set_window(&mut self, slot: u32, window: Window) {
+        self.holder_mut(slot).options.window = window;
+        self.enqueue(slot);
+    }
+
+    pub(super) fn set_shared_window(&mut self, shared: SharedWindow, window: Window) {
+        self.shared.entry(shared).or_default().window = window;
+        self.enqueue_members(shared);
+    }
+
+    pub(super) fn set_flow(&mut self, slot: u32, open: bool) {
+        self.holder_mut(slot).open = open;
+        self.enqueue(slot);
+    }
+
+    /// The consumer to be served next: highest priority, then round robin.
+    pub(super) fn next_turn(&mut self) -> Option<Turn> {
+        let Consumers { slots, turns, shared, .. } = self;
+        for turns in turns.values_mut() {
+            while let Some(&slot) = turns.front() {
+                let holder = slots[slot as usize].as_mut().expect("queued slots are in use");
+                if holder.can_take(shared) {
+                    return Some(Turn { slot, is_alone: turns.len() == 1 });
+                }
+                holder.queued = false;
+                turns.pop_front();
+            }
+        }
+        None
+    }
+
+    /// Ends the turn of the consumer that [`Consumers::next_turn`] gave.
+    pub(super) fn rotate(&mut self, turn: Turn) {
+        if turn.is_alone {
+            return;
+        }
+        let priority = Reverse(self.holder(turn.slot).options.priority);
+        if let Some(turns) = self.turns.get_mut(&priority) {
+            turns.rotate_left(1);
+        }
+    }
+
+    /// What a consumer may still take; `None`: without bound.
+    pub(super) fn room(&self, slot: u32) -> (Option<u64>, Option<u64>) {
+        let holder = self.holder(slot);
+        if holder.options.settle_now {
+            return (None, None);
+        }
+        let own = room(holder.options.window, holder.unsettled);
+        let shared = holder.options.shared.and_then(|shared| self.shared.get(&shared));
+        let Some(shared) = shared else { return own };
+        let shared = room(shared.window, shared.unsettled);
+        (least(own.0, shared.0), least(own.1, shared.1))
+    }
+
+    /// Notes that a holder took so much.
+    pub(super) fn charge(&mut self, slot: u32, amount: Unsettled) {
+        let holder = self.holder_mut(slot);
+        holder.unsettled.messages += amount.messages;
+        holder.unsettled.bytes += amount.bytes;
+        let shared = holder.options.shared;
+        self.charge_shared(shared, amount, true);
+    }
+
+    /// Notes that so much of what a holder had is settled or gone.
+    pub(super) fn refund(&mut self, slot: u32, amount: Unsettled) {
+        let holder = self.holder_mut(slot);
+        holder.unsettled.messages -= amount.messages;
+        holder.unsettled.bytes -= amount.bytes;
+        let shared = holder.options.shared;
+        self.charge_shared(shared, amount, false);
+        self.enqueue(slot);
+        if let Some(shared) = shared {
+            self.enqueue_members(shared);
+        }
+        self.drop_idle(slot);
+    }
+
+    /// Lets go of a holder that is no consumer and holds nothing.
+    pub(super) fn drop_idle(&mut self, slot: u32) {
+        let holder = self.holder(slot);
+        if !holder.standing && holder.unsettled.messages == 0 {
+            let key = holder.key;
+            self.by_key.remove(&key);
+            self.slots[slot as usize] = None;
+            self.free.push(slot);
+        }
+    }
+
+    fn new_holder(&mut self, key: ConsumerKey) -> u32 {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 consumers")
+        });
+        self.slots[slot as usize] = Some(Holder {
+            key,
+            options: ConsumerOptions::default(),
+            unsettled: Unsettled::default(),
+            standing: false,
+            open: false,
+            queued: false,
+        });
+        self.by_key.insert(key, slot);
+        slot
+    }
+
+    fn holder_mut(&mut self, slot: u32) -> &mut Holder {
+        self.slots[slot as usize].as_mut().expect("slots are handed out in use")
+    }
+
+    fn can_take(&self, slot: u32) -> bool {
+        self.holder(slot).can_take(&self.shared)
+    }
+
+    fn enqueue(&mut self, slot: u32) {
+        if self.holder(slot).queued || !self.can_take(slot) {
+            return;
+        }
+        let holder = self.holder_mut(slot);
+        holder.queued = true;
+        let priority = Reverse(holder.options.priority);
+        self.turns.entry(priority).or_default().push_back(slot);
+    }
+
+    fn enqueue_members(&mut self, shared: SharedWindow) {
+        let members = self.shared.get(&shared).map_or(0, |shared| shared.members.len());
+        for at in 0..members {
+            self.enqueue(self.shared[&shared].members[at]);
+        }
+    }
+
+    fn charge_shared(&mut self, shared: Option<SharedWindow>, amount: Unsettled, add: bool) {
+        let Some(shared) = shared else { return };
+        let held = &mut self.shared.entry(shared).or_default().unsettled;
+        if add {
+            held.messages += amount.messages;
+            held.bytes += amount.bytes;
+        } else {
+            held.messages -= amount.messages;
+            held.bytes -= amount.bytes;
+        }
+    }
+}
+
+impl Holder {
+    fn can_take(&self, shared: &BTreeMap<SharedWindow, Shared>) -> bool {
+        let has_room = |(messages, bytes)| messages != Some(0) && bytes != Some(0);
+        let has_shared_room = || {
+            let shared = self.options.shared.and_then(|key| shared.get(&key));
+            shared.is_none_or(|shared| has_room(room(shared.window, shared.unsettled)))
+        };
+        self.standing
+            && self.open
+            && (self.options.settle_now
+                || (has_room(room(self.options.window, self.unsettled)) && has_shared_room()))
+    }
+}
+
+/// What is left of a window, in messages and bytes; `None`: without bound.
+fn room(window: Window, held: Unsettled) -> (Option<u64>, Option<u64>) {
+    let left = |bound: u64, held: u64| (bound != 0).then(|| bound.saturating_sub(held));
+    (left(u64::from(window.messages), held.messages), left(window.bytes, held.bytes))
+}
+
+fn least(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}

@@ -1,0 +1,489 @@
+//! Random operations against a model that keeps every message by itself.
+
+use crate::{ConsumerKey, ConsumerOptions, Dispatch, Held, Ledger, Span, Unsettled, Window};
+use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
+use std::collections::BTreeMap;
+use types::{ClientId, ConsumerId, Offset};
+
+/// What the leader believes of one message.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Place {
+    Ready,
+    Held(ConsumerKey),
+    /// Acknowledged, passed over, purged or trimmed.
+    Done,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Message {
+    place: Place,
+    /// Counted returns, as the leader knows them.
+    returns: u16,
+    redelivered: bool,
+    is_durably_settled: bool,
+    durable_returns: Option<u16>,
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    Settle(Span),
+    Return(Span, bool),
+    Trim(Offset),
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Enqueue(i64),
+    Deliver { times: u8, run_max: u32 },
+    Get(ConsumerKey, bool),
+    Settle(ConsumerKey, i64, i64),
+    SettleUpTo(ConsumerKey, i64),
+    Return(ConsumerKey, i64, i64, bool),
+    Add(ConsumerKey, ConsumerOptions),
+    Leave(ConsumerKey, bool),
+    Cancel(ConsumerKey),
+    DropClient(ClientId),
+    Window(ConsumerKey, u32),
+    Purge(u64),
+    Trim(i64),
+    Sync,
+    Checkpoint,
+    Crash,
+}
+
+/// The thing under test, the model, and the log between them.
+struct World {
+    ledger: Ledger,
+    dispatch: Dispatch,
+    messages: Vec<Message>,
+    consumers: BTreeMap<ConsumerKey, ConsumerOptions>,
+    /// In the log, not yet applied.
+    unsynced: Vec<Change>,
+    /// Applied since the checkpoint.
+    replay: Vec<Change>,
+    checkpoint: Vec<u8>,
+}
+
+impl World {
+    fn new() -> World {
+        let ledger = Ledger::new(Offset(0));
+        World {
+            dispatch: Dispatch::new(&ledger, None),
+            checkpoint: postcard::to_stdvec(&ledger).unwrap(),
+            ledger,
+            messages: Vec::new(),
+            consumers: BTreeMap::new(),
+            unsynced: Vec::new(),
+            replay: Vec::new(),
+        }
+    }
+
+    fn end(&self) -> Offset {
+        Offset(self.messages.len() as i64)
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Enqueue(count) => self.enqueue(count),
+            Step::Deliver { times, run_max } => {
+                (0..times).for_each(|_| self.deliver(run_max));
+            }
+            Step::Get(key, settle_now) => self.get(key, settle_now),
+            Step::Settle(key, first, end) => self.settle(key, first, end),
+            Step::SettleUpTo(key, end) => self.settle(key, 0, end),
+            Step::Return(key, first, end, count) => self.give_back(key, first, end, count),
+            Step::Add(key, options) => {
+                let fits = !self.consumers.contains_key(&key);
+                assert_eq!(self.dispatch.add(key, options).is_ok(), fits);
+                if fits {
+                    self.consumers.insert(key, options);
+                }
+            }
+            Step::Leave(key, count) => {
+                let spans = self.dispatch.leave(key, Held::Return { count });
+                self.consumers.remove(&key);
+                self.came_back(&spans, count, |holder| holder == key);
+            }
+            Step::Cancel(key) => {
+                assert!(self.dispatch.leave(key, Held::Keep).is_empty());
+                self.consumers.remove(&key);
+            }
+            Step::DropClient(client) => {
+                let spans = self.dispatch.drop_client(client, true);
+                self.consumers.retain(|key, _| key.client != client);
+                self.came_back(&spans, true, |holder| holder.client == client);
+            }
+            Step::Window(key, messages) => {
+                let window = Window { messages, bytes: 0 };
+                self.dispatch.set_window(key, window);
+                if let Some(options) = self.consumers.get_mut(&key) {
+                    options.window = window;
+                }
+            }
+            Step::Purge(count) => self.purge(count),
+            Step::Trim(to) => self.trim(to),
+            Step::Sync => self.sync(),
+            Step::Checkpoint => {
+                self.checkpoint = postcard::to_stdvec(&self.ledger).unwrap();
+                self.replay.clear();
+            }
+            Step::Crash => self.crash(),
+        }
+    }
+
+    fn enqueue(&mut self, count: i64) {
+        let message = Message {
+            place: Place::Ready,
+            returns: 0,
+            redelivered: false,
+            is_durably_settled: false,
+            durable_returns: None,
+        };
+        self.messages.extend((0..count).map(|_| message));
+    }
+
+    fn has_room(&self, key: ConsumerKey) -> bool {
+        let options = self.consumers[&key];
+        let held = self.held(|holder| holder == key);
+        let Window { messages, bytes } = options.window;
+        let has_messages = messages == 0 || held.messages < u64::from(messages);
+        let has_bytes = bytes == 0 || held.bytes < bytes;
+        options.settle_now || (has_messages && has_bytes)
+    }
+
+    fn held(&self, whose: impl Fn(ConsumerKey) -> bool) -> Unsettled {
+        let mut held = Unsettled::default();
+        for (offset, message) in self.messages.iter().enumerate() {
+            if matches!(message.place, Place::Held(holder) if whose(holder)) {
+                held.messages += 1;
+                held.bytes += u64::from(len_of(Offset(offset as i64)).unwrap());
+            }
+        }
+        held
+    }
+
+    /// Takes the oldest ready message that is there; the ones that are not become done.
+    fn take_oldest(&mut self) -> Option<usize> {
+        loop {
+            let at = self.messages.iter().position(|message| message.place == Place::Ready)?;
+            if len_of(Offset(at as i64)).is_some() {
+                return Some(at);
+            }
+            self.messages[at].place = Place::Done;
+        }
+    }
+
+    fn deliver(&mut self, run_max: u32) {
+        let able: Vec<ConsumerKey> =
+            self.consumers.keys().copied().filter(|&key| self.has_room(key)).collect();
+        assert_eq!(self.dispatch.has_credit(), !able.is_empty());
+        let given = self.dispatch.next(&self.ledger, self.end(), run_max, len_of);
+        self.note_skipped();
+        let Some(given) = given else {
+            assert!(able.is_empty() || self.take_oldest().is_none(), "nothing given to {able:?}");
+            return;
+        };
+        let best = able.iter().map(|key| self.consumers[key].priority).max().unwrap();
+        assert_eq!(self.consumers[&given.key].priority, best);
+        assert!(given.span.len() <= u64::from(run_max));
+        let mut bytes = 0;
+        for offset in given.span.offsets() {
+            assert!(self.has_room(given.key), "{offset} is beyond the window");
+            bytes += u64::from(len_of(offset).unwrap());
+            self.hand_out(offset, given.key, (given.attempt, given.redelivered, given.settle_now));
+        }
+        assert_eq!(given.bytes, bytes);
+        assert_eq!(given.settle_now, self.consumers[&given.key].settle_now);
+        if given.settle_now {
+            self.unsynced.push(Change::Settle(given.span));
+        }
+    }
+
+    fn get(&mut self, key: ConsumerKey, settle_now: bool) {
+        let taken = self.dispatch.take_one(&self.ledger, self.end(), (key, settle_now), len_of);
+        self.note_skipped();
+        let Some(given) = taken else {
+            assert_eq!(self.take_oldest(), None);
+            return;
+        };
+        self.hand_out(given.span.first, key, (given.attempt, given.redelivered, settle_now));
+        if settle_now {
+            self.unsynced.push(Change::Settle(given.span));
+        }
+    }
+
+    fn hand_out(&mut self, offset: Offset, key: ConsumerKey, told: (u16, bool, bool)) {
+        let oldest = self.take_oldest();
+        assert_eq!(oldest, Some(offset.0 as usize), "delivered out of order, or twice");
+        let message = &mut self.messages[offset.0 as usize];
+        let (attempt, redelivered, settle_now) = told;
+        assert!(!message.is_durably_settled, "{offset} is settled");
+        assert_eq!((attempt, redelivered), (message.returns + 1, message.redelivered));
+        message.place = if settle_now { Place::Done } else { Place::Held(key) };
+    }
+
+    fn note_skipped(&mut self) {
+        for span in self.dispatch.take_skipped() {
+            assert!(span.offsets().all(|offset| len_of(offset).is_none()));
+            self.unsynced.push(Change::Settle(span));
+        }
+    }
+
+    fn settle(&mut self, key: ConsumerKey, first: i64, end: i64) {
+        let mut spans = Vec::new();
+        let span = Span::new(Offset(first), Offset(end));
+        self.dispatch.settled(key, span, &mut spans);
+        let wanted = self.each_held(span, key, |message| message.place = Place::Done);
+        assert_eq!(spread(&spans), wanted);
+        self.unsynced.extend(spans.into_iter().map(Change::Settle));
+    }
+
+    fn give_back(&mut self, key: ConsumerKey, first: i64, end: i64, count: bool) {
+        let mut spans = Vec::new();
+        let span = Span::new(Offset(first), Offset(end));
+        self.dispatch.returned(key, span, count, &mut spans);
+        let wanted = self.each_held(span, key, |message| message.come_back(count));
+        assert_eq!(spread(&spans), wanted);
+        self.unsynced.extend(spans.into_iter().map(|span| Change::Return(span, count)));
+    }
+
+    fn each_held(
+        &mut self,
+        span: Span,
+        key: ConsumerKey,
+        change: impl Fn(&mut Message),
+    ) -> Vec<Offset> {
+        let mut offsets = Vec::new();
+        for offset in span.offsets() {
+            if let Some(message) = self.messages.get_mut(offset.0 as usize)
+                && message.place == Place::Held(key)
+            {
+                change(message);
+                offsets.push(offset);
+            }
+        }
+        offsets
+    }
+
+    fn came_back(&mut self, spans: &[Span], count: bool, whose: impl Fn(ConsumerKey) -> bool) {
+        let mut wanted = Vec::new();
+        for (offset, message) in self.messages.iter_mut().enumerate() {
+            if matches!(message.place, Place::Held(holder) if whose(holder)) {
+                message.come_back(count);
+                wanted.push(Offset(offset as i64));
+            }
+        }
+        assert_eq!(spread(spans), wanted);
+        self.unsynced.extend(spans.iter().map(|&span| Change::Return(span, count)));
+    }
+
+    fn purge(&mut self, count: u64) {
+        let mut spans = Vec::new();
+        let taken = self.dispatch.take_ready(&self.ledger, self.end(), count, &mut spans);
+        let mut wanted = Vec::new();
+        for (offset, message) in self.messages.iter_mut().enumerate() {
+            if message.place == Place::Ready && (wanted.len() as u64) < count {
+                message.place = Place::Done;
+                wanted.push(Offset(offset as i64));
+            }
+        }
+        assert_eq!(spread(&spans), wanted);
+        assert_eq!(taken, wanted.len() as u64);
+        self.unsynced.extend(spans.into_iter().map(Change::Settle));
+    }
+
+    /// The log loses its beginning: a command like the others, applied at once with all before it.
+    fn trim(&mut self, to: i64) {
+        self.sync();
+        let to = Offset(to.min(self.end().0));
+        let before = Span::new(self.ledger.floor(), to);
+        self.apply(Change::Trim(to));
+        self.dispatch.forget(&self.ledger, before);
+        for message in &mut self.messages[..to.0 as usize] {
+            message.place = Place::Done;
+        }
+    }
+
+    fn sync(&mut self) {
+        for change in std::mem::take(&mut self.unsynced) {
+            self.apply(change);
+        }
+    }
+
+    fn apply(&mut self, change: Change) {
+        let newly = apply(&mut self.ledger, &change);
+        let mut model_newly = 0;
+        match change {
+            Change::Settle(span) => {
+                for offset in span.offsets() {
+                    model_newly += u64::from(self.messages[offset.0 as usize].settle());
+                }
+            }
+            Change::Trim(to) => {
+                for message in &mut self.messages[..to.0 as usize] {
+                    model_newly += u64::from(message.settle());
+                }
+            }
+            Change::Return(span, count) => {
+                for offset in span.offsets() {
+                    let message = &mut self.messages[offset.0 as usize];
+                    if !message.is_durably_settled {
+                        let returns = message.durable_returns.unwrap_or(0) + u16::from(count);
+                        message.durable_returns = Some(returns);
+                    }
+                }
+            }
+        }
+        assert_eq!(newly, model_newly);
+        self.replay.push(change);
+    }
+
+    /// Memory is lost: the ledger is rebuilt from the checkpoint and the log, byte for byte.
+    fn crash(&mut self) {
+        let mut again: Ledger = postcard::from_bytes(&self.checkpoint).unwrap();
+        for change in &self.replay {
+            apply(&mut again, change);
+        }
+        let bytes = |ledger: &Ledger| postcard::to_stdvec(ledger).unwrap();
+        assert_eq!(bytes(&again), bytes(&self.ledger));
+        self.ledger = again;
+        self.dispatch = Dispatch::new(&self.ledger, Some(self.end()));
+        self.consumers.clear();
+        self.unsynced.clear();
+        for message in &mut self.messages {
+            message.place = if message.is_durably_settled { Place::Done } else { Place::Ready };
+            message.returns = message.durable_returns.unwrap_or(0);
+            message.redelivered = true;
+        }
+    }
+
+    fn compare(&self) {
+        let count = |place: fn(&Message) -> bool| {
+            self.messages.iter().filter(|message| place(message)).count() as u64
+        };
+        let ready = count(|message| message.place == Place::Ready);
+        assert_eq!(self.dispatch.ready_count(self.end()), ready);
+        let held = count(|message| matches!(message.place, Place::Held(_)));
+        assert_eq!(self.dispatch.unacked_count(), held);
+        assert_eq!(self.dispatch.consumer_count(), self.consumers.len());
+        let settled = count(|message| message.is_durably_settled);
+        assert_eq!(self.ledger.settled_total(), settled);
+        assert_eq!(self.ledger.unsettled(self.end()), self.messages.len() as u64 - settled);
+        let oldest = self.messages.iter().position(|message| message.place == Place::Ready);
+        let oldest = oldest.map(|at| Offset(at as i64));
+        assert_eq!(self.dispatch.peek(&self.ledger, self.end()), oldest);
+        for key in keys() {
+            assert_eq!(self.dispatch.unsettled_of(key), self.held(|holder| holder == key));
+        }
+        let of_client = self.dispatch.unsettled_of_client(ClientId(1));
+        assert_eq!(of_client, self.held(|holder| holder.client == ClientId(1)));
+    }
+
+    /// Nothing may be lost: one consumer takes all that is left, and then nothing is left.
+    fn drain(&mut self) {
+        for client in [1, 2] {
+            self.step(Step::DropClient(ClientId(client)));
+        }
+        let key = keys()[0];
+        self.step(Step::Add(key, ConsumerOptions::default()));
+        let ready = self.dispatch.ready_count(self.end());
+        for _ in 0..=ready {
+            self.deliver(7);
+        }
+        self.settle(key, 0, self.end().0);
+        self.sync();
+        self.compare();
+        assert_eq!(self.ledger.floor(), self.end());
+        assert_eq!(self.dispatch.ready_count(self.end()), 0);
+        assert_eq!(self.ledger.heap_bytes(), 0);
+    }
+}
+
+impl Message {
+    fn come_back(&mut self, count: bool) {
+        self.place = Place::Ready;
+        self.redelivered = true;
+        self.returns += u16::from(count);
+    }
+
+    /// Whether it was not settled before.
+    fn settle(&mut self) -> bool {
+        self.durable_returns = None;
+        !std::mem::replace(&mut self.is_durably_settled, true)
+    }
+}
+
+fn apply(ledger: &mut Ledger, change: &Change) -> u64 {
+    match *change {
+        Change::Settle(span) => ledger.settle(span),
+        Change::Trim(to) => ledger.advance_floor_to(to),
+        Change::Return(span, count) => {
+            ledger.return_span(span, count);
+            0
+        }
+    }
+}
+
+/// Every 13th record is gone when delivery gets to it; the others have various lengths.
+fn len_of(offset: Offset) -> Option<u32> {
+    (offset.0 % 13 != 7).then_some(1 + offset.0 as u32 % 5)
+}
+
+fn spread(spans: &[Span]) -> Vec<Offset> {
+    spans.iter().flat_map(|span| span.offsets()).collect()
+}
+
+fn keys() -> Vec<ConsumerKey> {
+    let key =
+        |client, consumer| ConsumerKey { client: ClientId(client), consumer: ConsumerId(consumer) };
+    vec![key(1, 1), key(1, 2), key(2, 1), key(2, 2)]
+}
+
+fn options() -> impl Strategy<Value = ConsumerOptions> {
+    let window = prop_oneof![Just(0u32), 1..12u32];
+    let bytes = prop_oneof![3 => Just(0u64), 1 => 1..30u64];
+    (window, bytes, 0..3i32, proptest::bool::weighted(0.2)).prop_map(
+        |(messages, bytes, priority, settle_now)| ConsumerOptions {
+            window: Window { messages, bytes },
+            priority,
+            settle_now,
+            ..ConsumerOptions::default()
+        },
+    )
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let key = || proptest::sample::select(keys());
+    let span = || (0..150i64, 1..40i64).prop_map(|(first, len)| (first, first + len));
+    prop_oneof![
+        6 => (1..30i64).prop_map(Step::Enqueue),
+        10 => (1..10u8, 1..8u32).prop_map(|(times, run_max)| Step::Deliver { times, run_max }),
+        3 => (key(), any::<bool>()).prop_map(|(key, settle_now)| Step::Get(key, settle_now)),
+        6 => (key(), span()).prop_map(|(key, (first, end))| Step::Settle(key, first, end)),
+        4 => (key(), 0..200i64).prop_map(|(key, end)| Step::SettleUpTo(key, end)),
+        5 => (key(), span(), any::<bool>())
+            .prop_map(|(key, (first, end), count)| Step::Return(key, first, end, count)),
+        6 => (key(), options()).prop_map(|(key, options)| Step::Add(key, options)),
+        2 => (key(), any::<bool>()).prop_map(|(key, count)| Step::Leave(key, count)),
+        2 => key().prop_map(Step::Cancel),
+        1 => (1..3u64).prop_map(|client| Step::DropClient(ClientId(client))),
+        1 => (key(), 0..12u32).prop_map(|(key, messages)| Step::Window(key, messages)),
+        1 => (1..60u64).prop_map(Step::Purge),
+        1 => (0..150i64).prop_map(Step::Trim),
+        5 => Just(Step::Sync),
+        2 => Just(Step::Checkpoint),
+        2 => Just(Step::Crash),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn delivery_agrees_with_the_model(steps in proptest::collection::vec(step(), 1..120)) {
+        let mut world = World::new();
+        for step in steps {
+            world.step(step);
+            world.compare();
+        }
+        world.drain();
+    }
+}
