@@ -1,10 +1,27 @@
 //! The state machine: changes in, outcomes and work for the data shards out.
 
-use crate::change::Change;
+mod bindings;
+mod namespaces;
+mod queues;
+mod routers;
+mod stored;
+mod topics;
+
+#[cfg(test)]
+mod tests;
+
+use crate::Name;
+use crate::change::{Action, Change};
+use crate::entry::{Owner, RouterId};
 use crate::outcome::{LogChange, Outcome, Refusal, Thing};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Scope, Snapshot};
 use serde::{Deserialize, Serialize};
-use types::{Millis, ShardId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use types::{LogId, LogRef, Millis, ShardId, SubscriptionId, SubscriptionRef};
+
+/// First number that the local layer gives out.
+const LOCAL_FROM: u32 = 1 << 31;
 
 /// Which of the two catalogs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,11 +33,27 @@ pub enum Layer {
 }
 
 /// Names, ids and placement of everything in one layer.
-#[derive(Clone, Debug)]
+///
+/// Serialises to the same bytes after the same changes; reading them back gives the same catalog.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "stored::Stored")]
 pub struct Catalog {
     layer: Layer,
     shards: Vec<ShardId>,
     names: Snapshot,
+    next: Next,
+    /// How many logs each shard has.
+    logs_by_shard: BTreeMap<ShardId, u32>,
+    /// Exclusive queues by their connection, as namespace and name.
+    owned: BTreeMap<Owner, BTreeSet<(Name, Name)>>,
+}
+
+/// The next number of each kind; none is given out twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Next {
+    log: u32,
+    subscription: u32,
+    router: u32,
 }
 
 /// Stored bytes that contradict themselves.
@@ -30,32 +63,175 @@ pub struct Unreadable;
 impl Layer {
     /// The layer that gave out the id `number`: local ids are the upper half.
     pub(crate) fn of(number: u32) -> Layer {
-        if number < 1 << 31 { Layer::Shared } else { Layer::Local }
+        if number < LOCAL_FROM { Layer::Shared } else { Layer::Local }
+    }
+
+    fn first(self) -> u32 {
+        match self {
+            Layer::Shared => 0,
+            Layer::Local => LOCAL_FROM,
+        }
+    }
+
+    /// The number after the last one.
+    fn end(self) -> u32 {
+        match self {
+            Layer::Shared => LOCAL_FROM,
+            Layer::Local => u32::MAX,
+        }
     }
 }
 
 impl Catalog {
-    /// An empty catalog that places logs on `shards`, of which there is at least one. The shared one
-    /// has the namespace `/` already.
+    /// A catalog that places logs on `shards`, of which there is at least one. The shared one has the
+    /// namespace `/`; the local one has nothing.
     #[must_use]
     pub fn new(layer: Layer, shards: &[ShardId]) -> Catalog {
-        Catalog { layer, shards: shards.to_vec(), names: Snapshot::new(shards) }
+        assert!(!shards.is_empty(), "logs have to be placed somewhere");
+        let first = layer.first();
+        let mut catalog = Catalog {
+            layer,
+            shards: shards.to_vec(),
+            names: Snapshot::new(shards),
+            next: Next { log: first, subscription: first, router: first },
+            logs_by_shard: shards.iter().map(|shard| (*shard, 0)).collect(),
+            owned: BTreeMap::new(),
+        };
+        if layer == Layer::Shared {
+            catalog.create_namespace(&Name::from(crate::NAMESPACE_DEFAULT));
+        }
+        catalog
     }
 
-    /// Carries `change` out, or refuses it and changes nothing.
+    /// Carries `change` out at `now`, or refuses it and changes nothing. Also gives what the data
+    /// shards have to do about it, in order.
     pub fn apply(
         &mut self,
         change: &Change,
         now: Millis,
     ) -> (Result<Outcome, Refusal>, Vec<LogChange>) {
-        let _ = (now, &self.shards, self.layer);
-        let name = change.namespace.clone();
-        (Err(Refusal::NotFound { what: Thing::Namespace, name }), Vec::new())
+        let mut work = Vec::new();
+        let outcome = self.carry_out(change, now, &mut work);
+        (outcome, work)
     }
 
     /// The layer as its readers see it now; cheap.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         self.names.clone()
+    }
+
+    fn carry_out(
+        &mut self,
+        change: &Change,
+        now: Millis,
+        work: &mut Vec<LogChange>,
+    ) -> Result<Outcome, Refusal> {
+        let space = &change.namespace;
+        match &change.action {
+            Action::DeclareNamespace => return self.declare_namespace(space),
+            Action::DeleteNamespace => return self.delete_namespace(space, work),
+            Action::RemoveClient(owner) => return Ok(self.remove_owners(*owner, *owner, work)),
+            Action::RemoveNode(node) => {
+                let (first, last) = Owner::all_of(*node);
+                return Ok(self.remove_owners(first, last, work));
+            }
+            Action::Forget(deleted) => return Ok(self.forget(deleted)),
+            _ => {}
+        }
+        if self.layer == Layer::Shared && self.names.scope(space).is_none() {
+            return Err(Refusal::NotFound { what: Thing::Namespace, name: Name::clone(space) });
+        }
+        match &change.action {
+            Action::DeclareTopic(topic) => self.declare_topic(space, topic, now, work),
+            Action::DeleteTopic { name } => self.delete_topic(space, name, work),
+            Action::AddPartitions { name, total } => self.add_partitions(space, name, *total, work),
+            Action::AlterConfig { name, change } => self.alter_config(space, name, change, work),
+            Action::DeclareSubscription { topic, name } => {
+                self.declare_subscription(space, topic, name, work)
+            }
+            Action::DeleteSubscription { topic, name } => {
+                self.delete_subscription(space, topic, name, work)
+            }
+            Action::DeclareQueue(queue) => self.declare_queue(space, queue, now, work),
+            Action::DeleteQueue(queue) => self.delete_queue(space, queue, work),
+            Action::DeclareRouter(router) => self.declare_router(space, router),
+            Action::DeleteRouter { name, if_unused } => self.delete_router(space, name, *if_unused),
+            Action::Bind(bind) => self.bind(space, bind),
+            Action::Unbind(bind) => self.unbind(space, bind),
+            Action::DeclareNamespace
+            | Action::DeleteNamespace
+            | Action::RemoveClient(_)
+            | Action::RemoveNode(_)
+            | Action::Forget(_) => Ok(Outcome::Declared { created: false }),
+        }
+    }
+
+    fn scope(&self, namespace: &str) -> Option<&Scope> {
+        self.names.scope(namespace)
+    }
+
+    /// The namespace, to be changed: every change comes through here and raises the version.
+    fn scope_mut(&mut self, namespace: &Name) -> &mut Scope {
+        self.names.version += 1;
+        Arc::make_mut(self.names.namespaces.entry(Name::clone(namespace)).or_default())
+    }
+
+    /// Whether so many more can be numbered.
+    fn check_room(&self, logs: u32, subscriptions: u32) -> Result<(), Refusal> {
+        let end = self.layer.end();
+        let limit = u64::from(end - self.layer.first());
+        if end - self.next.log < logs {
+            return Err(Refusal::TooMany { what: Thing::Topic, limit });
+        }
+        if end - self.next.subscription < subscriptions {
+            return Err(Refusal::TooMany { what: Thing::Subscription, limit });
+        }
+        Ok(())
+    }
+
+    /// The shard with the fewest logs.
+    fn least_shard(&self) -> ShardId {
+        let count = |shard: &ShardId| self.logs_by_shard.get(shard).copied().unwrap_or_default();
+        self.shards.iter().copied().min_by_key(count).unwrap_or_default()
+    }
+
+    fn next_log(&mut self, shard: ShardId) -> LogRef {
+        let log = LogId(self.next.log);
+        self.next.log += 1;
+        *self.logs_by_shard.entry(shard).or_default() += 1;
+        LogRef { shard, log }
+    }
+
+    fn drop_log(&mut self, log: LogRef, work: &mut Vec<LogChange>) {
+        if let Some(count) = self.logs_by_shard.get_mut(&log.shard) {
+            *count = count.saturating_sub(1);
+        }
+        work.push(LogChange::DropLog(log));
+    }
+
+    /// Numbers a subscription and remembers whose it is.
+    fn next_subscription(
+        &mut self,
+        shard: ShardId,
+        namespace: &Name,
+        name: &Name,
+    ) -> SubscriptionRef {
+        let subscription = SubscriptionId(self.next.subscription);
+        self.next.subscription += 1;
+        let owner = (Name::clone(namespace), Name::clone(name));
+        self.names.subscriptions.insert(subscription, owner);
+        SubscriptionRef { shard, subscription }
+    }
+
+    fn drop_subscription(&mut self, subscription: SubscriptionRef, work: &mut Vec<LogChange>) {
+        self.names.subscriptions.remove(&subscription.subscription);
+        work.push(LogChange::DropSubscription(subscription));
+    }
+
+    fn next_router(&mut self) -> RouterId {
+        let router = RouterId(self.next.router);
+        self.next.router += 1;
+        router
     }
 }

@@ -13,6 +13,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use types::{LogRef, ShardId, SubscriptionId};
 
+pub(crate) use place::target_in;
 pub use route::{Publish, Routes, Unroutable};
 
 /// Everything that has a name, at one moment. Cloning it is cheap.

@@ -2,48 +2,49 @@
 
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use types::Millis;
 
-/// One typed value of an argument or a header.
+/// A typed value, as arguments of declarations and headers of records have them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Value {
     /// No value.
-    Void,
+    Null,
     /// True or false.
     Bool(bool),
-    /// Signed, 8 bits.
+    /// 8 bits, signed.
     I8(i8),
-    /// Unsigned, 8 bits.
-    U8(u8),
-    /// Signed, 16 bits.
+    /// 16 bits, signed.
     I16(i16),
-    /// Unsigned, 16 bits.
-    U16(u16),
-    /// Signed, 32 bits.
+    /// 32 bits, signed.
     I32(i32),
-    /// Unsigned, 32 bits.
-    U32(u32),
-    /// Signed, 64 bits.
+    /// 64 bits, signed.
     I64(i64),
-    /// Floating point, 32 bits.
+    /// 8 bits, unsigned.
+    U8(u8),
+    /// 16 bits, unsigned.
+    U16(u16),
+    /// 32 bits, unsigned.
+    U32(u32),
+    /// IEEE 754 single.
     F32(f32),
-    /// Floating point, 64 bits.
+    /// IEEE 754 double.
     F64(f64),
-    /// `value` divided by ten to the power `scale`.
+    /// `unscaled` / 10^`scale`.
     Decimal {
         /// Digits after the point.
         scale: u8,
-        /// All digits.
-        value: i32,
+        /// The number without its point.
+        unscaled: i32,
     },
-    /// Text, by its bytes.
-    Text(Vec<u8>),
-    /// Bytes.
+    /// UTF-8 text.
+    String(String),
+    /// Bytes that are not text.
     Bytes(Vec<u8>),
-    /// Seconds since 1970-01-01 UTC.
-    Timestamp(u64),
-    /// Values in order.
+    /// A point in time.
+    Timestamp(Millis),
+    /// Values in order, of any types.
     Array(Vec<Value>),
-    /// Named values in order.
+    /// Named values in order; names may repeat.
     Table(Vec<(String, Value)>),
 }
 

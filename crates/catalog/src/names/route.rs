@@ -6,6 +6,7 @@ use crate::change::Target;
 use crate::entry::{Binding, Found, Router, RouterId, Topic};
 use crate::value::Headers;
 use smallvec::SmallVec;
+use std::fmt;
 use std::sync::Arc;
 use types::LogRef;
 
@@ -42,6 +43,16 @@ pub enum Unroutable {
     Internal,
 }
 
+impl fmt::Debug for Publish<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publish")
+            .field("namespace", &self.namespace)
+            .field("router", &self.router)
+            .field("keys", &self.keys)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Routes {
     /// Whether the publish goes nowhere.
     #[must_use]
@@ -53,6 +64,13 @@ impl Routes {
         self.logs.clear();
         self.topics.clear();
         self.by_headers = false;
+    }
+
+    fn add(&mut self, found: &Found) {
+        match found {
+            Found::Queue(queue) => self.logs.push(queue.log),
+            Found::Topic(topic) => self.topics.push(Arc::clone(topic)),
+        }
     }
 
     fn finish(&mut self) {
@@ -157,15 +175,6 @@ impl Names {
             },
         }
         true
-    }
-}
-
-impl Routes {
-    fn add(&mut self, found: &Found) {
-        match found {
-            Found::Queue(queue) => self.logs.push(queue.log),
-            Found::Topic(topic) => self.topics.push(Arc::clone(topic)),
-        }
     }
 }
 

@@ -1,0 +1,157 @@
+//! The catalog as it is stored: what was declared, in order of names; indexes are built anew.
+
+use super::{Catalog, Layer, Next, Unreadable};
+use crate::entry::{Binding, Found, Router};
+use crate::snapshot::{Scope, Snapshot};
+use crate::{Name, naming};
+use serde::{Deserialize, Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use types::ShardId;
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Stored {
+    layer: Layer,
+    shards: Vec<ShardId>,
+    next: Next,
+    version: u64,
+    group_slots: Arc<[ShardId]>,
+    namespaces: Vec<StoredScope>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredScope {
+    name: Name,
+    entries: Vec<StoredEntry>,
+    routers: Vec<Arc<Router>>,
+    bindings: Vec<Arc<Binding>>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum StoredEntry {
+    Topic(Arc<crate::Topic>),
+    Queue(Arc<crate::Queue>),
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the stored catalog contradicts itself")
+    }
+}
+
+impl std::error::Error for Unreadable {}
+
+impl Serialize for Catalog {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let namespaces = self.names.namespaces.iter().map(|(name, scope)| StoredScope {
+            name: Name::clone(name),
+            entries: scope.names.values().map(StoredEntry::of).collect(),
+            routers: scope.routers.values().cloned().collect(),
+            bindings: scope.inbound.values().cloned().collect(),
+        });
+        let stored = Stored {
+            layer: self.layer,
+            shards: self.shards.clone(),
+            next: self.next,
+            version: self.names.version,
+            group_slots: Arc::clone(&self.names.group_slots),
+            namespaces: namespaces.collect(),
+        };
+        stored.serialize(serializer)
+    }
+}
+
+impl TryFrom<Stored> for Catalog {
+    type Error = Unreadable;
+
+    fn try_from(stored: Stored) -> Result<Catalog, Unreadable> {
+        if stored.shards.is_empty() || stored.group_slots.len() != crate::GROUP_SLOTS {
+            return Err(Unreadable);
+        }
+        let mut catalog = Catalog {
+            layer: stored.layer,
+            names: Snapshot::new(&stored.shards),
+            next: stored.next,
+            logs_by_shard: stored.shards.iter().map(|shard| (*shard, 0)).collect(),
+            owned: BTreeMap::new(),
+            shards: stored.shards,
+        };
+        catalog.names.group_slots = stored.group_slots;
+        for scope in stored.namespaces {
+            catalog.restore(scope)?;
+        }
+        catalog.names.version = stored.version;
+        Ok(catalog)
+    }
+}
+
+impl Catalog {
+    fn restore(&mut self, stored: StoredScope) -> Result<(), Unreadable> {
+        let mut scope = Scope::default();
+        for entry in stored.entries {
+            let found = entry.found();
+            self.index(&stored.name, &found)?;
+            if let Found::Topic(topic) = &found {
+                let form = naming::collision_form(&topic.name);
+                scope.topic_forms.insert(form, Name::clone(&topic.name));
+            }
+            if scope.names.insert(Name::clone(found.name()), found).is_some() {
+                return Err(Unreadable);
+            }
+        }
+        for router in stored.routers {
+            scope.routers.insert(Name::clone(&router.name), router);
+        }
+        for binding in stored.bindings {
+            scope.insert_binding(binding.identity(), binding);
+        }
+        if self.names.namespaces.insert(stored.name, Arc::new(scope)).is_some() {
+            return Err(Unreadable);
+        }
+        Ok(())
+    }
+
+    /// Enters one topic or queue into the indexes that go over all namespaces.
+    fn index(&mut self, namespace: &Name, found: &Found) -> Result<(), Unreadable> {
+        let full_name = || (Name::clone(namespace), Name::clone(found.name()));
+        for log in found.logs() {
+            if !(self.layer.first()..self.next.log).contains(&log.log.0) {
+                return Err(Unreadable);
+            }
+            *self.logs_by_shard.entry(log.shard).or_default() += 1;
+        }
+        let subscriptions = match found {
+            Found::Topic(topic) => topic.subscriptions.values().copied().collect(),
+            Found::Queue(queue) => vec![queue.subscription],
+        };
+        for subscription in subscriptions {
+            self.names.subscriptions.insert(subscription.subscription, full_name());
+        }
+        if let Found::Queue(queue) = found
+            && let Some(owner) = queue.exclusive
+        {
+            self.owned.entry(owner).or_default().insert(full_name());
+        }
+        if self.names.ids.insert(found.id(), full_name()).is_some() {
+            return Err(Unreadable);
+        }
+        Ok(())
+    }
+}
+
+impl StoredEntry {
+    fn of(found: &Found) -> StoredEntry {
+        match found {
+            Found::Topic(topic) => StoredEntry::Topic(Arc::clone(topic)),
+            Found::Queue(queue) => StoredEntry::Queue(Arc::clone(queue)),
+        }
+    }
+
+    fn found(self) -> Found {
+        match self {
+            StoredEntry::Topic(topic) => Found::Topic(topic),
+            StoredEntry::Queue(queue) => Found::Queue(queue),
+        }
+    }
+}
