@@ -1,5 +1,8 @@
 //! Matching of headers against a binding's arguments.
 
+#[cfg(test)]
+mod tests;
+
 use crate::Name;
 use crate::outcome::{Refusal, Thing};
 use crate::value::{Arguments, Headers, Value};

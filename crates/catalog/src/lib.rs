@@ -21,6 +21,8 @@ mod snapshot;
 mod table;
 mod trie;
 mod value;
+#[cfg(test)]
+mod world;
 
 pub use catalog::{Catalog, Layer, Unreadable};
 pub use change::{

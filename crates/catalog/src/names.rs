@@ -2,6 +2,8 @@
 
 mod place;
 mod route;
+#[cfg(test)]
+mod tests;
 
 use crate::change::Target;
 use crate::entry::{Binding, Destination, Found, Router, TopicId};

@@ -4,6 +4,9 @@
 //! that are still possible from word to word, so the work is at most words times nodes, however the
 //! patterns are made.
 
+#[cfg(test)]
+mod tests;
+
 use crate::Name;
 use crate::table::Targets;
 use imbl::OrdMap;

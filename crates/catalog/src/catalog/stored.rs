@@ -66,7 +66,12 @@ impl TryFrom<Stored> for Catalog {
     type Error = Unreadable;
 
     fn try_from(stored: Stored) -> Result<Catalog, Unreadable> {
-        if stored.shards.is_empty() || stored.group_slots.len() != crate::GROUP_SLOTS {
+        let numbers = stored.layer.first()..=stored.layer.end();
+        let Next { log, subscription, router } = stored.next;
+        if stored.shards.is_empty()
+            || stored.group_slots.len() != crate::GROUP_SLOTS
+            || ![log, subscription, router].iter().all(|next| numbers.contains(next))
+        {
             return Err(Unreadable);
         }
         let mut catalog = Catalog {

@@ -1,1 +1,6 @@
-
+mod bindings;
+mod layers;
+mod queues;
+mod routers;
+mod stored;
+mod topics;
