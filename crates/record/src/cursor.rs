@@ -93,21 +93,32 @@ impl<'a> Cursor<'a> {
     }
 
     /// An unsigned varint of up to 64 bits.
-    #[inline]
+    #[inline(always)]
     pub fn unsigned_varlong(&mut self) -> Result<u64, Malformed> {
+        match self.bytes.get(self.at) {
+            Some(&byte) if byte < 0x80 => {
+                self.at += 1;
+                Ok(u64::from(byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Malformed> {
         let mut value = 0u64;
         let mut shift = 0;
-        loop {
-            let byte = self.u8()?;
+        for (count, &byte) in self.bytes[self.at..].iter().enumerate() {
             if shift == 63 && byte > 1 {
                 return Err(self.fault(Fault::Invalid));
             }
             value |= u64::from(byte & 0x7f) << shift;
             if byte < 0x80 {
+                self.at += count + 1;
                 return Ok(value);
             }
             shift += 7;
         }
+        Err(self.fault(Fault::Truncated))
     }
 
     /// An unsigned varint of up to 32 bits.

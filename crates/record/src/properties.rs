@@ -383,26 +383,27 @@ enum Entry<'a> {
 }
 
 impl Slot {
+    /// Length and first letter leave one candidate.
     #[inline]
     fn of(name: &[u8]) -> Option<Slot> {
-        let slot = match name {
-            MESSAGE_ID => Slot::MessageId,
-            CORRELATION_ID => Slot::CorrelationId,
-            REPLY_TO => Slot::ReplyTo,
-            CONTENT_TYPE => Slot::ContentType,
-            CONTENT_ENCODING => Slot::ContentEncoding,
-            KIND => Slot::Kind,
-            APP_ID => Slot::AppId,
-            USER_ID => Slot::UserId,
-            PRIORITY => Slot::Priority,
-            EXPIRATION => Slot::Expiration,
-            DELIVERY_MODE => Slot::DeliveryMode,
-            TIMESTAMP => Slot::Timestamp,
-            EXCHANGE => Slot::Exchange,
-            ROUTING_KEY => Slot::RoutingKey,
+        let (candidate, slot) = match (name.len(), *name.first()?) {
+            (10, b'm') => (MESSAGE_ID, Slot::MessageId),
+            (14, b'c') => (CORRELATION_ID, Slot::CorrelationId),
+            (8, b'r') => (REPLY_TO, Slot::ReplyTo),
+            (12, b'c') => (CONTENT_TYPE, Slot::ContentType),
+            (16, b'c') => (CONTENT_ENCODING, Slot::ContentEncoding),
+            (4, b't') => (KIND, Slot::Kind),
+            (6, b'a') => (APP_ID, Slot::AppId),
+            (7, b'u') => (USER_ID, Slot::UserId),
+            (8, b'p') => (PRIORITY, Slot::Priority),
+            (10, b'e') => (EXPIRATION, Slot::Expiration),
+            (13, b'd') => (DELIVERY_MODE, Slot::DeliveryMode),
+            (9, b't') => (TIMESTAMP, Slot::Timestamp),
+            (8, b'e') => (EXCHANGE, Slot::Exchange),
+            (11, b'r') => (ROUTING_KEY, Slot::RoutingKey),
             _ => return None,
         };
-        Some(slot)
+        (name == candidate).then_some(slot)
     }
 
     fn bit(self) -> u16 {

@@ -7,12 +7,24 @@ pub const BYTES_MAX: usize = 10;
 
 /// Appends an unsigned value.
 #[inline]
-pub fn push_unsigned(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value as u8) | 0x80);
-        value >>= 7;
+pub fn push_unsigned(out: &mut Vec<u8>, value: u64) {
+    if value < 0x80 {
+        out.push(value as u8);
+    } else {
+        push_long(out, value);
     }
-    out.push(value as u8);
+}
+
+fn push_long(out: &mut Vec<u8>, mut value: u64) {
+    let mut encoded = [0; BYTES_MAX];
+    let mut count = 0;
+    while value >= 0x80 {
+        encoded[count] = (value as u8) | 0x80;
+        value >>= 7;
+        count += 1;
+    }
+    encoded[count] = value as u8;
+    out.extend_from_slice(&encoded[..=count]);
 }
 
 /// Appends a signed value, zigzag-coded; the same for VARINT and VARLONG.

@@ -70,6 +70,9 @@ pub(super) fn untyped(text: Option<&[u8]>) -> Value {
 /// A decimal number without sign or leading zeros.
 #[inline]
 pub(super) fn natural(text: &[u8]) -> Option<i64> {
+    if let &[digit @ b'0'..=b'9'] = text {
+        return Some(i64::from(digit - b'0'));
+    }
     let canonical = matches!(text, [b'0'] | [b'1'..=b'9', ..]) && text.len() <= 19;
     if !canonical {
         return None;
