@@ -1,1 +1,10 @@
-//! The Kafka wire.
+//! The Kafka wire: codec, error table and the rules that need nothing but their input.
+//!
+//! Invariants: nothing here reads a clock, a socket or a disk, and no byte from the network can
+//! make a decoder panic, recurse or allocate more than a small multiple of its frame.
+//!
+//! Source: the Kafka protocol guide and the message schemas of Apache Kafka 4.1.
+
+pub mod apis;
+pub mod codec;
+pub mod errors;
