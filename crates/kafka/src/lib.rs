@@ -8,3 +8,6 @@
 pub mod apis;
 pub mod codec;
 pub mod errors;
+pub mod fetch_session;
+pub mod topic_config;
+pub mod topic_names;
