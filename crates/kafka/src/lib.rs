@@ -5,6 +5,7 @@
 //!
 //! Source: the Kafka protocol guide and the message schemas of Apache Kafka 4.1.
 
+pub mod api_versions;
 pub mod apis;
 pub mod codec;
 pub mod errors;
