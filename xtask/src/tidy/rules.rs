@@ -55,7 +55,6 @@ const BANNED_ENDINGS: &[&str] = &[
     "Info",
     "Data",
     "Impl",
-    "Base",
     "Common",
 ];
 

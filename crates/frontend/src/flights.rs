@@ -1,0 +1,160 @@
+//! Calls that were submitted and not answered: their tokens, their bytes, and appends that went
+//! to several shards.
+
+use crate::Gather;
+use engine::api::{Append, Call, Event, Op, Payload, Reply, Verdict};
+use std::collections::BTreeMap;
+use types::{Error, ShardId, Token};
+
+/// What any call costs beside its payload.
+const CALL_BYTES: usize = 64;
+
+/// What one destination or one range of a call costs.
+const ENTRY_BYTES: usize = 24;
+
+type Answer = Result<Reply, Error>;
+
+/// A connection's calls.
+#[derive(Debug, Default)]
+pub(crate) struct Flights {
+    last: u64,
+    open: BTreeMap<Token, Flight>,
+    splits: BTreeMap<Token, Gather<Answer>>,
+    bytes: usize,
+    /// Calls of this turn by shard, in order.
+    batches: Vec<(ShardId, Vec<Call>)>,
+}
+
+#[derive(Debug)]
+struct Flight {
+    bytes: usize,
+    fate: Fate,
+}
+
+/// Who wants the reply.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Session,
+    Nobody,
+    /// Part `index` of the split append `whole`; the session knows only `whole`.
+    Part {
+        whole: Token,
+        index: usize,
+        wanted: bool,
+    },
+}
+
+impl Flights {
+    /// Adds a call to this turn's batches. Every call asks the engine for a reply, wanted or not:
+    /// that is how its bytes are known to be done with.
+    pub(crate) fn submit(&mut self, op: Op, wanted: bool) -> Token {
+        match op {
+            Op::Append(append) if many_shards(&append) => self.split(append, wanted),
+            op => self.send(op, if wanted { Fate::Session } else { Fate::Nobody }),
+        }
+    }
+
+    fn split(&mut self, append: Append, wanted: bool) -> Token {
+        let whole = self.token();
+        let parts: Vec<Append> = append
+            .to
+            .chunk_by(|left, right| left.shard == right.shard)
+            .map(|to| Append { to: to.into(), payload: append.payload.clone() })
+            .collect();
+        self.splits.insert(whole, Gather::new(parts.len()));
+        for (index, part) in parts.into_iter().enumerate() {
+            self.send(Op::Append(part), Fate::Part { whole, index, wanted });
+        }
+        whole
+    }
+
+    fn send(&mut self, op: Op, fate: Fate) -> Token {
+        let (token, shard, bytes) = (self.token(), op.shard(), op_bytes(&op));
+        self.bytes += bytes;
+        self.open.insert(token, Flight { bytes, fate });
+        let call = Call { token, op };
+        match self.batches.iter_mut().find(|(other, _)| *other == shard) {
+            Some((_, calls)) => calls.push(call),
+            None => self.batches.push((shard, vec![call])),
+        }
+        token
+    }
+
+    fn token(&mut self) -> Token {
+        self.last += 1;
+        Token(self.last)
+    }
+
+    /// The calls since the last time, one batch per shard.
+    pub(crate) fn take_batches(&mut self) -> Vec<(ShardId, Vec<Call>)> {
+        std::mem::take(&mut self.batches)
+    }
+
+    /// Bytes submitted and not answered.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether every call was answered.
+    pub(crate) fn answered(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Notes a reply; gives the event the session should see, if any.
+    pub(crate) fn land(&mut self, event: Event) -> Option<Event> {
+        let Event::Reply { token, result } = event else { return Some(event) };
+        let flight = self.open.remove(&token)?;
+        self.bytes -= flight.bytes;
+        match flight.fate {
+            Fate::Session => Some(Event::Reply { token, result }),
+            Fate::Nobody => None,
+            Fate::Part { whole, index, wanted } => {
+                if !self.splits.get_mut(&whole)?.put(index, result) {
+                    return None;
+                }
+                let answers = self.splits.remove(&whole)?.into_results();
+                wanted.then(|| Event::Reply { token: whole, result: merged(answers) })
+            }
+        }
+    }
+}
+
+fn many_shards(append: &Append) -> bool {
+    append.to.windows(2).any(|pair| pair[0].shard != pair[1].shard)
+}
+
+/// One answer for a split append: a failure of any shard is the failure of the whole; else what
+/// the first destination said, or the first that is still there if that one is gone.
+fn merged(answers: Vec<Answer>) -> Answer {
+    let mut chosen: Option<Reply> = None;
+    for answer in answers {
+        let reply = answer?;
+        let gone =
+            |reply: &Reply| matches!(reply, Reply::Appended(at) if at.verdict == Verdict::Gone);
+        match &chosen {
+            Some(first) if !gone(first) || gone(&reply) => {}
+            _ => chosen = Some(reply),
+        }
+    }
+    Ok(chosen.expect("a split append has at least two parts"))
+}
+
+/// What an operation holds on to until it is answered, in bytes.
+fn op_bytes(op: &Op) -> usize {
+    match op {
+        Op::Append(append) => {
+            let payload = match &append.payload {
+                Payload::Batch(bytes) | Payload::Group { bytes, .. } => bytes.len(),
+            };
+            CALL_BYTES + payload + append.to.len() * ENTRY_BYTES
+        }
+        Op::Transaction(ops) => CALL_BYTES + ops.iter().map(op_bytes).sum::<usize>(),
+        Op::Settle(settle) => CALL_BYTES + settle.ranges.len() * ENTRY_BYTES,
+        Op::Read(read) => CALL_BYTES + read.logs.len() * ENTRY_BYTES,
+        Op::Extent(logs) => CALL_BYTES + logs.len() * ENTRY_BYTES,
+        _ => CALL_BYTES,
+    }
+}
+
+#[cfg(test)]
+mod tests;

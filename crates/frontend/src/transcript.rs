@@ -1,0 +1,211 @@
+//! Runs a session from a text script, without sockets, time or an engine: the harness of every
+//! wire's tests.
+//!
+//! A script and what happened are the same kind of text, so a test compares the two:
+//! ```text
+//! > publish 1 hello        the client sends this frame
+//! ! append log 3           the session submitted this call (the syntax answers it)
+//! < ack 1                  the session sent this frame
+//! +500                     half a second passes
+//! @ shut                   the broker drains
+//! closed                   the session closed the connection
+//! # a remark
+//! ```
+
+use crate::{Connection, Door, Peer, Session};
+use bytes::BytesMut;
+use engine::api::{Call, Event};
+use std::fmt::Write as _;
+use std::io::IoSlice;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use types::{ClientId, Millis, ShardId};
+
+/// How a wire's frames and the engine's side of its conversations are written in a script.
+pub trait Syntax {
+    /// The bytes of a frame of the client's.
+    fn encode(&mut self, text: &str) -> Vec<u8>;
+
+    /// Takes one whole frame of the session's from `bytes`, as text; `None`: not whole yet.
+    fn decode(&mut self, bytes: &mut BytesMut) -> Option<String>;
+
+    /// A call as text (empty: not worth a line), and the events the engine answers with.
+    fn answer(&mut self, shard: ShardId, call: Call) -> (String, Vec<Event>);
+}
+
+/// A door that keeps what goes through it, for tests to look at and answer.
+#[derive(Debug, Default)]
+pub struct Desk {
+    inner: Mutex<Papers>,
+}
+
+#[derive(Debug, Default)]
+struct Papers {
+    calls: Vec<(ShardId, Call)>,
+    events: Vec<Event>,
+    delivered_bytes: usize,
+}
+
+impl Desk {
+    /// Takes the calls that were submitted, in order.
+    pub fn calls(&self) -> Vec<(ShardId, Call)> {
+        std::mem::take(&mut self.lock().calls)
+    }
+
+    /// Puts an event into the outbox; [`Stage::events`] hands it over.
+    pub fn put(&self, event: Event) {
+        self.lock().events.push(event);
+    }
+
+    /// All delivered bytes that have gone to the socket.
+    pub fn delivered_bytes(&self) -> usize {
+        self.lock().delivered_bytes
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Papers> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Door for Desk {
+    fn client(&self) -> ClientId {
+        ClientId(1)
+    }
+
+    fn submit(&self, shard: ShardId, calls: Vec<Call>) {
+        self.lock().calls.extend(calls.into_iter().map(|call| (shard, call)));
+    }
+
+    fn events(&self) -> Vec<Event> {
+        std::mem::take(&mut self.lock().events)
+    }
+
+    fn written(&self, delivered_bytes: usize) {
+        self.lock().delivered_bytes += delivered_bytes;
+    }
+}
+
+/// One session, a desk instead of the engine, and a clock that the test moves.
+#[derive(Debug)]
+pub struct Stage {
+    /// The connection under test.
+    pub connection: Connection,
+    /// The engine's stand-in.
+    pub desk: Desk,
+    /// The time; [`Stage::pass`] moves it.
+    pub now: Millis,
+}
+
+impl Stage {
+    /// Begins a conversation with `session`, at time 0.
+    #[must_use]
+    pub fn new(session: Box<dyn Session>) -> Stage {
+        Stage {
+            connection: Connection::new(session, peer()),
+            desk: Desk::default(),
+            now: Millis(0),
+        }
+    }
+
+    /// Sends the session bytes, as one read.
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.connection.input().extend_from_slice(bytes);
+        self.connection.received(bytes.len(), &self.desk, self.now);
+    }
+
+    /// Hands over the events that were put on the desk.
+    pub fn events(&mut self) {
+        self.connection.events(&self.desk, self.now);
+    }
+
+    /// Lets time pass; a timer that is due runs at its own time.
+    pub fn pass(&mut self, span: Millis) {
+        let end = self.now.plus(span);
+        while let Some(deadline) = self.connection.deadline().filter(|deadline| *deadline <= end) {
+            self.now = self.now.max(deadline);
+            self.connection.timer(&self.desk, self.now);
+        }
+        self.now = end;
+    }
+
+    /// Takes everything the session has written.
+    pub fn output(&mut self) -> Vec<u8> {
+        let mut taken = Vec::new();
+        while self.connection.output_pending() > 0 {
+            let mut slices = [IoSlice::new(&[]); 16];
+            let filled = self.connection.output(&mut slices);
+            let count = slices[..filled].iter().map(|slice| slice.len()).sum();
+            slices[..filled].iter().for_each(|slice| taken.extend_from_slice(slice));
+            self.connection.written(count, &self.desk);
+        }
+        taken
+    }
+}
+
+/// The peer of every conversation on a stage.
+#[must_use]
+pub fn peer() -> Peer {
+    Peer {
+        client: ClientId(1),
+        address: SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000)),
+        local: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
+    }
+}
+
+/// Runs a script against `session`; gives what happened, to be compared with the script: the
+/// script's own `>`, `+`, `@` and `#` lines, and the `!`, `<` and `closed` lines that came of them.
+#[must_use]
+pub fn run(session: Box<dyn Session>, syntax: &mut dyn Syntax, script: &str) -> String {
+    let mut stage = Stage::new(session);
+    let mut happened = String::new();
+    let mut received = BytesMut::new();
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        if let Some(frame) = line.strip_prefix("> ") {
+            stage.send(&syntax.encode(frame));
+        } else if let Some(span) = line.strip_prefix('+') {
+            stage.pass(Millis(span.parse().expect("a script says how many milliseconds")));
+        } else if line == "@ shut" {
+            stage.connection.drain(&stage.desk, stage.now);
+        } else if !line.starts_with('#') {
+            continue;
+        }
+        writeln!(happened, "{line}").expect("a string takes all");
+        settle(&mut stage, syntax, &mut received, &mut happened);
+        if stage.connection.finished() {
+            happened.push_str("closed\n");
+            break;
+        }
+    }
+    happened
+}
+
+/// Answers calls and reads frames until nothing happens any more.
+fn settle(
+    stage: &mut Stage,
+    syntax: &mut dyn Syntax,
+    received: &mut BytesMut,
+    happened: &mut String,
+) {
+    loop {
+        let calls = stage.desk.calls();
+        let quiet = calls.is_empty();
+        for (shard, call) in calls {
+            let (text, events) = syntax.answer(shard, call);
+            if !text.is_empty() {
+                writeln!(happened, "! {text}").expect("a string takes all");
+            }
+            events.into_iter().for_each(|event| stage.desk.put(event));
+        }
+        received.extend_from_slice(&stage.output());
+        while let Some(frame) = syntax.decode(received) {
+            writeln!(happened, "< {frame}").expect("a string takes all");
+        }
+        if quiet {
+            return;
+        }
+        stage.events();
+    }
+}
+
+#[cfg(test)]
+mod tests;
