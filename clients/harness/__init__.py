@@ -1,0 +1,1 @@
+"""The harness of the client cases: targets, toolchains, runs and their report."""

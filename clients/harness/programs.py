@@ -1,0 +1,74 @@
+"""The clients: which wire each speaks, and the command that runs its cases.
+
+Every case program takes `CLIENT [--list] [--restart] [--only TEXT]`, reads KAFKA, AMQP, TARGET
+and CONTROL from its environment, and prints one JSON object a line:
+`{"client": …, "version": …}` first, then `{"case", "result", "seconds", "detail"}` each.
+"""
+
+import os
+from dataclasses import dataclass
+
+from harness.toolchain import ROOT
+
+
+@dataclass(frozen=True)
+class Client:
+    name: str
+    wires: tuple
+    tool: str
+
+
+KAFKA = ("kafka",)
+AMQP = ("amqp",)
+BOTH = ("kafka", "amqp")
+
+CLIENTS = [
+    Client("pika", AMQP, "python"),
+    Client("pika-asyncio", AMQP, "python"),
+    Client("aio-pika", AMQP, "python"),
+    Client("kombu", AMQP, "python"),
+    Client("celery", AMQP, "python"),
+    Client("confluent", KAFKA, "python"),
+    Client("kafka-python", KAFKA, "python"),
+    Client("aiokafka", KAFKA, "python"),
+    Client("interchange", BOTH, "python"),
+    Client("kcat", KAFKA, "kcat"),
+    Client("kafka-tools", KAFKA, "console"),
+    Client("kafkajs", KAFKA, "node"),
+    Client("amqplib", AMQP, "node"),
+    Client("franz-go", KAFKA, "go"),
+    Client("sarama", KAFKA, "go"),
+    Client("amqp091-go", AMQP, "go"),
+    Client("kafka-clients", KAFKA, "java"),
+    Client("amqp-client", AMQP, "java"),
+    Client("lapin", AMQP, "rust"),
+]
+
+
+def command(client, tools):
+    """The command line of its case program, and what it adds to the environment.
+
+    Raises MissingTool where the toolchain is not installed."""
+    python = [str(tools.python()), str(ROOT / "python" / "run_cases.py"), client.name]
+    if client.tool == "python":
+        return python, {}
+    if client.tool == "kcat":
+        tools.kcat()
+        return python, {}
+    if client.tool == "console":
+        return python, {"KAFKA_JARS": str(tools.kafka_jars() / "*")}
+    if client.tool == "node":
+        modules = tools.node()
+        return ["node", str(ROOT / "node" / "run_cases.js"), client.name], {
+            "NODE_PATH": str(modules), "KAFKAJS_NO_PARTITIONER_WARNING": "1"}
+    if client.tool == "go":
+        return [str(tools.go()), client.name], {}
+    if client.tool == "java":
+        return ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+                "-cp", tools.java(), "Cases", client.name], {}
+    return [str(tools.rust()), client.name], {}
+
+
+def environment(target, control, extra):
+    return dict(os.environ, KAFKA=target.address("kafka"), AMQP=target.address("amqp"),
+                TARGET=target.name, CONTROL=control.address, **extra)
