@@ -259,12 +259,16 @@ def queue_of_either_type_works(kind):
     consumer.wait(2)
     channel.basic_ack(consumer.tags[1])
     consumer.wait(3)
-    same(consumer.bodies, [b"1", b"1", b"2"])
-    same([method.redelivered for method, _, _ in consumer.deliveries], [False, True, False])
-    channel.basic_cancel(consumer.tag)
     channel.basic_ack(consumer.tags[2])
-    wait_for(lambda: depth(channel, name) == 1, "the last one left")
-    same(get(channel, name)[2], b"3")
+    consumer.wait(4)
+    channel.basic_ack(consumer.tags[3])
+    found = [(body, method.redelivered) for method, _, body in consumer.deliveries]
+    again = found.index((b"1", True))
+    # A quorum queue of RabbitMQ 3.10 without a delivery limit puts what returns at its end.
+    assert again == 1 or kind == "quorum", found
+    same(found[:again] + found[again + 1:], [(b"1", False), (b"2", False), (b"3", False)])
+    channel.basic_cancel(consumer.tag)
+    same(drain(channel, name), [])
     channel.queue_delete(name)
     connection.close()
 
