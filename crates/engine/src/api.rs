@@ -4,7 +4,10 @@
 //! the [`Names`](crate::Names) snapshot), carries everything it needs, and could be sent to another
 //! node as it is. A session sends [`Call`]s; the engine answers with [`Event`]s on the client's outbox.
 
+use crate::command::GroupName;
 use bytes::Bytes;
+use catalog::{Change, Name, Outcome, Refusal};
+use groups::{CommittedOffset, GroupView, OffsetKey};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use types::{ConsumerId, Error, LogId, LogRef, Millis, Offset, ShardId, SubscriptionRef, Token};
@@ -23,9 +26,8 @@ pub struct Call {
 pub enum Op {
     /// Appends records to logs. Reply: [`Reply::Appended`].
     Append(Append),
-    /// Appends and settles, all or nothing, on one shard: only [`Op::Append`] and [`Op::Settle`]
-    /// inside. Reply: [`Reply::Done`].
-    Transaction(Vec<Op>),
+    /// Appends and settles, all or nothing, on one shard. Reply: [`Reply::Done`].
+    Transaction(Transaction),
     /// Reads batches by offset, waiting for bytes if asked to. Reply: [`Reply::Read`].
     Read(Read),
     /// Looks an offset up. Reply: [`Reply::Found`].
@@ -48,6 +50,50 @@ pub enum Op {
     Purge(SubscriptionRef),
     /// Counts a subscription. Reply: [`Reply::Counts`].
     Count(SubscriptionRef),
+    /// Counts as a use of a subscription that goes when it is not used. No reply.
+    Touch(SubscriptionRef),
+    /// Counts every subscription of a shard. Reply: [`Reply::Stats`].
+    Stats {
+        /// Which shard.
+        shard: ShardId,
+    },
+    /// Changes what exists ([`Names::place`](crate::Names::place) says on which shard).
+    /// Reply: [`Reply::Changed`], after the new names are published.
+    Change {
+        /// The shard of the layer it is for.
+        shard: ShardId,
+        /// The change.
+        change: Box<Change>,
+    },
+    /// Changes a consumer group. Reply: [`Reply::Group`]; of a join or sync, when the group is ready.
+    Group {
+        /// Where the group is coordinated.
+        shard: ShardId,
+        /// Which group.
+        name: GroupName,
+        /// What to do.
+        command: Box<groups::Command>,
+    },
+    /// A sign of life of a group's member. Reply: [`Reply::Group`].
+    Heartbeat(Heartbeat),
+    /// Shows groups. Reply: [`Reply::Groups`].
+    Groups {
+        /// Where they are coordinated.
+        shard: ShardId,
+        /// Their namespace.
+        namespace: Name,
+        /// These, or all.
+        names: Option<Vec<Name>>,
+    },
+    /// Gives the positions a group has committed. Reply: [`Reply::Offsets`].
+    Offsets {
+        /// Where the group is coordinated.
+        shard: ShardId,
+        /// Which group.
+        name: GroupName,
+    },
+    /// Hands out a producer id. Reply: [`Reply::Producer`].
+    AllocateProducer,
     /// Ends the wait of an earlier [`Op::Read`] of this client: it is answered with what there is.
     Cancel {
         /// Where the read waits.
@@ -71,13 +117,24 @@ pub struct Append {
 pub enum Payload {
     /// One validated RecordBatch v2 (magic, lengths and CRC checked), kept as it is.
     Batch(Bytes),
-    /// Record tails, as `record::group` packs them; the shard packs them into batches.
-    Group {
-        /// The packed group.
+    /// Record tails, as [`record::tails`] packs them; the shard packs them into batches.
+    Tails {
+        /// At least one entry.
         bytes: Bytes,
-        /// Number of records in it.
-        count: u32,
+        /// Some record has a time to live of its own (property `expiration`).
+        expiring: bool,
     },
+}
+
+/// Appends and settles that happen together or not at all.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Transaction {
+    /// The shard of everything in it.
+    pub shard: ShardId,
+    /// What to append, in order.
+    pub appends: Vec<Append>,
+    /// What to settle.
+    pub settles: Vec<Settle>,
 }
 
 /// A read of one or more logs of one shard.
@@ -257,7 +314,7 @@ pub struct Settle {
     /// Which offsets, as inclusive ranges per log, ascending.
     pub ranges: Vec<LeaseRange>,
     /// What becomes of them.
-    pub outcome: Outcome,
+    pub disposition: Disposition,
 }
 
 /// Consecutive leases of one log.
@@ -273,13 +330,28 @@ pub struct LeaseRange {
 
 /// What becomes of a settled lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Outcome {
+pub enum Disposition {
     /// Processed.
     Done,
     /// Refused by the consumer; gone (later: dead-lettered).
     Rejected,
     /// Back to the queue at its place, marked redelivered.
     Returned,
+}
+
+/// A sign of life of a group's member.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// Where the group is coordinated.
+    pub shard: ShardId,
+    /// Which group.
+    pub name: GroupName,
+    /// The generation the member believes in.
+    pub generation: groups::Generation,
+    /// The member.
+    pub member: String,
+    /// Its static identity.
+    pub instance: Option<String>,
 }
 
 /// Something for a client.
@@ -321,7 +393,7 @@ pub struct Delivery {
     pub redelivered: bool,
     /// The record's timestamp.
     pub timestamp: Millis,
-    /// The record's tail: key, value and headers, as `record::decode_tail` reads it.
+    /// The record's tail: key, value and headers, as [`record::tail::decode`] reads it.
     pub tail: Bytes,
 }
 
@@ -346,6 +418,18 @@ pub enum Reply {
     Purged(u64),
     /// A subscription's counts.
     Counts(Counts),
+    /// Every subscription of a shard.
+    Stats(Vec<QueueStats>),
+    /// What a change of names came to.
+    Changed(Box<Result<Outcome, Refusal>>),
+    /// What a group said.
+    Group(Box<groups::Reply>),
+    /// Groups, by name; those that do not exist are left out.
+    Groups(Vec<(Name, GroupView)>),
+    /// Committed positions; `None`: no such group.
+    Offsets(Option<Vec<(OffsetKey, CommittedOffset)>>),
+    /// A producer id nobody had before.
+    Producer(i64),
 }
 
 /// Where an append went.
@@ -385,6 +469,17 @@ pub struct Found {
     pub timestamp: Millis,
 }
 
+/// A subscription's counts, and what went through it since the process started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueStats {
+    /// Which.
+    pub subscription: SubscriptionRef,
+    /// What it holds.
+    pub counts: Counts,
+    /// What went through it.
+    pub tally: crate::Tally,
+}
+
 /// What a subscription holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -403,7 +498,7 @@ impl Op {
     pub fn shard(&self) -> ShardId {
         match self {
             Op::Append(append) => append.to[0].shard,
-            Op::Transaction(ops) => ops.first().map_or(ShardId(0), Op::shard),
+            Op::Transaction(transaction) => transaction.shard,
             Op::Read(read) => read.logs.first().map_or(ShardId(0), |from| from.log.shard),
             Op::Find(find) => find.log.shard,
             Op::Trim(trim) => trim.log.shard,
@@ -413,8 +508,17 @@ impl Op {
             Op::Leave(leave) => leave.source.shard(),
             Op::Window(window) => window.shard,
             Op::Settle(settle) => settle.source.shard(),
-            Op::Purge(subscription) | Op::Count(subscription) => subscription.shard,
-            Op::Cancel { shard, .. } => *shard,
+            Op::Purge(subscription) | Op::Count(subscription) | Op::Touch(subscription) => {
+                subscription.shard
+            }
+            Op::Stats { shard } => *shard,
+            Op::Cancel { shard, .. }
+            | Op::Change { shard, .. }
+            | Op::Group { shard, .. }
+            | Op::Groups { shard, .. }
+            | Op::Offsets { shard, .. } => *shard,
+            Op::Heartbeat(heartbeat) => heartbeat.shard,
+            Op::AllocateProducer => ShardId(0),
         }
     }
 }

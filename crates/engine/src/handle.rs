@@ -1,31 +1,85 @@
 //! What a front end holds: the engine's handle, and one [`Client`] per connection.
 
 use crate::api::Call;
-use crate::worker::Input;
-use crate::{Mailbox, Outbox, Wake};
+use crate::worker::{Input, NODE, Ports};
+use crate::{Metrics, Names, Outbox, Wake};
+use catalog::{Owner, TopicId};
+use io::{Clock, Random};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use types::{ClientId, ShardId};
+use types::{ClientId, Millis, ShardId};
 
 /// The engine as its front ends see it; cheap to clone.
 #[derive(Clone)]
 pub struct Handle(Arc<Inner>);
 
 struct Inner {
-    workers: Vec<Arc<Mailbox<Input>>>,
+    ports: Ports,
+    shards: Vec<ShardId>,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
     next_client: AtomicU64,
 }
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("workers", &self.0.workers.len()).finish()
+        f.debug_struct("Handle").field("workers", &self.0.ports.mailboxes.len()).finish()
     }
 }
 
 impl Handle {
-    pub(crate) fn new(workers: Vec<Arc<Mailbox<Input>>>) -> Handle {
-        Handle(Arc::new(Inner { workers, next_client: AtomicU64::new(1) }))
+    pub(crate) fn new(
+        ports: Ports,
+        shards: Vec<ShardId>,
+        metrics: Arc<Metrics>,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Handle {
+        let next_client = AtomicU64::new(1);
+        Handle(Arc::new(Inner { ports, shards, metrics, clock, random, next_client }))
+    }
+
+    /// What exists and where, at this moment.
+    #[must_use]
+    pub fn names(&self) -> Arc<Names> {
+        self.0.ports.names.load_full()
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Millis {
+        self.0.clock.now()
+    }
+
+    /// A random number.
+    #[must_use]
+    pub fn random(&self) -> u64 {
+        self.0.random.next()
+    }
+
+    /// A random id for a topic or queue to be: a version 4 UUID.
+    #[must_use]
+    pub fn new_topic_id(&self) -> TopicId {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&self.random().to_le_bytes());
+        id[8..].copy_from_slice(&self.random().to_le_bytes());
+        id[6] = id[6] & 0x0f | 0x40;
+        id[8] = id[8] & 0x3f | 0x80;
+        TopicId(id)
+    }
+
+    /// The engine's counters.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// The shards there are, the local one among them.
+    #[must_use]
+    pub fn shards(&self) -> &[ShardId] {
+        &self.0.shards
     }
 
     /// Registers a connection; `wake` is called when its empty outbox gets an event.
@@ -33,15 +87,10 @@ impl Handle {
     pub fn connect(&self, wake: Wake) -> Client {
         let id = ClientId(self.0.next_client.fetch_add(1, Ordering::Relaxed));
         let outbox = Arc::new(Outbox::new(wake));
-        for worker in &self.0.workers {
+        for worker in &self.0.ports.mailboxes {
             worker.push(Input::Connect(id, Arc::clone(&outbox)));
         }
         Client { id, outbox, engine: self.clone() }
-    }
-
-    fn worker(&self, shard: ShardId) -> &Mailbox<Input> {
-        let index = if shard == ShardId::LOCAL { 0 } else { usize::from(shard.0) };
-        &self.0.workers[index % self.0.workers.len()]
     }
 }
 
@@ -66,6 +115,12 @@ impl Client {
         self.id
     }
 
+    /// The connection as an owner of exclusive things.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        Owner { node: NODE, client: self.id }
+    }
+
     /// Where its events arrive.
     #[must_use]
     pub fn outbox(&self) -> &Outbox {
@@ -74,12 +129,12 @@ impl Client {
 
     /// Sends calls, all for `shard`, which takes them in order.
     pub fn submit(&self, shard: ShardId, calls: Vec<Call>) {
-        self.engine.worker(shard).push(Input::Calls(self.id, calls));
+        self.engine.0.ports.worker_of(shard).push(Input::Calls(self.id, calls));
     }
 
     /// Deliveries had stalled ([`Outbox::written`] said so) and can go on.
     pub fn resume(&self) {
-        for worker in &self.engine.0.workers {
+        for worker in &self.engine.0.ports.mailboxes {
             worker.push(Input::Resume(self.id));
         }
     }
@@ -87,7 +142,7 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        for worker in &self.engine.0.workers {
+        for worker in &self.engine.0.ports.mailboxes {
             worker.push(Input::Disconnect(self.id));
         }
     }

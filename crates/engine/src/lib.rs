@@ -2,13 +2,49 @@
 //!
 //! Front ends speak to this crate only. It orders writes (one frame per shard and turn), applies
 //! what is durable, and hands out deliveries; it knows no protocol's types, no socket and no async.
+//!
+//! A frame's way: [`draft`] packs what clients ask into a frame; the [`disk`] thread writes and
+//! syncs it with others; the [`worker`] applies it to its [`shard`] and answers.
 
 pub mod api;
+mod cache;
+mod command;
+mod disk;
+mod draft;
 mod handle;
+mod index;
+mod keeper;
 mod mailbox;
+mod metrics;
+mod open;
 mod outbox;
+mod shard;
 mod worker;
 
+pub use catalog::{self, Names};
+pub use command::GroupName;
+pub use groups;
 pub use handle::{Client, Handle};
 pub use mailbox::Mailbox;
+pub use metrics::{Metrics, SYNC_BUCKETS_US};
+pub use open::{Engine, EngineError, Options};
 pub use outbox::{Outbox, Wake};
+pub use worker::{Tally, delivery_bytes};
+
+use catalog::Layer;
+use command::Unreadable;
+use types::ShardId;
+
+/// The shard whose catalog is a layer of names.
+#[must_use]
+pub fn shard_of(layer: Layer) -> ShardId {
+    match layer {
+        Layer::Shared => ShardId(0),
+        Layer::Local => ShardId::LOCAL,
+    }
+}
+
+/// The worker that runs a shard.
+fn worker_number(shard: ShardId, workers: usize) -> usize {
+    if shard == ShardId::LOCAL { 0 } else { usize::from(shard.0) % workers }
+}

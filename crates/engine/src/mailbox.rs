@@ -60,6 +60,21 @@ impl<T> Mailbox<T> {
         into.extend(inner.items.drain(..));
     }
 
+    /// Moves one item to the end of `into`, waiting up to `timeout` for it: for several receivers.
+    pub fn wait_one(&self, into: &mut Vec<T>, timeout: Duration) {
+        let mut inner = self.lock();
+        if inner.items.is_empty() {
+            inner.waiting = true;
+            inner = self
+                .arrived
+                .wait_timeout_while(inner, timeout, |inner| inner.items.is_empty())
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        into.extend(inner.items.pop_front());
+        inner.waiting = inner.items.is_empty() && inner.waiting;
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner<T>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,9 +1,45 @@
 //! A worker: the thread that owns shards and orders their writes.
+//!
+//! [`Worker::turn`] is the order of things, and that order is the durability argument: take what
+//! came in, apply what the journal says is on the disk, answer and hand out what follows from it,
+//! seal the next frame. Nothing is answered from a frame before it is placed.
 
-use crate::Outbox;
-use crate::api::Call;
+mod apply;
+mod clients;
+mod grouping;
+mod naming;
+mod queue;
+mod reading;
+mod relocate;
+mod seat;
+mod store;
+mod tailing;
+mod upkeep;
+
+pub(crate) use naming::NODE;
+pub(crate) use relocate::{CheckpointPart, Notice};
+pub(crate) use seat::Seat;
+pub(crate) use store::{Load, Loaded};
+
+pub use clients::delivery_bytes;
+pub use queue::Tally;
+
+use crate::api::{Append, Call, Counts, Event, Op, QueueStats, Reply, Transaction};
+use crate::command::Command;
+use crate::draft::Awaits;
+use crate::index::Run;
+use crate::{Mailbox, Outbox};
+use arc_swap::ArcSwap;
+use catalog::{Change, LogChange, Names};
+use clients::Clients;
+use journal::{FrameDraft, Placed};
+use ledger::ConsumerKey;
+use naming::ChangeWait;
+use reading::Reads;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use types::ClientId;
+use store::{Store, Waiter};
+use types::{ClientId, Error, Kind, LogId, Millis, ShardId, SubscriptionRef, Token};
 
 /// What a worker is told.
 #[derive(Debug)]
@@ -16,4 +52,446 @@ pub(crate) enum Input {
     Calls(ClientId, Vec<Call>),
     /// A client's deliveries had stalled and can go on.
     Resume(ClientId),
+    /// Frames of this worker's shards are where they were to be, in order.
+    Placed(Vec<Placed>),
+    /// No frame will be added to a segment, and all of its frames were placed.
+    Sealed(u32),
+    /// Batches came from the disk.
+    Loaded(Loaded),
+    /// Another worker wants a change of names.
+    Propose(Box<Change>),
+    /// A change of names concerns a shard of this worker.
+    Follow { from: usize, ticket: u64, change: LogChange },
+    /// A shard of another worker has followed.
+    Followed { ticket: u64 },
+    /// Give your part of a checkpoint.
+    Checkpoint,
+    /// Say which segments you need.
+    Report,
+    /// Copy what is live in a segment to the end of the journal.
+    Relocate(u32),
+    /// Publishing is blocked, or not any more.
+    Blocked(Option<&'static str>),
+    /// Write down what waits; the broker stops.
+    Flush,
+}
+
+/// What a turn hands to other threads.
+#[derive(Debug, Default)]
+pub(crate) struct Output {
+    pub(crate) frames: Vec<FrameDraft>,
+    pub(crate) loads: Vec<Load>,
+    pub(crate) notices: Vec<Notice>,
+}
+
+/// The other workers, and where names are published.
+#[derive(Clone, Debug)]
+pub(crate) struct Ports {
+    pub(crate) mailboxes: Vec<Arc<Mailbox<Input>>>,
+    pub(crate) names: Arc<ArcSwap<Names>>,
+}
+
+impl Ports {
+    /// The worker that runs a shard.
+    pub(crate) fn worker_of(&self, shard: ShardId) -> &Mailbox<Input> {
+        &self.mailboxes[crate::worker_number(shard, self.mailboxes.len())]
+    }
+}
+
+/// One worker's shards, and everything their leader keeps in memory.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    number: usize,
+    seats: BTreeMap<ShardId, Seat>,
+    clients: Clients,
+    store: Store,
+    reads: Reads,
+    reads_touched: BTreeSet<u64>,
+    tails_ready: BTreeSet<(ShardId, ConsumerKey)>,
+    changes: BTreeMap<u64, ChangeWait>,
+    /// Runs being copied forward, in the order of their frames.
+    relocating: VecDeque<(LogId, Run)>,
+    next_change: u64,
+    ports: Ports,
+    output: Output,
+    now: Millis,
+    retained: Millis,
+    swept: Millis,
+    blocked: Option<&'static str>,
+}
+
+impl Worker {
+    pub(crate) fn new(number: usize, ports: Ports, cache_bytes_max: usize) -> Worker {
+        Worker {
+            number,
+            seats: BTreeMap::new(),
+            clients: Clients::default(),
+            store: Store::new(cache_bytes_max),
+            reads: Reads::default(),
+            reads_touched: BTreeSet::new(),
+            tails_ready: BTreeSet::new(),
+            changes: BTreeMap::new(),
+            relocating: VecDeque::new(),
+            next_change: 0,
+            ports,
+            output: Output::default(),
+            now: Millis(0),
+            retained: Millis(0),
+            swept: Millis(0),
+            blocked: None,
+        }
+    }
+
+    pub(crate) fn number(&self) -> usize {
+        self.number
+    }
+
+    pub(crate) fn add_seat(&mut self, seat: Seat) {
+        self.seats.insert(seat.shard.id, seat);
+    }
+
+    /// Builds what is kept in memory only. `clean`: nothing was in flight when the store was left.
+    pub(crate) fn start(&mut self, now: Millis, clean: bool) {
+        self.now = now;
+        self.restore_done();
+        let names = self.ports.names.load_full();
+        let mut subscriptions = Vec::new();
+        for (shard, seat) in &mut self.seats {
+            seat.caught_up();
+            seat.groups.rebuild(&seat.shard.groups, now);
+            for id in seat.shard.subscriptions.keys() {
+                subscriptions.push(SubscriptionRef { shard: *shard, subscription: *id });
+            }
+            if !clean && *shard != ShardId::LOCAL {
+                seat.draft.command(Command::Started);
+            }
+        }
+        for subscription in subscriptions {
+            let options = match names.find_by_subscription(subscription.subscription) {
+                Some((_, catalog::Found::Queue(queue))) => queue.options,
+                _ => catalog::QueueOptions::default(),
+            };
+            let queue = queue::Queue::new(subscription, options, now);
+            if let Some(seat) = self.seats.get_mut(&subscription.shard) {
+                seat.queues.insert(subscription.subscription, queue);
+            }
+            self.join_logs(subscription, (!clean).then_some(()));
+            self.arm(subscription);
+        }
+    }
+
+    /// Nothing is on its way to the disk or waits to be.
+    pub(crate) fn settled_down(&self) -> bool {
+        self.seats.values().all(|seat| seat.draft.is_empty() && seat.in_flight.is_empty())
+    }
+
+    /// Takes in everything of `inputs`, and does what follows from it at `now`.
+    pub(crate) fn turn(&mut self, inputs: &mut Vec<Input>, now: Millis) -> Output {
+        self.now = self.now.max(now);
+        for input in inputs.drain(..) {
+            self.input(input);
+        }
+        self.timers();
+        for id in std::mem::take(&mut self.reads_touched) {
+            self.look_again(id, false);
+        }
+        self.dispatch();
+        self.dispatch_tails();
+        self.store.settle_fresh();
+        self.seal(false);
+        self.clients.emit();
+        self.output.loads.append(&mut self.store.loads);
+        std::mem::take(&mut self.output)
+    }
+
+    /// Whether the next turn should come at once.
+    pub(crate) fn busy(&self) -> bool {
+        !self.tails_ready.is_empty() || self.seats.values().any(|seat| !seat.ready.is_empty())
+    }
+
+    /// When the next turn has something to do though nothing comes in.
+    pub(crate) fn next_due(&self) -> Option<Millis> {
+        let seats = self.seats.values().flat_map(|seat| {
+            let timer = seat.timers.first().map(|(due, _)| *due);
+            [timer, seat.groups.next_due(), seat.due_at()]
+        });
+        let upkeep =
+            (self.retained.plus(upkeep::RETENTION_EVERY)).min(self.swept.plus(upkeep::SWEEP_EVERY));
+        seats.flatten().chain(self.reads.next_due()).chain([upkeep]).min()
+    }
+
+    fn input(&mut self, input: Input) {
+        match input {
+            Input::Connect(id, outbox) => {
+                self.clients.add(id, outbox);
+                if self.blocked.is_some() {
+                    self.clients.event(id, Event::Blocked(self.blocked));
+                }
+            }
+            Input::Disconnect(id) => self.drop_client(id),
+            Input::Calls(client, calls) => {
+                for call in calls {
+                    self.call(client, call);
+                }
+            }
+            Input::Resume(client) => self.resume(client),
+            Input::Placed(placed) => placed.into_iter().for_each(|frame| self.placed(frame)),
+            Input::Sealed(segment) => self.sealed(segment),
+            Input::Loaded(loaded) => self.loaded(loaded),
+            Input::Propose(change) => self.propose(*change),
+            Input::Follow { from, ticket, change } => self.follow(from, ticket, change),
+            Input::Followed { ticket } => self.followed(ticket),
+            Input::Checkpoint => self.checkpoint(),
+            Input::Report => self.report(),
+            Input::Relocate(segment) => self.relocate(segment),
+            Input::Blocked(why) => {
+                self.blocked = why;
+                self.clients.broadcast(|| Event::Blocked(why));
+            }
+            Input::Flush => self.seal(true),
+        }
+    }
+
+    fn call(&mut self, client: ClientId, call: Call) {
+        let token = call.token;
+        match call.op {
+            Op::Append(append) => self.append(client, token, &append),
+            Op::Transaction(transaction) => self.transaction(client, token, &transaction),
+            Op::Read(read) => self.read(client, token, read),
+            Op::Find(find) => self.find(client, token, find),
+            Op::Trim(trim) => self.trim(client, token, trim),
+            Op::Extent(logs) => {
+                let extents = logs.iter().map(|log| self.extent(*log)).collect();
+                self.clients.reply(client, token, Ok(Reply::Extents(extents)));
+            }
+            Op::Take(take) => self.take(client, token, &take),
+            Op::Get(get) => self.get(client, token, &get),
+            Op::Leave(leave) => self.leave(client, token, &leave),
+            Op::Window(window) => self.window(client, token, &window),
+            Op::Settle(settle) => {
+                self.settle(client, &settle);
+                if let Some(seat) = self.seats.get_mut(&settle.source.shard()) {
+                    seat.wait_frame(client, token);
+                }
+            }
+            Op::Purge(subscription) => self.purge(client, token, subscription),
+            Op::Count(subscription) => {
+                let counts = self.counts(subscription).ok_or_else(queue::gone);
+                self.clients.reply(client, token, counts.map(Reply::Counts));
+            }
+            Op::Touch(subscription) => self.touch(subscription),
+            Op::Stats { shard } => {
+                let stats = self.stats(shard);
+                self.clients.reply(client, token, Ok(Reply::Stats(stats)));
+            }
+            op @ Op::Change { .. } => self.change(client, token, op),
+            Op::Group { shard, name, command } => {
+                self.group((client, token), shard, name, *command);
+            }
+            Op::Heartbeat(beat) => self.heartbeat(client, token, &beat),
+            Op::Groups { shard, namespace, names } => {
+                let groups = self.list_groups(shard, &namespace, names.as_deref());
+                self.clients.reply(client, token, Ok(Reply::Groups(groups)));
+            }
+            Op::Offsets { shard, name } => {
+                let offsets = self.offsets(shard, &name);
+                self.clients.reply(client, token, Ok(Reply::Offsets(offsets)));
+            }
+            Op::AllocateProducer => {
+                if let Some(seat) = self.seats.get_mut(&ShardId(0)) {
+                    let at = seat.draft.command_now(Command::AllocateProducer);
+                    seat.draft.wait(client, token, Awaits::Command(at));
+                }
+            }
+            Op::Cancel { token, .. } => self.cancel(client, token),
+        }
+    }
+
+    fn append(&mut self, client: ClientId, token: Token, append: &Append) {
+        let shard = append.to[0].shard;
+        let Some(seat) = self.seats.get_mut(&shard) else { return };
+        match checked(seat, append) {
+            Ok(stamp) => {
+                let time = seat.time(self.now);
+                let (dest, delta) = seat.draft.append(append, time, stamp);
+                seat.draft.wait(client, token, Awaits::Append { dest, delta });
+            }
+            Err(error) => self.clients.reply(client, token, Err(error)),
+        }
+    }
+
+    /// Appends and settles in one frame, or not at all.
+    fn transaction(&mut self, client: ClientId, token: Token, transaction: &Transaction) {
+        let Some(seat) = self.seats.get_mut(&transaction.shard) else { return };
+        for append in &transaction.appends {
+            if let Err(error) = checked(seat, append) {
+                return self.clients.reply(client, token, Err(error));
+            }
+        }
+        let time = seat.time(self.now);
+        for append in &transaction.appends {
+            let stamp = checked(seat, append).unwrap_or_default();
+            seat.draft.append(append, time, stamp);
+        }
+        for settle in &transaction.settles {
+            self.settle(client, settle);
+        }
+        if let Some(seat) = self.seats.get_mut(&transaction.shard) {
+            seat.wait_frame(client, token);
+        }
+    }
+
+    fn trim(&mut self, client: ClientId, token: Token, trim: crate::api::Trim) {
+        let Some(extent) = self.extent(trim.log) else {
+            return self.clients.reply(client, token, Err(no_log()));
+        };
+        if trim.before.is_some_and(|before| before > extent.end) {
+            let message = format!("the log ends at offset {}", extent.end);
+            let error = Error::new(Kind::Invalid, message);
+            return self.clients.reply(client, token, Err(error));
+        }
+        let Some(seat) = self.seats.get_mut(&trim.log.shard) else { return };
+        let command = Command::Trim { log: trim.log.log, before: trim.before };
+        seat.draft.command_now(command);
+        seat.draft.wait(client, token, Awaits::Trim { log: trim.log.log });
+    }
+
+    fn purge(&mut self, client: ClientId, token: Token, subscription: SubscriptionRef) {
+        let id = subscription.subscription;
+        let Some(seat) = self.seats.get_mut(&subscription.shard) else { return };
+        let Some(queue) = seat.queues.get_mut(&id) else {
+            return self.clients.reply(client, token, Err(queue::gone()));
+        };
+        let mut purged = 0;
+        let mut spans = Vec::new();
+        for log in &mut queue.logs {
+            let Some((ledger, end)) = queue::ledger_of(&seat.shard, id, log.log) else { continue };
+            let mut gone = Vec::new();
+            purged += log.dispatch.take_ready(ledger, end, u64::MAX, &mut gone);
+            spans.push((log.log, gone));
+        }
+        for (log, gone) in spans {
+            seat.settle(id, log, &gone);
+        }
+        seat.draft.wait(client, token, Awaits::Purged(purged));
+    }
+
+    fn counts(&self, subscription: SubscriptionRef) -> Option<Counts> {
+        let seat = self.seats.get(&subscription.shard)?;
+        let queue = seat.queues.get(&subscription.subscription)?;
+        Some(Counts {
+            ready: queue::ready_count(&seat.shard, queue),
+            unacked: queue.unacked(),
+            consumers: queue.consumers.len() as u64,
+        })
+    }
+
+    fn touch(&mut self, subscription: SubscriptionRef) {
+        if let Some(seat) = self.seats.get_mut(&subscription.shard)
+            && let Some(queue) = seat.queues.get_mut(&subscription.subscription)
+        {
+            queue.used = self.now;
+        }
+    }
+
+    fn stats(&self, shard: ShardId) -> Vec<QueueStats> {
+        let Some(seat) = self.seats.get(&shard) else { return Vec::new() };
+        seat.queues
+            .values()
+            .filter_map(|queue| {
+                Some(QueueStats {
+                    subscription: queue.subscription,
+                    counts: self.counts(queue.subscription)?,
+                    tally: queue.tally,
+                })
+            })
+            .collect()
+    }
+
+    fn resume(&mut self, client: ClientId) {
+        let Some(state) = self.clients.get_mut(client) else { return };
+        state.stalled = false;
+        let subscriptions = state.subscriptions.clone();
+        for (shard, seat) in &mut self.seats {
+            for id in &subscriptions {
+                let Some(queue) = seat.queues.get_mut(id) else { continue };
+                for key in queue.consumers.keys().filter(|key| key.client == client) {
+                    queue.logs.iter_mut().for_each(|log| log.dispatch.set_flow(*key, true));
+                }
+                seat.ready.insert(*id);
+            }
+            let tails = seat.tailers.keys().filter(|key| key.client == client);
+            self.tails_ready.extend(tails.map(|key| (*shard, *key)));
+        }
+    }
+
+    fn loaded(&mut self, loaded: Loaded) {
+        match self.store.loaded(loaded) {
+            Some(Waiter::Queue { shard, subscription }) => {
+                if let Some(seat) = self.seats.get_mut(&shard)
+                    && let Some(queue) = seat.queues.get_mut(&subscription)
+                {
+                    queue.loaded();
+                    seat.ready.insert(subscription);
+                }
+                self.arm(SubscriptionRef { shard, subscription });
+            }
+            Some(Waiter::Tailer { shard, key }) => {
+                let seat = self.seats.get_mut(&shard);
+                if let Some(tailer) = seat.and_then(|seat| seat.tailers.get_mut(&key)) {
+                    tailer.loaded();
+                    self.tails_ready.insert((shard, key));
+                }
+            }
+            Some(Waiter::Read { id }) => self.read_loaded(id),
+            Some(Waiter::Relocate { segment }) => self.relocate_loaded(segment),
+            None => {}
+        }
+    }
+
+    fn timers(&mut self) {
+        self.end_reads();
+        self.group_timers();
+        self.queue_timers();
+        if self.now.since(self.retained) >= upkeep::RETENTION_EVERY {
+            self.retained = self.now;
+            self.retain();
+        }
+        if self.now.since(self.swept) >= upkeep::SWEEP_EVERY {
+            self.swept = self.now;
+            self.sweep();
+        }
+    }
+
+    fn seal(&mut self, force: bool) {
+        for seat in self.seats.values_mut() {
+            self.output.frames.extend(seat.seal(self.now, force));
+        }
+    }
+
+    /// Something was appended to a log, or it is gone: whoever waits for it has a look.
+    fn log_touched(&mut self, shard: ShardId, log: LogId) {
+        self.reads_touched.extend(self.reads.of_log(log));
+        let Some(seat) = self.seats.get_mut(&shard) else { return };
+        if let Some(keys) = seat.tailed.get(&log) {
+            self.tails_ready.extend(keys.iter().map(|key| (shard, *key)));
+        }
+        if let Some(ids) = seat.subscribed.get(&log) {
+            seat.ready.extend(ids);
+        }
+    }
+}
+
+/// Whether an append can go into a frame; whether its batch gets the leader's time.
+fn checked(seat: &Seat, append: &Append) -> Result<bool, Error> {
+    let mut stamp = false;
+    for dest in append.to.iter() {
+        let log = seat.shard.logs.get(&dest.log).ok_or_else(no_log)?;
+        stamp |= log.options.append_time;
+    }
+    Ok(stamp)
+}
+
+fn no_log() -> Error {
+    Error::new(Kind::NotFound, "the log does not exist any more")
 }

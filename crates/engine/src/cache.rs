@@ -1,0 +1,171 @@
+//! Batches in memory: what was written last, and what was read last, bounded in bytes.
+
+use bytes::Bytes;
+use journal::Location;
+use record::batch::{self, Header, Records};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, OnceLock};
+use types::Millis;
+
+/// Room made for the records of a batch before any was seen.
+const RECORDS_RESERVED_MAX: u32 = 4096;
+
+/// A stored batch and, once somebody asked, where its records lie.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// RecordBatch v2 as stored.
+    pub(crate) bytes: Bytes,
+    decoded: OnceLock<Option<Decoded>>,
+}
+
+#[derive(Debug)]
+struct Decoded {
+    body: Bytes,
+    records: Vec<Record>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    offset_delta: u32,
+    tail_start: u32,
+    tail_end: u32,
+    timestamp: Millis,
+}
+
+impl Batch {
+    pub(crate) fn new(bytes: Bytes) -> Batch {
+        Batch { bytes, decoded: OnceLock::new() }
+    }
+
+    /// The tail and timestamp of the record `delta` after the batch's first; `None` where compaction
+    /// or damage left no such record.
+    pub(crate) fn record(&self, delta: u32) -> Option<(Bytes, Millis)> {
+        let decoded = self.decoded.get_or_init(|| decode(&self.bytes)).as_ref()?;
+        let record = match decoded.records.get(delta as usize) {
+            Some(record) if record.offset_delta == delta => record,
+            _ => {
+                let at = decoded.records.binary_search_by_key(&delta, |r| r.offset_delta).ok()?;
+                &decoded.records[at]
+            }
+        };
+        let tail = decoded.body.slice(record.tail_start as usize..record.tail_end as usize);
+        Some((tail, record.timestamp))
+    }
+
+    /// Delta and timestamp of the first record whose timestamp is `since` or later.
+    pub(crate) fn first_since(&self, since: Millis) -> Option<(u32, Millis)> {
+        self.timestamps().find(|(_, timestamp)| *timestamp >= since)
+    }
+
+    /// Delta and timestamp of the first record with the largest timestamp.
+    pub(crate) fn latest(&self) -> Option<(u32, Millis)> {
+        self.timestamps().reduce(|best, next| if next.1 > best.1 { next } else { best })
+    }
+
+    /// Lengths of the records' values, in order.
+    pub(crate) fn value_lengths(&self) -> impl Iterator<Item = u32> {
+        let decoded = self.decoded.get_or_init(|| decode(&self.bytes)).as_ref();
+        decoded.into_iter().flat_map(|decoded| {
+            decoded.records.iter().map(|record| {
+                let tail = &decoded.body[record.tail_start as usize..record.tail_end as usize];
+                let value = record::tail::decode(tail).ok().and_then(|view| view.value);
+                value.map_or(0, |value| u32::try_from(value.len()).unwrap_or(u32::MAX))
+            })
+        })
+    }
+
+    fn timestamps(&self) -> impl Iterator<Item = (u32, Millis)> {
+        let decoded = self.decoded.get_or_init(|| decode(&self.bytes)).as_ref();
+        decoded
+            .map_or(&[][..], |decoded| &decoded.records)
+            .iter()
+            .map(|record| (record.offset_delta, record.timestamp))
+    }
+}
+
+/// Takes a batch apart. The body was checked when it came in or was read; one that cannot be taken
+/// apart (an unreadable compressed body) has no records for anyone but who reads whole batches.
+fn decode(bytes: &Bytes) -> Option<Decoded> {
+    let header = Header::decode(bytes).ok()?;
+    let body = batch::decompress(&header, bytes, types::APPEND_BYTES_MAX).ok()?;
+    let mut records = Vec::with_capacity(header.count.min(RECORDS_RESERVED_MAX) as usize);
+    let mut walk = Records::new(&header, &body);
+    while let Some(record) = walk.next() {
+        let record = record.ok()?;
+        let tail_end = walk.at();
+        records.push(Record {
+            offset_delta: record.offset_delta,
+            tail_start: u32::try_from(tail_end - record.tail.len()).ok()?,
+            tail_end: u32::try_from(tail_end).ok()?,
+            timestamp: header.timestamp_of(record.timestamp_delta),
+        });
+    }
+    Some(Decoded { body, records })
+}
+
+/// Names a cached batch: where its first byte lies.
+pub(crate) type Key = (u32, u32);
+
+/// The key of the batch at `location`.
+pub(crate) fn key(location: &Location) -> Key {
+    location.pieces().next().map_or((u32::MAX, 0), |piece| (piece.segment, piece.position))
+}
+
+/// Second-chance cache of batches.
+#[derive(Debug)]
+pub(crate) struct BatchCache {
+    entries: BTreeMap<Key, Entry>,
+    order: VecDeque<Key>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    batch: Arc<Batch>,
+    used: bool,
+}
+
+impl BatchCache {
+    pub(crate) fn new(bytes_max: usize) -> BatchCache {
+        BatchCache { entries: BTreeMap::new(), order: VecDeque::new(), bytes: 0, bytes_max }
+    }
+
+    pub(crate) fn get(&mut self, key: Key) -> Option<Arc<Batch>> {
+        let entry = self.entries.get_mut(&key)?;
+        entry.used = true;
+        Some(Arc::clone(&entry.batch))
+    }
+
+    pub(crate) fn insert(&mut self, key: Key, bytes: Bytes) -> Arc<Batch> {
+        if let Some(entry) = self.entries.get_mut(&key) {
+            return Arc::clone(&entry.batch);
+        }
+        self.bytes += bytes.len();
+        let batch = Arc::new(Batch::new(bytes));
+        self.entries.insert(key, Entry { batch: Arc::clone(&batch), used: false });
+        self.order.push_back(key);
+        self.evict();
+        batch
+    }
+
+    fn evict(&mut self) {
+        while self.bytes > self.bytes_max
+            && let Some(key) = self.order.pop_front()
+        {
+            match self.entries.get_mut(&key) {
+                Some(entry) if entry.used => {
+                    entry.used = false;
+                    self.order.push_back(key);
+                }
+                _ => self.drop_entry(key),
+            }
+        }
+    }
+
+    fn drop_entry(&mut self, key: Key) {
+        if let Some(entry) = self.entries.remove(&key) {
+            self.bytes -= entry.batch.bytes.len();
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What a frame says besides appending: the commands of the replicated state machine.
+
+use catalog::{Change, LogChange};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use types::{LogId, Offset, SubscriptionId};
+
+/// First byte of a frame's commands; a new meaning of a command gets a new number and both stay readable.
+const ENCODING: u8 = 1;
+
+/// One change of a shard's state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Command {
+    /// Messages are done with, whatever the reason.
+    Settle { subscription: SubscriptionId, ranges: Vec<Range> },
+    /// Leases go back; `counted`: they had been handed out.
+    Return { subscription: SubscriptionId, ranges: Vec<Range>, counted: bool },
+    /// The log begins here now; `None`: at its end.
+    Trim { log: LogId, before: Option<Offset> },
+    /// A change of names (meta and local shard only).
+    Change(Box<Change>),
+    /// What a change of names means for a log or subscription of this shard.
+    Log(LogChange),
+    /// A change of a consumer group.
+    Group { group: GroupName, command: groups::Command },
+    /// Hands out a producer id.
+    AllocateProducer,
+    /// The process started: what was in flight before may have been delivered.
+    Started,
+}
+
+/// A consumer group within a namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct GroupName {
+    /// Tenant scope.
+    pub namespace: Arc<str>,
+    /// The group's id.
+    pub group: Arc<str>,
+}
+
+/// Offsets `first..=last` of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Range {
+    pub(crate) log: LogId,
+    pub(crate) first: Offset,
+    pub(crate) last: Offset,
+}
+
+/// The bytes of a frame's commands.
+pub(crate) fn encode(commands: &[Command]) -> Vec<u8> {
+    if commands.is_empty() {
+        return Vec::new();
+    }
+    postcard::to_extend(commands, vec![ENCODING]).expect("a Vec takes every command")
+}
+
+/// Reads a frame's commands back.
+///
+/// Fails on bytes that no release wrote.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Command>, Unreadable> {
+    match bytes.split_first() {
+        None => Ok(Vec::new()),
+        Some((&ENCODING, rest)) => postcard::from_bytes(rest).map_err(|_| Unreadable),
+        Some(_) => Err(Unreadable),
+    }
+}
+
+/// A frame's commands cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the commands of a frame cannot be read: written by a newer release, or damaged")]
+pub(crate) struct Unreadable;

@@ -1,0 +1,189 @@
+//! The threads that may block on the disk: one that writes the journal, a few that read batches.
+//!
+//! The writing thread takes every frame that waits, writes one round, syncs it once, and only then
+//! tells the workers. While it syncs, the next round gathers; there is no timer.
+
+use crate::Mailbox;
+use crate::metrics::{self, Metrics};
+use crate::worker::{Input, Load, Loaded, Ports};
+use io::Clock;
+use journal::{Failed, FailedKind, FrameDraft, Placed, Queue, Reader, Refused, Writer};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use types::ShardId;
+
+/// The journal is told of its last durable round after so long without work.
+const IDLE: Duration = Duration::from_millis(50);
+/// A full disk is tried again after so long.
+const FULL: Duration = Duration::from_millis(100);
+/// Most bytes that wait for a round; what comes beyond waits one step before.
+const QUEUE_BYTES_MAX: usize = 16 << 20;
+
+/// What the writing thread is told.
+#[derive(Debug)]
+pub(crate) enum ToJournal {
+    Frames(Vec<FrameDraft>),
+    /// Write what waits, note a clean end, and stop.
+    Stop,
+}
+
+/// Writes rounds.
+pub(crate) struct Rounds {
+    writer: Writer,
+    queue: Queue,
+    overflow: VecDeque<FrameDraft>,
+    ports: Ports,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+    blocked: bool,
+}
+
+impl Rounds {
+    pub(crate) fn new(
+        writer: Writer,
+        options: &journal::Options,
+        ports: Ports,
+        metrics: Arc<Metrics>,
+        clock: Arc<dyn Clock>,
+    ) -> Rounds {
+        Rounds {
+            writer,
+            queue: Queue::new(QUEUE_BYTES_MAX, options),
+            overflow: VecDeque::new(),
+            ports,
+            metrics,
+            clock,
+            blocked: false,
+        }
+    }
+
+    pub(crate) fn add(&mut self, frames: Vec<FrameDraft>) {
+        self.overflow.extend(frames);
+        self.fill();
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.overflow.is_empty()
+    }
+
+    /// Writes one round, syncs it if somebody waits for that, and tells the workers. False when
+    /// the disk is full: nothing was written, and the same call can succeed later.
+    ///
+    /// Fails when the disk is not to be trusted any more: the process has to end.
+    pub(crate) fn step(&mut self) -> Result<bool, Failed> {
+        self.fill();
+        let written = match self.writer.round(&mut self.queue) {
+            Ok(written) => written,
+            Err(failed) if failed.kind == FailedKind::NoSpace => {
+                self.block(true);
+                return Ok(false);
+            }
+            Err(failed) => return Err(failed),
+        };
+        self.block(false);
+        metrics::add(&self.metrics.rounds, 1);
+        metrics::add(&self.metrics.written_bytes, written.bytes as u64);
+        metrics::add(&self.metrics.frames, written.placed.len() as u64);
+        let (local, synced): (Vec<Placed>, Vec<Placed>) =
+            written.placed.into_iter().partition(|placed| placed.shard == ShardId::LOCAL);
+        self.tell(local);
+        if written.needs_sync {
+            let before = self.clock.micros();
+            self.writer.sync()?;
+            self.metrics.synced(self.clock.micros().saturating_sub(before));
+        }
+        if let Some(segment) = written.sealed {
+            for mailbox in &self.ports.mailboxes {
+                mailbox.push(Input::Sealed(segment));
+            }
+        }
+        self.tell(synced);
+        self.fill();
+        Ok(true)
+    }
+
+    pub(crate) fn witness(&mut self) -> Result<(), Failed> {
+        match self.writer.witness() {
+            Err(failed) if failed.kind == FailedKind::NoSpace => Ok(()),
+            result => result,
+        }
+    }
+
+    fn fill(&mut self) {
+        while let Some(frame) = self.overflow.pop_front() {
+            match self.queue.push(frame) {
+                Ok(()) => {}
+                Err(Refused::Full(frame)) => {
+                    self.overflow.push_front(*frame);
+                    return;
+                }
+                Err(Refused::TooLarge(_)) => {
+                    unreachable!("a draft is sealed long before it passes the format's limits")
+                }
+            }
+        }
+    }
+
+    fn tell(&self, placed: Vec<Placed>) {
+        let mut by_worker: BTreeMap<usize, Vec<Placed>> = BTreeMap::new();
+        for placed in placed {
+            let worker = crate::worker_number(placed.shard, self.ports.mailboxes.len());
+            by_worker.entry(worker).or_default().push(placed);
+        }
+        for (worker, placed) in by_worker {
+            self.ports.mailboxes[worker].push(Input::Placed(placed));
+        }
+    }
+
+    fn block(&mut self, blocked: bool) {
+        if self.blocked != blocked {
+            self.blocked = blocked;
+            let why = blocked.then_some("the disk is full");
+            tracing::warn!(blocked, "publishing is blocked while the disk is full");
+            for mailbox in &self.ports.mailboxes {
+                mailbox.push(Input::Blocked(why));
+            }
+        }
+    }
+}
+
+/// Runs the writing thread until it is told to stop. Gives an error when the disk failed.
+pub(crate) fn run(mut rounds: Rounds, inbox: &Mailbox<ToJournal>) -> Result<(), Failed> {
+    let mut messages = Vec::new();
+    let mut stopping = false;
+    loop {
+        if rounds.is_empty() {
+            if stopping {
+                return rounds.witness();
+            }
+            inbox.wait(&mut messages, IDLE);
+            if messages.is_empty() {
+                rounds.witness()?;
+                inbox.wait(&mut messages, Duration::from_secs(3600));
+            }
+        } else {
+            inbox.drain(&mut messages);
+        }
+        for message in messages.drain(..) {
+            match message {
+                ToJournal::Frames(frames) => rounds.add(frames),
+                ToJournal::Stop => stopping = true,
+            }
+        }
+        if !rounds.is_empty() && !rounds.step()? {
+            if stopping {
+                return Ok(());
+            }
+            inbox.wait(&mut messages, FULL);
+        }
+    }
+}
+
+/// Reads what a load asks for.
+pub(crate) fn load(reader: &Reader, load: Load, metrics: &Metrics) -> Loaded {
+    metrics.cold_reads.fetch_add(load.locations.len() as u64, Ordering::Relaxed);
+    let results = reader.read_many(&load.locations);
+    Loaded { id: load.id, batches: load.locations.into_iter().zip(results).collect() }
+}

@@ -1,0 +1,245 @@
+//! A frame in the making: what a shard's next entry will append and change, and who waits for it.
+//!
+//! Record tails bound for one set of destinations are packed into one batch, as long as that keeps
+//! each log's order: a set's open batch is closed for a log as soon as another batch of the frame
+//! goes there.
+
+use crate::api::{Append, Payload};
+use crate::command::{self, Command};
+use bytes::Bytes;
+use journal::{AppliedBase, Dest, FrameDraft, FrameKind};
+use record::batch::{self, Builder, Header};
+use record::tails::Tails;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use types::{ClientId, LogId, LogRef, Millis, ShardId, Token};
+
+/// Envelope of a destination whose batch holds records with a time to live of their own.
+pub(crate) const ENVELOPE_EXPIRING: &[u8] = &[1];
+
+/// Who waits for a frame, and for what in it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pending {
+    pub(crate) client: ClientId,
+    pub(crate) token: Token,
+    pub(crate) awaits: Awaits,
+}
+
+/// What a reply is made from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Awaits {
+    /// The append to destination `dest`, whose record is `delta` into its batch.
+    Append { dest: usize, delta: u32 },
+    /// The effect of a command of the frame.
+    Command(usize),
+    /// The start of a log after a trim.
+    Trim { log: LogId },
+    /// That a purge of so many messages is applied.
+    Purged(u64),
+    /// Only that the frame is applied.
+    Frame,
+}
+
+/// A frame in the making.
+#[derive(Debug, Default)]
+pub(crate) struct Draft {
+    pub(crate) commands: Vec<Command>,
+    pub(crate) pending: Vec<Pending>,
+    batches: Vec<Packing>,
+    dests: Vec<Target>,
+    open: BTreeMap<Arc<[LogRef]>, usize>,
+    latest: BTreeMap<LogId, usize>,
+    bytes: usize,
+    urgent: bool,
+}
+
+#[derive(Debug)]
+enum Packing {
+    Whole(Bytes),
+    Open(Builder),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Target {
+    log: LogId,
+    batch: usize,
+    expiring: bool,
+}
+
+/// A frame that was handed to the journal, with what its apply needs.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    pub(crate) index: u64,
+    pub(crate) time: Millis,
+    pub(crate) commands: Vec<Command>,
+    pub(crate) dests: Vec<Dest>,
+    pub(crate) headers: Vec<Header>,
+    pub(crate) batches: Vec<Bytes>,
+    pub(crate) pending: Vec<Pending>,
+}
+
+/// Names the frame that a draft becomes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stamp {
+    pub(crate) shard: ShardId,
+    pub(crate) term: u32,
+    pub(crate) index: u64,
+    pub(crate) time: Millis,
+}
+
+impl Draft {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.commands.is_empty() && self.dests.is_empty() && self.pending.is_empty()
+    }
+
+    /// Somebody waits for it, or it appends: it should not wait for more.
+    pub(crate) fn urgent(&self) -> bool {
+        self.urgent || !self.dests.is_empty()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Adds a command that nobody waits for; gives its place.
+    pub(crate) fn command(&mut self, command: Command) -> usize {
+        self.bytes += 32;
+        self.commands.push(command);
+        self.commands.len() - 1
+    }
+
+    /// Adds a command that should be written soon.
+    pub(crate) fn command_now(&mut self, command: Command) -> usize {
+        self.urgent = true;
+        self.command(command)
+    }
+
+    /// Lets a client wait for this frame.
+    pub(crate) fn wait(&mut self, client: ClientId, token: Token, awaits: Awaits) {
+        if token != Token::NONE {
+            self.urgent = true;
+            self.pending.push(Pending { client, token, awaits });
+        }
+    }
+
+    /// Adds an append. `stamp`: destinations want the leader's time in the batch. Gives the first
+    /// destination's place and the record's place in its batch.
+    pub(crate) fn append(&mut self, append: &Append, time: Millis, stamp: bool) -> (usize, u32) {
+        match &append.payload {
+            Payload::Batch(bytes) => {
+                let bytes = match stamp {
+                    true => {
+                        let mut stamped = bytes.to_vec();
+                        batch::set_append_time(&mut stamped, time);
+                        Bytes::from(stamped)
+                    }
+                    false => bytes.clone(),
+                };
+                self.bytes += bytes.len();
+                (self.add_batch(&append.to, Packing::Whole(bytes), false), 0)
+            }
+            Payload::Tails { bytes, expiring } => {
+                self.bytes += bytes.len();
+                let (dest, packing) = self.open_batch(&append.to, time, *expiring);
+                let Packing::Open(builder) = packing else { return (dest, 0) };
+                let delta = builder.count();
+                for entry in Tails::new(bytes) {
+                    let (timestamp, tail) = entry.expect("packed by record::tails");
+                    let timestamp = if stamp { time } else { timestamp.unwrap_or(time) };
+                    builder.push(timestamp, tail);
+                }
+                (dest, delta)
+            }
+        }
+    }
+
+    fn open_batch(
+        &mut self,
+        to: &Arc<[LogRef]>,
+        time: Millis,
+        expiring: bool,
+    ) -> (usize, &mut Packing) {
+        let open = self.open.get(to).copied().filter(|first| {
+            let batch = self.dests[*first].batch;
+            to.iter().all(|dest| self.latest.get(&dest.log) == Some(&batch))
+                && self.dests[*first].expiring == expiring
+        });
+        let first = match open {
+            Some(first) => first,
+            None => {
+                let first = self.add_batch(to, Packing::Open(Builder::new(time)), expiring);
+                self.open.insert(Arc::clone(to), first);
+                first
+            }
+        };
+        let batch = self.dests[first].batch;
+        (first, &mut self.batches[batch])
+    }
+
+    fn add_batch(&mut self, to: &[LogRef], packing: Packing, expiring: bool) -> usize {
+        let (first, batch) = (self.dests.len(), self.batches.len());
+        self.batches.push(packing);
+        for dest in to {
+            self.dests.push(Target { log: dest.log, batch, expiring });
+            self.latest.insert(dest.log, batch);
+        }
+        self.bytes += 96;
+        first
+    }
+
+    /// Closes the draft: what goes to the journal, and what stays for the apply.
+    pub(crate) fn seal(
+        self,
+        stamp: Stamp,
+        applied: Vec<AppliedBase>,
+        synced: bool,
+    ) -> (FrameDraft, Sealed) {
+        let batches: Vec<Bytes> = self
+            .batches
+            .into_iter()
+            .map(|packing| match packing {
+                Packing::Whole(bytes) => bytes,
+                Packing::Open(builder) => builder.finish(),
+            })
+            .collect();
+        let headers: Vec<Header> = batches
+            .iter()
+            .map(|bytes| Header::decode(bytes).expect("validated at the door or built here"))
+            .collect();
+        let dests: Vec<Dest> = self
+            .dests
+            .iter()
+            .map(|target| Dest {
+                log: target.log,
+                batch: u16::try_from(target.batch).expect("a draft is flushed long before"),
+                records: headers[target.batch].last_offset_delta.saturating_add(1),
+                envelope: match target.expiring {
+                    true => Bytes::from_static(ENVELOPE_EXPIRING),
+                    false => Bytes::new(),
+                },
+            })
+            .collect();
+        let frame = FrameDraft {
+            shard: stamp.shard,
+            term: stamp.term,
+            index: stamp.index,
+            leader_ts: stamp.time,
+            kind: FrameKind::Entry,
+            synced,
+            dests: dests.clone(),
+            applied,
+            commands: Bytes::from(command::encode(&self.commands)),
+            batches: batches.clone(),
+        };
+        let sealed = Sealed {
+            index: stamp.index,
+            time: stamp.time,
+            commands: self.commands,
+            dests,
+            headers,
+            batches,
+            pending: self.pending,
+        };
+        (frame, sealed)
+    }
+}

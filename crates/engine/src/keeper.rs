@@ -1,0 +1,240 @@
+//! Keeps the disk in order: prepares segments, stores index files and checkpoints, gives dead
+//! segments back, and has survivors of mostly dead ones copied forward.
+//!
+//! The order that keeps everything recoverable: a segment's index before a checkpoint that replays
+//! from a later segment, and that checkpoint before the segment is given back.
+
+use crate::metrics::{self, Metrics};
+use crate::worker::{CheckpointPart, Input, Notice, Ports};
+use io::Clock;
+use journal::{Checkpoint, Failed, FailedKind, Pool, Position, SegmentIndex};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use types::LogId;
+
+/// A checkpoint after so many bytes of journal …
+const CHECKPOINT_BYTES: u64 = 128 << 20;
+/// … or so much time, if anything was written.
+const CHECKPOINT_EVERY_US: u64 = 60_000_000;
+/// How often the workers are asked which segments they need.
+const REPORT_EVERY_US: u64 = 250_000;
+/// A sealed segment with less than this share live has its survivors copied forward, in percent.
+const SPARSE_PERCENT: u64 = 30;
+
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    pool: Pool,
+    ports: Ports,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+    sequence: u64,
+    /// Index parts of sealed segments, until every worker has given its own.
+    indexing: BTreeMap<u32, (BTreeSet<usize>, SegmentIndex)>,
+    indexed: BTreeSet<u32>,
+    /// Parts of the checkpoint being made; `None` when none is.
+    gathering: Option<BTreeMap<usize, CheckpointPart>>,
+    /// A gathered checkpoint that waits for index files.
+    ready: Option<Checkpoint>,
+    replay: Position,
+    live: BTreeMap<usize, BTreeMap<u32, u64>>,
+    /// Workers that still copy forward, and from which segment.
+    relocating: Option<(u32, BTreeSet<usize>)>,
+    checkpointed_bytes: u64,
+    checkpointed_us: u64,
+    reported_us: u64,
+}
+
+impl Keeper {
+    pub(crate) fn new(
+        pool: Pool,
+        ports: Ports,
+        metrics: Arc<Metrics>,
+        clock: Arc<dyn Clock>,
+        (sequence, replay): (u64, Position),
+    ) -> Keeper {
+        let indexed =
+            pool.segments().iter().map(|s| s.segment).filter(|s| *s < replay.segment).collect();
+        Keeper {
+            pool,
+            ports,
+            metrics,
+            sequence,
+            indexing: BTreeMap::new(),
+            indexed,
+            gathering: None,
+            ready: None,
+            replay,
+            live: BTreeMap::new(),
+            relocating: None,
+            checkpointed_bytes: 0,
+            checkpointed_us: clock.micros(),
+            reported_us: 0,
+            clock,
+        }
+    }
+
+    /// What has to be done now, whether or not anything came in.
+    pub(crate) fn tick(&mut self) -> Result<(), Failed> {
+        quietly_full(self.pool.prepare())?;
+        let now = self.clock.micros();
+        let written = self.metrics.written_bytes.load(Ordering::Relaxed);
+        let since = written - self.checkpointed_bytes;
+        let late = now - self.checkpointed_us >= CHECKPOINT_EVERY_US;
+        if since >= CHECKPOINT_BYTES || (since > 0 && late) {
+            self.begin_checkpoint();
+        }
+        if now - self.reported_us >= REPORT_EVERY_US {
+            self.reported_us = now;
+            self.tell(|| Input::Report);
+        }
+        Ok(())
+    }
+
+    /// Asks every worker for its part of a checkpoint, unless one is being made.
+    pub(crate) fn begin_checkpoint(&mut self) {
+        if self.gathering.is_none() && self.ready.is_none() {
+            self.checkpointed_bytes = self.metrics.written_bytes.load(Ordering::Relaxed);
+            self.checkpointed_us = self.clock.micros();
+            self.gathering = Some(BTreeMap::new());
+            self.tell(|| Input::Checkpoint);
+        }
+    }
+
+    /// Takes in what a worker says.
+    pub(crate) fn notice(&mut self, notice: Notice) -> Result<(), Failed> {
+        match notice {
+            Notice::Indexed { worker, index } => self.index(worker, index)?,
+            Notice::Checkpoint { worker, part } => {
+                if let Some(parts) = &mut self.gathering {
+                    parts.insert(worker, part);
+                }
+                self.gather();
+            }
+            Notice::Live { worker, live } => {
+                self.live.insert(worker, live);
+                self.reclaim()?;
+            }
+            Notice::Relocated { worker } => {
+                if let Some((_, workers)) = &mut self.relocating {
+                    workers.remove(&worker);
+                    if workers.is_empty() {
+                        self.relocating = None;
+                        metrics::add(&self.metrics.relocated_segments, 1);
+                    }
+                }
+            }
+        }
+        self.store_checkpoint()
+    }
+
+    fn index(&mut self, worker: usize, part: SegmentIndex) -> Result<(), Failed> {
+        let segment = part.segment;
+        let empty = || SegmentIndex { segment, ..SegmentIndex::default() };
+        let (workers, index) =
+            self.indexing.entry(segment).or_insert_with(|| (BTreeSet::new(), empty()));
+        workers.insert(worker);
+        index.logs.extend(part.logs);
+        if workers.len() == self.ports.mailboxes.len()
+            && let Some((_, mut index)) = self.indexing.remove(&segment)
+        {
+            index.live_bytes = live_bytes(&index);
+            quietly_full(self.pool.store_index(&index))?;
+            self.indexed.insert(segment);
+        }
+        Ok(())
+    }
+
+    fn gather(&mut self) {
+        let complete =
+            self.gathering.as_ref().is_some_and(|parts| parts.len() == self.ports.mailboxes.len());
+        if !complete {
+            return;
+        }
+        let parts = self.gathering.take().unwrap_or_default();
+        let replay = parts.values().filter_map(|part| part.replay).min().unwrap_or(self.replay);
+        let mut checkpoint = Checkpoint {
+            sequence: self.sequence + 1,
+            replay: replay.max(self.replay),
+            applied: Vec::new(),
+            pages: Vec::new(),
+        };
+        for part in parts.into_values() {
+            checkpoint.applied.extend(part.applied);
+            checkpoint.pages.extend(part.pages);
+        }
+        self.ready = Some(checkpoint);
+    }
+
+    fn store_checkpoint(&mut self) -> Result<(), Failed> {
+        let Some(checkpoint) = &self.ready else { return Ok(()) };
+        let replay = checkpoint.replay;
+        let segments = self.pool.segments();
+        let covered = segments.iter().map(|s| s.segment).filter(|s| *s < replay.segment);
+        if !covered.into_iter().all(|segment| self.indexed.contains(&segment)) {
+            return Ok(());
+        }
+        match self.pool.store_checkpoint(checkpoint) {
+            Ok(()) => {
+                self.sequence = checkpoint.sequence;
+                self.replay = replay;
+                self.ready = None;
+                metrics::add(&self.metrics.checkpoints, 1);
+                Ok(())
+            }
+            Err(failed) if failed.kind == FailedKind::NoSpace => Ok(()),
+            Err(failed) => Err(failed),
+        }
+    }
+
+    /// Gives dead segments back, and starts copying the survivors of the sparsest one.
+    fn reclaim(&mut self) -> Result<(), Failed> {
+        if self.live.len() < self.ports.mailboxes.len() {
+            return Ok(());
+        }
+        let segments = self.pool.segments();
+        let in_use: u64 = segments.iter().map(|segment| segment.bytes).sum();
+        self.metrics.segment_bytes.store(in_use, Ordering::Relaxed);
+        let mut sparsest: Option<(u64, u32)> = None;
+        for segment in segments.iter().filter(|s| s.sealed && s.segment < self.replay.segment) {
+            let number = segment.segment;
+            let live: u64 = self.live.values().filter_map(|live| live.get(&number)).sum();
+            if live == 0 {
+                if self.pool.recycle(number)? {
+                    self.indexed.remove(&number);
+                    metrics::add(&self.metrics.recycled_segments, 1);
+                }
+            } else if live * 100 < segment.bytes * SPARSE_PERCENT {
+                let candidate = (live * 100 / segment.bytes, number);
+                sparsest = Some(sparsest.map_or(candidate, |best| best.min(candidate)));
+            }
+        }
+        if let Some((_, segment)) = sparsest
+            && self.relocating.is_none()
+        {
+            self.relocating = Some((segment, (0..self.ports.mailboxes.len()).collect()));
+            self.tell(|| Input::Relocate(segment));
+        }
+        self.live.clear();
+        Ok(())
+    }
+
+    fn tell(&self, input: impl Fn() -> Input) {
+        for mailbox in &self.ports.mailboxes {
+            mailbox.push(input());
+        }
+    }
+}
+
+fn live_bytes(index: &SegmentIndex) -> BTreeMap<LogId, u64> {
+    let bytes = |runs: &Vec<journal::Run>| runs.iter().map(|run| run.location.len() as u64).sum();
+    index.logs.iter().map(|(log, runs)| (*log, bytes(runs))).collect()
+}
+
+/// A full disk is the journal thread's to deal with; the work here is tried again later.
+fn quietly_full<T>(result: Result<T, Failed>) -> Result<(), Failed> {
+    match result {
+        Err(failed) if failed.kind != FailedKind::NoSpace => Err(failed),
+        _ => Ok(()),
+    }
+}

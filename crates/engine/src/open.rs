@@ -1,0 +1,392 @@
+//! Opening the engine: recovery, then threads.
+
+use crate::disk::{self, Rounds, ToJournal};
+use crate::index::StoredRun;
+use crate::keeper::Keeper;
+use crate::metrics::Metrics;
+use crate::shard::Shard;
+use crate::worker::{Input, Load, Notice, Output, Ports, Seat, Worker};
+use crate::{Handle, Mailbox, worker_number};
+use arc_swap::ArcSwap;
+use catalog::{Catalog, Layer, Names};
+use io::{Clock, Disk, Random};
+use journal::{Checkpoint, Failed, Finding, OpenError, PageKind, Reader, Recovery};
+use std::fmt;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use types::{Millis, ShardId};
+
+/// Threads that read batches from the disk.
+const READERS: usize = 4;
+/// How often the keeper looks around.
+const KEEPER_EVERY: Duration = Duration::from_millis(20);
+/// Longest sleep of a worker.
+const SLEEP_MAX: Millis = Millis(1_000);
+
+/// What the engine needs.
+#[derive(Clone)]
+pub struct Options {
+    /// Where the store is.
+    pub disk: Arc<dyn Disk>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub random: Arc<dyn Random>,
+    /// Threads that run shards; a new store gets as many shards.
+    pub workers: usize,
+    /// Shards of a new store; 0: as many as workers.
+    pub shards: u16,
+    /// Bytes of batches kept in memory.
+    pub cache_bytes: usize,
+    /// Open also a store that lost acknowledged commands, without them.
+    pub salvage: bool,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("workers", &self.workers).finish_non_exhaustive()
+    }
+}
+
+/// Why the engine cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The store was written by a later release.
+    #[error("the store holds state of a newer release of crossdock; use that release to open it")]
+    Newer,
+    /// The first files could not be written.
+    #[error("the store cannot be written")]
+    Write(#[source] Failed),
+    /// A thread could not be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
+}
+
+/// A running engine. Dropping it without [`Engine::stop`] is a crash as far as the store goes.
+pub struct Engine {
+    handle: Handle,
+    findings: Vec<Finding>,
+    ports: Ports,
+    journal: Arc<Mailbox<ToJournal>>,
+    stop: Stop,
+    threads: Vec<JoinHandle<()>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+#[derive(Clone, Debug)]
+struct Stop(Arc<std::sync::atomic::AtomicBool>);
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("handle", &self.handle).finish_non_exhaustive()
+    }
+}
+
+/// Everything of a store in memory, before any thread runs.
+pub(crate) struct Opened {
+    pub(crate) workers: Vec<Worker>,
+    pub(crate) rounds: Rounds,
+    pub(crate) reader: Reader,
+    pub(crate) keeper: Keeper,
+    pub(crate) ports: Ports,
+    pub(crate) shards: Vec<ShardId>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// Recovers the store: the newest checkpoint, the index files, then the frames since.
+pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
+    let mut journal_options = journal::Options::new(options.random.next());
+    journal_options.salvage = options.salvage;
+    let (writer, reader, pool, mut recovery) =
+        journal::open(Arc::clone(&options.disk), journal_options.clone())?;
+    let shards = match recovery.checkpoint() {
+        Some(checkpoint) => read_shards(checkpoint)?,
+        None => new_shards(options),
+    };
+    let fresh = recovery.checkpoint().is_none();
+    let count = options.workers.clamp(1, shards.len());
+    let ports = new_ports(count, &shards);
+    let mut workers: Vec<Worker> =
+        (0..count).map(|n| Worker::new(n, ports.clone(), options.cache_bytes)).collect();
+    let mut ids: Vec<ShardId> = shards.iter().map(|shard| shard.id).collect();
+    ids.push(ShardId::LOCAL);
+    for shard in shards {
+        workers[worker_number(shard.id, count)].add_seat(Seat::new(shard));
+    }
+    let clean = restore(&mut workers, &mut recovery)?;
+    let local = Shard::new(ShardId::LOCAL, Some(Catalog::new(Layer::Local, &[ShardId::LOCAL])));
+    workers[0].add_seat(Seat::new(local));
+    let now = options.clock.now();
+    for worker in &mut workers {
+        worker.start(now, clean);
+    }
+    workers[0].publish_names();
+    let metrics = Arc::new(Metrics::default());
+    let (sequence, replay) =
+        recovery.checkpoint().map_or((0, Default::default()), |c| (c.sequence, c.replay));
+    let findings = recovery.findings().to_vec();
+    report(&findings, ids.len());
+    let clock = Arc::clone(&options.clock);
+    let rounds = Rounds::new(writer, &journal_options, ports.clone(), Arc::clone(&metrics), clock);
+    let clock = Arc::clone(&options.clock);
+    let mut keeper =
+        Keeper::new(pool, ports.clone(), Arc::clone(&metrics), clock, (sequence, replay));
+    if fresh {
+        // The shards of a new store are a fact from the first moment on.
+        keeper.begin_checkpoint();
+    }
+    Ok(Opened { workers, rounds, reader, keeper, ports, shards: ids, metrics, findings })
+}
+
+fn new_shards(options: &Options) -> Vec<Shard> {
+    let count = if options.shards == 0 { options.workers } else { usize::from(options.shards) };
+    let count = u16::try_from(count.max(1)).unwrap_or(ShardId::LOCAL.0);
+    let ids: Vec<ShardId> = (0..count).map(ShardId).collect();
+    ids.iter()
+        .map(|id| {
+            let catalog = (id.0 == 0).then(|| Catalog::new(Layer::Shared, &ids));
+            Shard::new(*id, catalog)
+        })
+        .collect()
+}
+
+fn read_shards(checkpoint: &Checkpoint) -> Result<Vec<Shard>, EngineError> {
+    checkpoint
+        .pages
+        .iter()
+        .filter(|page| page.kind == PageKind::Replicated)
+        .map(|page| {
+            let shard: Result<Shard, _> = postcard::from_bytes(&page.bytes);
+            shard.ok().filter(Shard::known_version).ok_or(EngineError::Newer)
+        })
+        .collect()
+}
+
+fn new_ports(workers: usize, shards: &[Shard]) -> Ports {
+    let ids: Vec<ShardId> = shards.iter().map(|shard| shard.id).collect();
+    let names = Names {
+        shared: Catalog::new(Layer::Shared, &ids).snapshot(),
+        local: Catalog::new(Layer::Local, &[ShardId::LOCAL]).snapshot(),
+    };
+    Ports {
+        mailboxes: (0..workers).map(|_| Arc::default()).collect(),
+        names: Arc::new(ArcSwap::from_pointee(names)),
+    }
+}
+
+/// Puts the stored state back; true when the store was stopped cleanly, so that nothing that was in
+/// flight can have been delivered.
+fn restore(workers: &mut [Worker], recovery: &mut Recovery) -> Result<bool, EngineError> {
+    for segment in recovery.sealed().to_vec() {
+        let index = recovery.index(segment)?;
+        for worker in workers.iter_mut() {
+            worker.restore_index(index.clone());
+        }
+    }
+    if let Some(checkpoint) = recovery.checkpoint() {
+        for page in checkpoint.pages.iter().filter(|page| page.kind == PageKind::Local) {
+            let runs: Vec<StoredRun> =
+                postcard::from_bytes(&page.bytes).map_err(|_| EngineError::Newer)?;
+            workers[worker_number(page.shard, workers.len())].restore_runs(runs);
+        }
+    }
+    let mut replayed = 0u64;
+    while let Some(frame) = recovery.next_frame()? {
+        if frame.shard == ShardId::LOCAL {
+            continue;
+        }
+        let worker = &mut workers[worker_number(frame.shard, workers.len())];
+        replayed += u64::from(worker.replay(&frame).map_err(|_| EngineError::Newer)?);
+    }
+    Ok(replayed == 0 && recovery.checkpoint().is_some())
+}
+
+fn report(findings: &[Finding], shards: usize) {
+    for finding in findings {
+        tracing::error!(%finding, "the store is damaged");
+    }
+    tracing::debug!(shards, "recovered");
+}
+
+impl Engine {
+    /// Opens the store and starts the threads.
+    ///
+    /// Fails when the store is in use, damaged beyond what can be served around, of a newer
+    /// release, or not writable.
+    pub fn open(options: Options) -> Result<Engine, EngineError> {
+        let opened = recover(&options)?;
+        let Opened { workers, rounds, reader, keeper, ports, shards, metrics, findings } = opened;
+        let journal: Arc<Mailbox<ToJournal>> = Arc::default();
+        let notices: Arc<Mailbox<Notice>> = Arc::default();
+        let loads: Arc<Mailbox<(usize, Load)>> = Arc::default();
+        let stop = Stop(Arc::default());
+        let mut threads = Vec::new();
+        for (number, worker) in workers.into_iter().enumerate() {
+            let outlets = Outlets {
+                journal: Arc::clone(&journal),
+                notices: Arc::clone(&notices),
+                loads: Arc::clone(&loads),
+            };
+            let inbox = Arc::clone(&ports.mailboxes[number]);
+            let (clock, stop) = (Arc::clone(&options.clock), stop.clone());
+            let body = move || run_worker(worker, &inbox, &outlets, clock.as_ref(), &stop);
+            threads.push(spawn(&format!("worker-{number}"), body)?);
+        }
+        for number in 0..READERS {
+            let (reader, loads) = (reader.clone(), Arc::clone(&loads));
+            let (ports, metrics, stop) = (ports.clone(), Arc::clone(&metrics), stop.clone());
+            let body = move || run_reader(&reader, &loads, &ports, &metrics, &stop);
+            threads.push(spawn(&format!("reader-{number}"), body)?);
+        }
+        let keeper_stop = stop.clone();
+        let body = move || run_keeper(keeper, &notices, &keeper_stop);
+        threads.push(spawn("keeper", body)?);
+        let inbox = Arc::clone(&journal);
+        let writer = spawn("journal", move || {
+            if let Err(failed) = disk::run(rounds, &inbox) {
+                die(&failed);
+            }
+        })?;
+        let handle =
+            Handle::new(ports.clone(), shards, metrics, Arc::clone(&options.clock), options.random);
+        Ok(Engine { handle, findings, ports, journal, stop, threads, writer: Some(writer) })
+    }
+
+    /// What front ends use.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Damage that was found at the start.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// Writes down what waits, stores a checkpoint and ends the threads. Clients should be gone.
+    pub fn stop(mut self) {
+        for mailbox in &self.ports.mailboxes {
+            mailbox.push(Input::Flush);
+        }
+        self.stop.0.store(true, std::sync::atomic::Ordering::Release);
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has ended the process already.
+            let _ = thread.join();
+        }
+        self.journal.push(ToJournal::Stop);
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+/// Where a worker's output goes.
+struct Outlets {
+    journal: Arc<Mailbox<ToJournal>>,
+    notices: Arc<Mailbox<Notice>>,
+    loads: Arc<Mailbox<(usize, Load)>>,
+}
+
+impl Outlets {
+    fn send(&self, worker: usize, output: Output) {
+        if !output.frames.is_empty() {
+            self.journal.push(ToJournal::Frames(output.frames));
+        }
+        for load in output.loads {
+            self.loads.push((worker, load));
+        }
+        for notice in output.notices {
+            self.notices.push(notice);
+        }
+    }
+}
+
+fn run_worker(
+    mut worker: Worker,
+    inbox: &Mailbox<Input>,
+    outlets: &Outlets,
+    clock: &dyn Clock,
+    stop: &Stop,
+) {
+    let number = worker.number();
+    let mut inputs = Vec::new();
+    loop {
+        match worker.busy() {
+            true => inbox.drain(&mut inputs),
+            false => {
+                let now = clock.now();
+                let due = worker.next_due().map_or(SLEEP_MAX, |due| due.since(now));
+                let sleep = due.clamp(Millis(0), SLEEP_MAX);
+                let sleep = Duration::from_millis(sleep.0.unsigned_abs());
+                inbox.wait(&mut inputs, sleep);
+            }
+        }
+        let output = worker.turn(&mut inputs, clock.now());
+        outlets.send(number, output);
+        if stop.set() && worker.settled_down() {
+            return;
+        }
+    }
+}
+
+fn run_reader(
+    reader: &Reader,
+    loads: &Mailbox<(usize, Load)>,
+    ports: &Ports,
+    metrics: &Metrics,
+    stop: &Stop,
+) {
+    let mut waiting = Vec::new();
+    while !stop.set() {
+        loads.wait_one(&mut waiting, Duration::from_millis(200));
+        for (worker, load) in waiting.drain(..) {
+            let loaded = disk::load(reader, load, metrics);
+            ports.mailboxes[worker].push(Input::Loaded(loaded));
+        }
+    }
+}
+
+fn run_keeper(mut keeper: Keeper, notices: &Mailbox<Notice>, stop: &Stop) {
+    let mut waiting = Vec::new();
+    while !stop.set() {
+        notices.wait(&mut waiting, KEEPER_EVERY);
+        let mut result = Ok(());
+        for notice in waiting.drain(..) {
+            result = result.and_then(|()| keeper.notice(notice));
+        }
+        if let Err(failed) = result.and_then(|()| keeper.tick()) {
+            die(&failed);
+        }
+    }
+}
+
+impl Stop {
+    fn set(&self) -> bool {
+        self.0.load(std::sync::atomic::Ordering::Acquire)
+    }
+}
+
+/// A thread whose panic ends the process: what it held in memory cannot be trusted any more.
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, EngineError> {
+    let guarded = move || {
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_err() {
+            tracing::error!("a thread of the engine panicked; the broker ends");
+            std::process::abort();
+        }
+    };
+    std::thread::Builder::new().name(name.to_owned()).spawn(guarded).map_err(EngineError::Thread)
+}
+
+/// The disk is not to be trusted: nothing may be acknowledged any more. A restart reads what is
+/// really there.
+fn die(failed: &Failed) -> ! {
+    let source = std::error::Error::source(failed).map(ToString::to_string).unwrap_or_default();
+    tracing::error!(%failed, source, "the disk failed; the broker ends so as not to lose more");
+    std::process::exit(74);
+}

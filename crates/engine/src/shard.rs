@@ -1,0 +1,287 @@
+//! The replicated state machine: what every replica of a shard agrees on.
+//!
+//! [`Shard::apply`] is the only way it changes. It reads the frame and nothing else: no clock, no
+//! randomness, no map with an order of its own. Where bytes lie, who is connected and who waits is
+//! the worker's, and is not in here.
+
+mod log;
+
+pub(crate) use log::{Log, LogOptions};
+
+use crate::api::Verdict;
+use crate::command::{Command, GroupName, Range};
+use catalog::{Catalog, Change, LogChange, LogConfig, Name, Outcome, Refusal};
+use groups::Groups;
+use journal::Dest;
+use ledger::{Ledger, Span};
+use record::batch::Header;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use types::{LogId, Millis, Offset, ShardId, SubscriptionId};
+
+/// Behaviour of `apply`; a change that would make replicas diverge raises it (architecture: machine version).
+pub(crate) const MACHINE_VERSION: u16 = 1;
+
+/// One shard's replicated state.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Shard {
+    pub(crate) id: ShardId,
+    machine_version: u16,
+    /// Index of the last applied frame; 0 before the first.
+    pub(crate) applied: u64,
+    /// The latest leader time seen; time does not go back.
+    pub(crate) time: Millis,
+    pub(crate) logs: BTreeMap<LogId, Log>,
+    pub(crate) subscriptions: BTreeMap<SubscriptionId, Subscription>,
+    /// By namespace.
+    pub(crate) groups: BTreeMap<Name, Groups>,
+    pub(crate) catalog: Option<Catalog>,
+    next_producer: i64,
+}
+
+/// Delivery state of a subscription: one ledger per log.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Subscription {
+    pub(crate) ledgers: BTreeMap<LogId, Ledger>,
+}
+
+/// A frame as apply sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry<'a> {
+    pub(crate) index: u64,
+    pub(crate) time: Millis,
+    pub(crate) commands: &'a [Command],
+    pub(crate) dests: &'a [Dest],
+    /// One per batch of the frame.
+    pub(crate) headers: &'a [Header],
+}
+
+/// What a frame did, for those who keep what is not replicated.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Destination `dest` of the frame took its batch, or did not.
+    Appended { dest: usize, verdict: Verdict, base: Offset },
+    /// The start of a log moved.
+    Trimmed { log: LogId, start: Offset },
+    /// A span of a subscription is settled because a command says so.
+    Settled { subscription: SubscriptionId, log: LogId, span: Span },
+    /// A span of a subscription is gone because its log was trimmed.
+    Forgotten { subscription: SubscriptionId, log: LogId, span: Span },
+    /// Command `command` changed the names, or was refused.
+    Changed { command: usize, result: Box<Result<Outcome, Refusal>> },
+    /// Another shard has to follow a change of names made by command `command`.
+    Follow { command: usize, change: LogChange },
+    /// This shard followed a change of names.
+    Followed(LogChange),
+    /// A group said something to its members.
+    Group { command: usize, name: GroupName, reply: groups::Reply, effects: Vec<groups::Effect> },
+    /// Command `command` handed out a producer id.
+    Producer { command: usize, id: i64 },
+}
+
+impl Shard {
+    /// An empty shard; one that owns names brings its catalog.
+    pub(crate) fn new(id: ShardId, catalog: Option<Catalog>) -> Shard {
+        Shard {
+            id,
+            machine_version: MACHINE_VERSION,
+            applied: 0,
+            time: Millis(0),
+            logs: BTreeMap::new(),
+            subscriptions: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            catalog,
+            next_producer: 1,
+        }
+    }
+
+    /// Whether this build may replay the state.
+    pub(crate) fn known_version(&self) -> bool {
+        self.machine_version <= MACHINE_VERSION
+    }
+
+    /// Applies the next frame: its commands in order, then its appends in order.
+    pub(crate) fn apply(&mut self, entry: Entry<'_>, effects: &mut Vec<Effect>) {
+        assert_eq!(entry.index, self.applied + 1, "frames of a shard are applied in order");
+        self.applied = entry.index;
+        self.time = self.time.max(entry.time);
+        for (at, command) in entry.commands.iter().enumerate() {
+            self.command(at, command, effects);
+        }
+        for (at, dest) in entry.dests.iter().enumerate() {
+            let header = &entry.headers[usize::from(dest.batch)];
+            let (verdict, base) = match self.logs.get_mut(&dest.log) {
+                Some(log) => log.append(header, dest.records, self.time),
+                None => (Verdict::Gone, Offset(0)),
+            };
+            effects.push(Effect::Appended { dest: at, verdict, base });
+        }
+    }
+
+    fn command(&mut self, at: usize, command: &Command, effects: &mut Vec<Effect>) {
+        match command {
+            Command::Settle { subscription, ranges } => self.settle(*subscription, ranges, effects),
+            Command::Return { subscription, ranges, counted } => {
+                if let Some(state) = self.subscriptions.get_mut(subscription) {
+                    for range in ranges {
+                        if let Some(ledger) = state.ledgers.get_mut(&range.log) {
+                            ledger.return_span(range.span(), *counted);
+                        }
+                    }
+                }
+            }
+            Command::Trim { log, before } => self.trim(*log, *before, effects),
+            Command::Change(change) => self.change(at, change, effects),
+            Command::Log(change) => {
+                self.follow(change, effects);
+                effects.push(Effect::Followed(change.clone()));
+            }
+            Command::Group { group, command } => self.group(at, group, command, effects),
+            Command::AllocateProducer => {
+                let id = self.next_producer;
+                self.next_producer += 1;
+                effects.push(Effect::Producer { command: at, id });
+            }
+            Command::Started => {}
+        }
+    }
+
+    fn settle(&mut self, id: SubscriptionId, ranges: &[Range], effects: &mut Vec<Effect>) {
+        let Some(state) = self.subscriptions.get_mut(&id) else { return };
+        for range in ranges {
+            let Some(ledger) = state.ledgers.get_mut(&range.log) else { continue };
+            ledger.settle(range.span());
+            let settled = Effect::Settled { subscription: id, log: range.log, span: range.span() };
+            effects.push(settled);
+        }
+        for range in ranges {
+            self.release(range.log, effects);
+        }
+    }
+
+    /// A log kept for its subscriptions begins at the lowest of their floors.
+    fn release(&mut self, id: LogId, effects: &mut Vec<Effect>) {
+        let Some(log) = self.logs.get_mut(&id) else { return };
+        if !log.options.interest {
+            return;
+        }
+        let floors = log.subscriptions.iter().filter_map(|subscription| {
+            let ledger = self.subscriptions.get(subscription)?.ledgers.get(&id)?;
+            Some(ledger.floor())
+        });
+        if let Some(floor) = floors.min()
+            && log.trim(floor)
+        {
+            effects.push(Effect::Trimmed { log: id, start: log.start });
+        }
+    }
+
+    fn trim(&mut self, id: LogId, before: Option<Offset>, effects: &mut Vec<Effect>) {
+        let Some(log) = self.logs.get_mut(&id) else { return };
+        let (was, end) = (log.start, log.end);
+        if !log.trim(before.unwrap_or(end)) {
+            return;
+        }
+        let start = log.start;
+        for subscription in &log.subscriptions {
+            let state = self.subscriptions.get_mut(subscription);
+            if let Some(ledger) = state.and_then(|state| state.ledgers.get_mut(&id)) {
+                ledger.advance_floor_to(start);
+                let span = Span::new(was, start);
+                let subscription = *subscription;
+                effects.push(Effect::Forgotten { subscription, log: id, span });
+            }
+        }
+        effects.push(Effect::Trimmed { log: id, start });
+    }
+
+    fn change(&mut self, at: usize, change: &Change, effects: &mut Vec<Effect>) {
+        let Some(catalog) = self.catalog.as_mut() else { return };
+        let (result, follow) = catalog.apply(change, self.time);
+        effects.push(Effect::Changed { command: at, result: Box::new(result) });
+        for change in follow {
+            if change.shard() == self.id {
+                self.follow(&change, effects);
+                effects.push(Effect::Followed(change));
+            } else {
+                effects.push(Effect::Follow { command: at, change });
+            }
+        }
+    }
+
+    /// Carries out what a change of names means for a log or subscription here. Doing it again
+    /// changes nothing: after a crash the catalog's owner repeats what may not have arrived.
+    fn follow(&mut self, change: &LogChange, effects: &mut Vec<Effect>) {
+        match change {
+            LogChange::CreateLog { log, config } => {
+                self.logs.entry(log.log).or_insert_with(|| Log::new(log_options(config)));
+            }
+            LogChange::AlterLog { log, config } => {
+                if let Some(log) = self.logs.get_mut(&log.log) {
+                    log.options = log_options(config);
+                }
+            }
+            LogChange::DropLog(log) => {
+                if let Some(gone) = self.logs.remove(&log.log) {
+                    effects.push(Effect::Trimmed { log: log.log, start: gone.end });
+                }
+            }
+            LogChange::CreateSubscription { subscription, over, .. }
+            | LogChange::ExtendSubscription { subscription, over } => {
+                let id = subscription.subscription;
+                let state = self.subscriptions.entry(id).or_default();
+                for log in over {
+                    let Some(known) = self.logs.get_mut(&log.log) else { continue };
+                    let start = known.start;
+                    state.ledgers.entry(log.log).or_insert_with(|| Ledger::new(start));
+                    if !known.subscriptions.contains(&id) {
+                        known.subscriptions.push(id);
+                    }
+                }
+            }
+            LogChange::DropSubscription(subscription) => {
+                let id = subscription.subscription;
+                let Some(gone) = self.subscriptions.remove(&id) else { return };
+                for log in gone.ledgers.keys() {
+                    if let Some(log) = self.logs.get_mut(log) {
+                        log.subscriptions.retain(|other| *other != id);
+                    }
+                    self.release(*log, effects);
+                }
+            }
+        }
+    }
+
+    fn group(
+        &mut self,
+        at: usize,
+        name: &GroupName,
+        command: &groups::Command,
+        effects: &mut Vec<Effect>,
+    ) {
+        let groups = self.groups.entry(Name::clone(&name.namespace)).or_default();
+        let mut told = Vec::new();
+        let reply = groups.apply(&name.group, command.clone(), self.time, &mut told);
+        let name = name.clone();
+        effects.push(Effect::Group { command: at, name, reply, effects: told });
+    }
+}
+
+impl Range {
+    pub(crate) fn span(&self) -> Span {
+        Span::new(self.first, self.last.next())
+    }
+
+    pub(crate) fn of(log: LogId, span: Span) -> Range {
+        Range { log, first: span.first, last: Offset(span.end.0 - 1) }
+    }
+}
+
+fn log_options(config: &LogConfig) -> LogOptions {
+    LogOptions {
+        retention: config.retention_ms,
+        retention_bytes: config.retention_bytes,
+        append_time: config.timestamp_type == catalog::TimestampType::Append,
+        interest: config.trim_settled,
+    }
+}

@@ -1,0 +1,310 @@
+//! What follows when a frame is where it was to be: its effects, answers and deliveries.
+
+use super::{Input, Seat, Worker};
+use crate::api::{Appended, Reply, Verdict};
+use crate::cache;
+use crate::draft::{Awaits, ENVELOPE_EXPIRING, Pending, Sealed};
+use crate::index::{self, Run};
+use crate::shard::{Effect, Entry};
+use catalog::LogChange;
+use journal::{AppliedBase, Dest, FrameKind, Location, Placed, REJECTED, ScannedFrame};
+use record::batch::Header;
+use std::collections::BTreeMap;
+use types::{ClientId, LogId, Millis, Offset, ShardId, SubscriptionId, SubscriptionRef, Token};
+
+/// A frame's appends: what each destination said.
+type Bases = Vec<(Verdict, Offset)>;
+
+impl Worker {
+    /// A frame of one of this worker's shards is on the disk (or written, where that is enough).
+    pub(super) fn placed(&mut self, placed: Placed) {
+        match placed.kind {
+            FrameKind::Entry => self.entry_placed(placed),
+            FrameKind::Relocate => self.relocated(placed),
+            FrameKind::Part | FrameKind::Witness => {}
+        }
+    }
+
+    fn entry_placed(&mut self, placed: Placed) {
+        let shard = placed.shard;
+        let Some(seat) = self.seats.get_mut(&shard) else { return };
+        let Some(sealed) = seat.in_flight.pop_front() else { return };
+        assert_eq!(sealed.index, placed.index, "frames are placed in the order they were sealed");
+        let mut effects = Vec::new();
+        seat.shard.apply(
+            Entry {
+                index: sealed.index,
+                time: sealed.time,
+                commands: &sealed.commands,
+                dests: &sealed.dests,
+                headers: &sealed.headers,
+            },
+            &mut effects,
+        );
+        seat.position = placed.position;
+        for (at, location) in placed.batches.iter().enumerate() {
+            self.store.cache.insert(cache::key(location), sealed.batches[at].clone());
+        }
+        self.effects(shard, &sealed, &placed.batches, effects);
+    }
+
+    fn effects(
+        &mut self,
+        shard: ShardId,
+        sealed: &Sealed,
+        locations: &[Location],
+        effects: Vec<Effect>,
+    ) {
+        let askers: BTreeMap<usize, (ClientId, Token)> = sealed
+            .pending
+            .iter()
+            .filter_map(|pending| match pending.awaits {
+                Awaits::Command(at) => Some((at, (pending.client, pending.token))),
+                _ => None,
+            })
+            .collect();
+        let mut bases: Bases = vec![(Verdict::Gone, Offset(0)); sealed.dests.len()];
+        let mut changed = Vec::new();
+        let mut follow: BTreeMap<usize, Vec<LogChange>> = BTreeMap::new();
+        for effect in effects {
+            match effect {
+                Effect::Appended { dest, verdict, base } => {
+                    bases[dest] = (verdict, base);
+                    self.appended((shard, sealed.index), sealed, locations, (dest, verdict, base));
+                }
+                Effect::Settled { subscription, log, span } => {
+                    self.settled(shard, subscription, log, span);
+                }
+                Effect::Forgotten { subscription, log, span } => {
+                    self.forgotten(shard, subscription, log, span);
+                }
+                Effect::Trimmed { log, start } => self.store.index.trim(log, start),
+                Effect::Changed { command, result } => changed.push((command, result)),
+                Effect::Follow { command, change } => {
+                    follow.entry(command).or_default().push(change);
+                }
+                Effect::Followed(change) => self.log_changed(&change),
+                Effect::Group { command, name, reply, effects } => {
+                    let asker = askers.get(&command).copied();
+                    self.group_applied(shard, asker, &name, (reply, effects));
+                }
+                Effect::Producer { command, id } => {
+                    if let Some((client, token)) = askers.get(&command).copied() {
+                        self.clients.reply(client, token, Ok(Reply::Producer(id)));
+                    }
+                }
+            }
+        }
+        for (command, result) in changed {
+            let follow = follow.remove(&command).unwrap_or_default();
+            self.changed(shard, askers.get(&command).copied(), result, follow);
+        }
+        self.tell_followed(shard, sealed.index);
+        for dest in &sealed.dests {
+            self.limit_and_arm(shard, dest);
+        }
+        for pending in &sealed.pending {
+            self.answer(shard, sealed, &bases, *pending);
+        }
+    }
+
+    fn answer(&mut self, shard: ShardId, sealed: &Sealed, bases: &Bases, pending: Pending) {
+        let Some(seat) = self.seats.get(&shard) else { return };
+        let start = |log| seat.shard.logs.get(&log).map_or(Offset(0), |log| log.start);
+        let reply = match pending.awaits {
+            Awaits::Append { dest, delta } => {
+                let (verdict, base) = bases[dest];
+                Reply::Appended(Appended {
+                    verdict,
+                    base_offset: base.plus(delta),
+                    time: sealed.time,
+                    start: start(sealed.dests[dest].log),
+                })
+            }
+            Awaits::Trim { log } => Reply::Trimmed(start(log)),
+            Awaits::Purged(count) => Reply::Purged(count),
+            Awaits::Frame => Reply::Done,
+            Awaits::Command(_) => return,
+        };
+        self.clients.reply(pending.client, pending.token, Ok(reply));
+    }
+
+    fn appended(
+        &mut self,
+        (shard, index): (ShardId, u64),
+        sealed: &Sealed,
+        locations: &[Location],
+        (at, verdict, base): (usize, Verdict, Offset),
+    ) {
+        let Some(seat) = self.seats.get_mut(&shard) else { return };
+        let dest = &sealed.dests[at];
+        note_base(seat, index, at, verdict, base);
+        if verdict != Verdict::Appended {
+            return;
+        }
+        let batch = usize::from(dest.batch);
+        let run = run_of(dest, &sealed.headers[batch], base, sealed.time, &locations[batch]);
+        self.store.index.insert(dest.log, run, &locations[batch]);
+        let lengths = self.store.cache.get(cache::key(&locations[batch]));
+        for id in seat.subscribed.get(&dest.log).into_iter().flatten() {
+            let Some(queue) = seat.queues.get_mut(id) else { continue };
+            queue.tally.published += u64::from(dest.records);
+            if queue.options.max_bytes.is_some()
+                && let (Some(log), Some(batch)) = (queue.log_mut(dest.log), lengths.as_ref())
+            {
+                log.add_lengths(base, batch.value_lengths());
+            }
+        }
+        self.log_touched(shard, dest.log);
+    }
+
+    fn limit_and_arm(&mut self, shard: ShardId, dest: &Dest) {
+        let Some(seat) = self.seats.get(&shard) else { return };
+        let Some(ids) = seat.subscribed.get(&dest.log) else { return };
+        let concerned: Vec<SubscriptionId> = ids
+            .iter()
+            .filter(|id| {
+                seat.queues.get(id).is_some_and(|queue| {
+                    let options = &queue.options;
+                    let timed = options.message_ttl.is_some() || !dest.envelope.is_empty();
+                    options.max_len.is_some()
+                        || options.max_bytes.is_some()
+                        || timed && queue.timer.is_none_or(|due| due > self.now)
+                })
+            })
+            .copied()
+            .collect();
+        for id in concerned {
+            self.limit_length(shard, id);
+            let subscription = SubscriptionRef { shard, subscription: id };
+            match dest.envelope.is_empty() {
+                true => self.arm(subscription),
+                false => self.rearm(subscription),
+            }
+        }
+    }
+
+    fn settled(
+        &mut self,
+        shard: ShardId,
+        subscription: SubscriptionId,
+        log: LogId,
+        span: ledger::Span,
+    ) {
+        let Some(seat) = self.seats.get_mut(&shard) else { return };
+        if let Some((ledger, _)) = super::queue::ledger_of(&seat.shard, subscription, log)
+            && ledger.settled_above_floor() > 0
+        {
+            seat.scattered.insert(log);
+        }
+        if let Some(queue) = seat.queues.get_mut(&subscription)
+            && queue.options.max_bytes.is_some()
+            && let Some(log) = queue.log_mut(log)
+        {
+            log.forget_lengths(span);
+        }
+    }
+
+    fn forgotten(
+        &mut self,
+        shard: ShardId,
+        subscription: SubscriptionId,
+        log: LogId,
+        span: ledger::Span,
+    ) {
+        let Some(seat) = self.seats.get_mut(&shard) else { return };
+        let Some(queue) = seat.queues.get_mut(&subscription) else { return };
+        let Some((ledger, _)) = super::queue::ledger_of(&seat.shard, subscription, log) else {
+            return;
+        };
+        if let Some(log) = queue.log_mut(log) {
+            log.dispatch.forget(ledger, span);
+            log.forget_lengths(span);
+        }
+        seat.ready.insert(subscription);
+    }
+
+    /// Tells the workers whose changes of names this frame followed.
+    fn tell_followed(&mut self, shard: ShardId, index: u64) {
+        while let Some(seat) = self.seats.get_mut(&shard)
+            && let Some((at, _, from, ticket)) = seat.follows.front().copied()
+            && at <= index
+        {
+            seat.follows.pop_front();
+            match from == self.number {
+                true => self.followed(ticket),
+                false => self.ports.mailboxes[from].push(Input::Followed { ticket }),
+            }
+        }
+    }
+
+    /// Applies a frame found in the journal at the start. Nobody waits and nothing is handed out.
+    ///
+    /// True when it was an entry not applied yet. Fails when a command cannot be read.
+    pub(crate) fn replay(&mut self, frame: &ScannedFrame) -> Result<bool, crate::Unreadable> {
+        let Some(seat) = self.seats.get_mut(&frame.shard) else { return Ok(false) };
+        match frame.kind {
+            FrameKind::Entry if frame.index == seat.shard.applied + 1 => {}
+            FrameKind::Relocate => {
+                self.replay_relocate(frame);
+                return Ok(false);
+            }
+            _ => return Ok(false),
+        }
+        let commands = crate::command::decode(&frame.commands)?;
+        let headers: Vec<Header> = frame
+            .batches
+            .iter()
+            .map(|batch| Header::decode(&batch.header).map_err(|_| crate::Unreadable))
+            .collect::<Result<_, _>>()?;
+        let mut effects = Vec::new();
+        seat.shard.apply(
+            Entry {
+                index: frame.index,
+                time: frame.leader_ts,
+                commands: &commands,
+                dests: &frame.dests,
+                headers: &headers,
+            },
+            &mut effects,
+        );
+        seat.position = frame.position;
+        for effect in effects {
+            match effect {
+                Effect::Appended { dest: at, verdict, base } => {
+                    note_base(seat, frame.index, at, verdict, base);
+                    let dest = &frame.dests[at];
+                    let batch = usize::from(dest.batch);
+                    if verdict == Verdict::Appended {
+                        let location = &frame.batches[batch].location;
+                        let run = run_of(dest, &headers[batch], base, frame.leader_ts, location);
+                        self.store.index.insert(dest.log, run, location);
+                    }
+                }
+                Effect::Trimmed { log, start } => self.store.index.trim(log, start),
+                Effect::Followed(LogChange::DropLog(log)) => {
+                    self.store.index.remove(log.log);
+                }
+                _ => {}
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn note_base(seat: &mut Seat, index: u64, dest: usize, verdict: Verdict, base: Offset) {
+    let base = if verdict == Verdict::Appended { base } else { REJECTED };
+    let dest = u16::try_from(dest).expect("a frame has few destinations");
+    seat.bases.push(AppliedBase { index, dest, base });
+}
+
+fn run_of(dest: &Dest, header: &Header, base: Offset, appended: Millis, at: &Location) -> Run {
+    Run {
+        first: base,
+        max_timestamp: header.max_timestamp,
+        appended,
+        count: dest.records,
+        at: index::place(at),
+        expiring: dest.envelope.as_ref() == ENVELOPE_EXPIRING,
+    }
+}

@@ -1,0 +1,227 @@
+//! Changes of names: the catalog's decision, what the shards make of it, and the published snapshot.
+
+use super::queue::{Queue, tell_gone};
+use super::{Input, Worker};
+use crate::api::{Op, Reply};
+use crate::command::Command;
+use crate::draft::Awaits;
+use catalog::{
+    Action, Change, DeleteQueue, Found, LogChange, Name, Names, NodeId, Outcome, Refusal,
+};
+use ledger::Dispatch;
+use std::sync::Arc;
+use types::{ClientId, Offset, ShardId, SubscriptionRef, Token};
+
+/// This node's number; a cluster gives each its own.
+pub(crate) const NODE: NodeId = NodeId(0);
+
+/// Somebody waits for a change of names to reach every shard.
+#[derive(Debug)]
+pub(crate) struct ChangeWait {
+    pub(super) asker: Option<(ClientId, Token)>,
+    pub(super) result: Box<Result<Outcome, Refusal>>,
+    pub(super) left: usize,
+}
+
+impl Worker {
+    pub(super) fn change(&mut self, client: ClientId, token: Token, op: Op) {
+        let Op::Change { shard, change } = op else { return };
+        let Some(seat) = self.seats.get_mut(&shard) else { return };
+        if shard == ShardId::LOCAL
+            && let Some(client) = self.clients.get_mut(client)
+        {
+            client.has_local_names = true;
+        }
+        let at = seat.draft.command_now(Command::Change(change));
+        seat.draft.wait(client, token, Awaits::Command(at));
+    }
+
+    /// A change of names that the engine wants itself.
+    pub(super) fn propose(&mut self, mut change: Change) {
+        let names = self.ports.names.load();
+        let Ok(layer) = names.place(&mut change) else { return };
+        let shard = crate::shard_of(layer);
+        match self.seats.get_mut(&shard) {
+            Some(seat) => {
+                seat.draft.command_now(Command::Change(Box::new(change)));
+            }
+            None => self.ports.mailboxes[0].push(Input::Propose(Box::new(change))),
+        }
+    }
+
+    /// Publishes the names as they are now.
+    pub(crate) fn publish_names(&self) {
+        let catalog = |shard| self.seats.get(&shard)?.shard.catalog.as_ref();
+        if let (Some(shared), Some(local)) = (catalog(ShardId(0)), catalog(ShardId::LOCAL)) {
+            let names = Names { shared: shared.snapshot(), local: local.snapshot() };
+            self.ports.names.store(Arc::new(names));
+        }
+    }
+
+    /// A change was applied: passes on what other shards have to do, and answers when they have.
+    pub(super) fn changed(
+        &mut self,
+        shard: ShardId,
+        asker: Option<(ClientId, Token)>,
+        result: Box<Result<Outcome, Refusal>>,
+        follow: Vec<LogChange>,
+    ) {
+        if let Ok(outcome) = result.as_ref() {
+            self.publish_names();
+            self.tidy_after(shard, outcome);
+        }
+        let left = follow.len();
+        let wait = ChangeWait { asker, result, left };
+        if left == 0 {
+            return self.answer_change(wait);
+        }
+        self.next_change += 1;
+        let ticket = self.next_change;
+        self.changes.insert(ticket, wait);
+        for change in follow {
+            let shard = change.shard();
+            let from = self.number;
+            match self.seats.contains_key(&shard) {
+                true => self.follow(from, ticket, change),
+                false => {
+                    self.ports.worker_of(shard).push(Input::Follow { from, ticket, change });
+                }
+            }
+        }
+    }
+
+    /// Another shard has to follow a change of names: puts it into that shard's next frame.
+    pub(super) fn follow(&mut self, from: usize, ticket: u64, change: LogChange) {
+        if let Some(seat) = self.seats.get_mut(&change.shard()) {
+            let at = seat.draft.command_now(Command::Log(change));
+            seat.follows.push_back((seat.next_index(), at, from, ticket));
+        }
+    }
+
+    /// One of the shards has followed.
+    pub(super) fn followed(&mut self, ticket: u64) {
+        let Some(wait) = self.changes.get_mut(&ticket) else { return };
+        wait.left -= 1;
+        if wait.left == 0
+            && let Some(wait) = self.changes.remove(&ticket)
+        {
+            self.answer_change(wait);
+        }
+    }
+
+    fn answer_change(&mut self, wait: ChangeWait) {
+        if let Some((client, token)) = wait.asker {
+            self.clients.reply(client, token, Ok(Reply::Changed(wait.result)));
+        }
+    }
+
+    /// What a change here means for the other layer: bindings that lost an end, and routers that
+    /// were to go with their last binding.
+    fn tidy_after(&mut self, shard: ShardId, outcome: &Outcome) {
+        let deleted = match outcome {
+            Outcome::Deleted(deleted) | Outcome::Unbound { deleted, .. } => deleted,
+            _ => return,
+        };
+        let names = self.ports.names.load_full();
+        if shard != ShardId::LOCAL && !(deleted.queues.is_empty() && deleted.routers.is_empty()) {
+            let forget = Action::Forget(deleted.clone());
+            self.propose(Change::new(catalog::NAMESPACE_DEFAULT, forget));
+        }
+        for (namespace, name) in &deleted.released {
+            let router = names.router(namespace, name);
+            if router.is_some_and(|router| router.auto_delete) {
+                let action = Action::DeleteRouter { name: Name::clone(name), if_unused: true };
+                self.propose(Change::new(Name::clone(namespace), action));
+            }
+        }
+    }
+
+    /// A change of names as far as this worker's memory is concerned.
+    pub(super) fn log_changed(&mut self, change: &LogChange) {
+        match change {
+            LogChange::CreateLog { .. } | LogChange::AlterLog { .. } => {}
+            LogChange::DropLog(log) => {
+                self.store.index.remove(log.log);
+                self.end_tailers_of(*log);
+                self.log_touched(log.shard, log.log);
+            }
+            LogChange::CreateSubscription { subscription, options, .. } => {
+                let queue = Queue::new(*subscription, options.queue, self.now);
+                if let Some(seat) = self.seats.get_mut(&subscription.shard) {
+                    seat.queues.entry(subscription.subscription).or_insert(queue);
+                }
+                self.join_logs(*subscription, None);
+                self.arm(*subscription);
+            }
+            LogChange::ExtendSubscription { subscription, .. } => {
+                self.join_logs(*subscription, None);
+            }
+            LogChange::DropSubscription(subscription) => {
+                let Some(seat) = self.seats.get_mut(&subscription.shard) else { return };
+                seat.ready.remove(&subscription.subscription);
+                if let Some(queue) = seat.queues.remove(&subscription.subscription) {
+                    tell_gone(&mut self.clients, &queue);
+                }
+            }
+        }
+    }
+
+    /// Lets a queue dispatch every log its subscription has a ledger for. `redelivered`: whatever
+    /// is stored may have been delivered before.
+    pub(super) fn join_logs(&mut self, subscription: SubscriptionRef, redelivered: Option<()>) {
+        let Some(seat) = self.seats.get_mut(&subscription.shard) else { return };
+        let id = subscription.subscription;
+        let state = seat.shard.subscriptions.get(&id);
+        let (Some(state), Some(queue)) = (state, seat.queues.get_mut(&id)) else { return };
+        for (log, ledger) in &state.ledgers {
+            let Some(known) = seat.shard.logs.get(log) else { continue };
+            let before: Option<Offset> = redelivered.map(|()| known.end);
+            let mut dispatch = Dispatch::new(ledger, before);
+            for (key, options) in &queue.consumers {
+                // A new log's dispatch has no consumer that could refuse another.
+                let _ = dispatch.add(*key, *options);
+            }
+            queue.add_log(*log, dispatch);
+            seat.subscribed.entry(*log).or_default().insert(id);
+        }
+        seat.ready.insert(id);
+    }
+
+    /// The last consumer of an auto-delete queue takes it along.
+    pub(super) fn last_consumer_left(&mut self, subscription: SubscriptionRef) {
+        let Some(seat) = self.seats.get(&subscription.shard) else { return };
+        let Some(queue) = seat.queues.get(&subscription.subscription) else { return };
+        if !queue.consumers.is_empty() || !queue.was_consumed {
+            return;
+        }
+        let names = self.ports.names.load_full();
+        if let Some((namespace, Found::Queue(found))) =
+            names.find_by_subscription(subscription.subscription)
+            && found.auto_delete
+        {
+            self.delete_queue(namespace, &found.name, subscription);
+        }
+    }
+
+    /// Deletes the queue a subscription belongs to, if it still does.
+    pub(super) fn delete_queue(
+        &mut self,
+        namespace: &Name,
+        name: &Name,
+        subscription: SubscriptionRef,
+    ) {
+        let names = self.ports.names.load_full();
+        let by = match names.find(namespace, name) {
+            Some(Found::Queue(queue)) => queue.exclusive,
+            _ => None,
+        };
+        let delete =
+            DeleteQueue { name: Name::clone(name), by, only: Some(subscription.subscription) };
+        self.propose(Change::new(Name::clone(namespace), Action::DeleteQueue(delete)));
+    }
+
+    /// A connection ended: what was exclusive to it goes.
+    pub(super) fn remove_client_names(&mut self, client: ClientId) {
+        self.propose(Change::remove_client(NODE, client));
+    }
+}

@@ -1,0 +1,705 @@
+//! Delivery of a subscription: consumers in, messages out, settlements back.
+
+use super::Worker;
+use super::clients::Clients;
+use super::seat::Seat;
+use super::store::{Found, Store, Waiter};
+use crate::api::{Delivery, Disposition, Event, Get, LeaseRange, Leave, Reply, Source, Take};
+use crate::index::Run;
+use catalog::QueueOptions;
+use ledger::{AddError, Assignment, ConsumerKey, ConsumerOptions, Dispatch, Held, Span, Window};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use types::{
+    ClientId, Error, Kind, LogId, Millis, Offset, ShardId, SubscriptionId, SubscriptionRef, Token,
+};
+
+/// Messages handed out in one go to a lone consumer.
+const RUN_MAX: u32 = 64;
+/// Messages handed out per queue and turn; the next queue has its turn then.
+const PER_TURN_MAX: usize = 2048;
+/// The property a time to live of one message is in.
+const EXPIRATION: &[u8] = b"expiration";
+
+/// A subscription as its leader runs it.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    pub(crate) subscription: SubscriptionRef,
+    pub(crate) options: QueueOptions,
+    pub(crate) logs: Vec<QueueLog>,
+    /// Standing consumers.
+    pub(crate) consumers: BTreeMap<ConsumerKey, ConsumerOptions>,
+    /// There was a consumer once: an auto-delete queue goes with its last one.
+    pub(crate) was_consumed: bool,
+    /// When a client last declared, consumed or got from it.
+    pub(crate) used: Millis,
+    pub(crate) tally: Tally,
+    /// When it is looked at next for expiry.
+    pub(crate) timer: Option<Millis>,
+    /// Consumers bound by windows that reach beyond one log's dispatch.
+    windowed: BTreeMap<ConsumerKey, Vec<WindowId>>,
+}
+
+/// A window over more than one log: a consumer's over all logs of its subscription, or one that
+/// several consumers of a client share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum WindowId {
+    Consumer(ConsumerKey),
+    Shared { client: ClientId, number: u32 },
+}
+
+/// A window's size and who it binds.
+#[derive(Debug, Default)]
+pub(crate) struct WideWindow {
+    /// Most unsettled messages; 0 is no limit.
+    limit: u32,
+    members: BTreeSet<(SubscriptionId, ConsumerKey)>,
+}
+
+/// What went through a queue since the process started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Messages appended.
+    pub published: u64,
+    /// Messages handed out.
+    pub delivered: u64,
+    /// Messages settled by consumers.
+    pub acked: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct QueueLog {
+    pub(crate) log: LogId,
+    pub(crate) dispatch: Dispatch,
+    /// Lengths of the values that are not settled, kept where the queue is limited in bytes.
+    pub(crate) lengths: BTreeMap<Offset, u32>,
+    pub(crate) length_total: u64,
+    held: VecDeque<Handout>,
+    loading: bool,
+}
+
+/// An assignment on its way to its consumer.
+#[derive(Clone, Copy, Debug)]
+struct Handout {
+    key: ConsumerKey,
+    span: Span,
+    attempt: u16,
+    redelivered: bool,
+    settle_now: bool,
+    /// It answers a get instead of being delivered.
+    get: Option<Token>,
+}
+
+/// Whether a handout could be carried out.
+enum Handed {
+    Out,
+    /// The rest waits for the disk.
+    Cold(Handout),
+}
+
+impl From<(Assignment, Option<Token>)> for Handout {
+    fn from((assignment, get): (Assignment, Option<Token>)) -> Handout {
+        Handout {
+            key: assignment.key,
+            span: assignment.span,
+            attempt: assignment.attempt,
+            redelivered: assignment.redelivered,
+            settle_now: assignment.settle_now,
+            get,
+        }
+    }
+}
+
+impl Queue {
+    pub(crate) fn new(subscription: SubscriptionRef, options: QueueOptions, now: Millis) -> Queue {
+        Queue {
+            subscription,
+            options,
+            logs: Vec::new(),
+            consumers: BTreeMap::new(),
+            was_consumed: false,
+            used: now,
+            tally: Tally::default(),
+            timer: None,
+            windowed: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn add_log(&mut self, log: LogId, dispatch: Dispatch) {
+        if self.logs.iter().all(|queue_log| queue_log.log != log) {
+            self.logs.push(QueueLog {
+                log,
+                dispatch,
+                lengths: BTreeMap::new(),
+                length_total: 0,
+                held: VecDeque::new(),
+                loading: false,
+            });
+        }
+    }
+
+    pub(crate) fn loaded(&mut self) {
+        self.logs.iter_mut().for_each(|log| log.loading = false);
+    }
+
+    pub(crate) fn unacked(&self) -> u64 {
+        self.logs.iter().map(|log| log.dispatch.unacked_count()).sum()
+    }
+
+    pub(crate) fn log_mut(&mut self, log: LogId) -> Option<&mut QueueLog> {
+        self.logs.iter_mut().find(|queue_log| queue_log.log == log)
+    }
+}
+
+impl QueueLog {
+    /// Values of these lengths were appended from `first` on.
+    pub(crate) fn add_lengths(&mut self, first: Offset, lengths: impl Iterator<Item = u32>) {
+        let mut offset = first;
+        for length in lengths {
+            self.lengths.insert(offset, length);
+            self.length_total += u64::from(length);
+            offset = offset.next();
+        }
+    }
+
+    /// A span is settled.
+    pub(crate) fn forget_lengths(&mut self, span: Span) {
+        while let Some((offset, length)) =
+            self.lengths.range(span.first..span.end).next().map(|(o, l)| (*o, *l))
+        {
+            self.lengths.remove(&offset);
+            self.length_total -= u64::from(length);
+        }
+    }
+}
+
+/// Length of a run's records on average: what counts against limits and windows.
+fn record_bytes(run: &Run) -> u32 {
+    run.at.len / run.count.max(1)
+}
+
+impl Worker {
+    pub(super) fn take(&mut self, client: ClientId, token: Token, take: &Take) {
+        let Source::Subscription(subscription) = take.source else {
+            return self.tail(client, token, take);
+        };
+        let result = self.add_consumer(client, subscription, take);
+        self.clients.reply(client, token, result.map(|()| Reply::Done));
+    }
+
+    fn add_consumer(
+        &mut self,
+        client: ClientId,
+        subscription: SubscriptionRef,
+        take: &Take,
+    ) -> Result<(), Error> {
+        let key = ConsumerKey { client, consumer: take.consumer };
+        let stalled = self.clients.stalled(client);
+        let now = self.now;
+        let seat = self.seats.get_mut(&subscription.shard).ok_or_else(gone)?;
+        let queue = seat.queues.get_mut(&subscription.subscription).ok_or_else(gone)?;
+        let many = queue.logs.len() > 1;
+        let options = ConsumerOptions {
+            window: Window { messages: if many { 0 } else { take.prefetch }, bytes: 0 },
+            shared: None,
+            exclusive: take.exclusive,
+            priority: take.priority,
+            settle_now: take.settle_on_delivery,
+        };
+        for log in &mut queue.logs {
+            log.dispatch.add(key, options).map_err(|why| match why {
+                AddError::Exists => Error::new(Kind::Exists, "the consumer exists already"),
+                AddError::HeldExclusively | AddError::InUse => Error::new(
+                    Kind::InUse,
+                    "the queue has an exclusive consumer or other consumers",
+                ),
+            })?;
+            if stalled {
+                log.dispatch.set_flow(key, false);
+            }
+        }
+        queue.consumers.insert(key, options);
+        queue.was_consumed = true;
+        queue.used = now;
+        let own = (many && take.prefetch > 0).then_some(WindowId::Consumer(key));
+        let shared = take.window.map(|number| WindowId::Shared { client, number });
+        for id in own.into_iter().chain(shared) {
+            let window = seat.windows.entry(id).or_default();
+            if own == Some(id) {
+                window.limit = take.prefetch;
+            }
+            window.members.insert((subscription.subscription, key));
+            queue.windowed.entry(key).or_default().push(id);
+        }
+        seat.ready.insert(subscription.subscription);
+        if let Some(client) = self.clients.get_mut(client) {
+            client.subscriptions.insert(subscription.subscription);
+        }
+        Ok(())
+    }
+
+    pub(super) fn get(&mut self, client: ClientId, token: Token, get: &Get) {
+        let now = self.now;
+        let key = ConsumerKey { client, consumer: get.consumer };
+        let id = get.subscription.subscription;
+        let Some(seat) = self.seats.get_mut(&get.subscription.shard) else { return };
+        let Seat { shard, queues, .. } = seat;
+        let Some(queue) = queues.get_mut(&id) else {
+            return self.clients.reply(client, token, Err(gone()));
+        };
+        queue.used = now;
+        let ttl = queue.options.message_ttl;
+        let mut taken = None;
+        for log in &mut queue.logs {
+            let Some((ledger, end)) = ledger_of(shard, id, log.log) else { continue };
+            let index = self.store.index.log(log.log);
+            let len_of = |offset| {
+                let run = index?.at_or_after(offset).filter(|run| run.first <= offset)?;
+                (!expired(run, ttl, now)).then(|| record_bytes(run))
+            };
+            let assignment =
+                log.dispatch.take_one(ledger, end, (key, get.settle_on_delivery), len_of);
+            if let Some(assignment) = assignment {
+                log.held.push_back(Handout::from((assignment, Some(token))));
+                taken = Some(());
+                break;
+            }
+        }
+        if taken.is_none() {
+            self.clients.reply(client, token, Ok(Reply::Got(None, 0)));
+        } else if let Some(client) = self.clients.get_mut(client) {
+            client.subscriptions.insert(id);
+        }
+        if let Some(seat) = self.seats.get_mut(&get.subscription.shard) {
+            seat.ready.insert(id);
+        }
+    }
+
+    pub(super) fn leave(&mut self, client: ClientId, token: Token, leave: &Leave) {
+        let key = ConsumerKey { client, consumer: leave.consumer };
+        match leave.source {
+            Source::Subscription(subscription) => {
+                let held = if leave.release { Held::Return { count: true } } else { Held::Keep };
+                self.end_consumer(subscription, key, held);
+            }
+            Source::Log { log, .. } => self.end_tailer(log.shard, key),
+        }
+        if let Some(seat) = self.seats.get_mut(&leave.source.shard()) {
+            seat.wait_frame(client, token);
+            if seat.draft.is_empty() && seat.in_flight.is_empty() {
+                self.clients.reply(client, token, Ok(Reply::Done));
+            }
+        }
+    }
+
+    fn end_consumer(&mut self, subscription: SubscriptionRef, key: ConsumerKey, held: Held) {
+        let id = subscription.subscription;
+        let Some(seat) = self.seats.get_mut(&subscription.shard) else { return };
+        let Some(queue) = seat.queues.get_mut(&id) else { return };
+        let now = self.now;
+        let mut back = Vec::new();
+        for log in &mut queue.logs {
+            if !matches!(held, Held::Keep) {
+                drop_held(log, |handout| handout.key == key);
+            }
+            back.push((log.log, log.dispatch.leave(key, held)));
+        }
+        queue.used = now;
+        let was_standing = queue.consumers.remove(&key).is_some();
+        if let Some(windows) = queue.windowed.remove(&key) {
+            leave_windows(&mut seat.windows, &windows, (id, key));
+        }
+        for (log, spans) in back {
+            seat.give_back(id, log, &spans, true);
+        }
+        seat.ready.insert(id);
+        if was_standing {
+            self.last_consumer_left(subscription);
+        }
+    }
+
+    /// A connection is gone: what it held goes back, its consumers end.
+    pub(super) fn drop_client(&mut self, client: ClientId) {
+        let Some(gone) = self.clients.remove(client) else { return };
+        let mut left = Vec::new();
+        for seat in self.seats.values_mut() {
+            for id in &gone.subscriptions {
+                let Some(queue) = seat.queues.get_mut(id) else { continue };
+                let mut back = Vec::new();
+                for log in &mut queue.logs {
+                    drop_held(log, |handout| handout.key.client == client);
+                    back.push((log.log, log.dispatch.drop_client(client, true)));
+                }
+                queue.windowed.retain(|key, _| key.client != client);
+                let before = queue.consumers.len();
+                queue.consumers.retain(|key, _| key.client != client);
+                if queue.consumers.len() < before {
+                    queue.used = self.now;
+                    left.push(queue.subscription);
+                }
+                for (log, spans) in back {
+                    seat.give_back(*id, log, &spans, true);
+                }
+                seat.ready.insert(*id);
+            }
+            seat.windows.retain(|id, _| id.client() != client);
+        }
+        for subscription in left {
+            self.last_consumer_left(subscription);
+        }
+        self.drop_tailers(client);
+        self.drop_waits(client);
+        if gone.has_local_names {
+            self.remove_client_names(client);
+        }
+    }
+
+    /// Carries out a settle; nobody is answered here.
+    pub(super) fn settle(&mut self, client: ClientId, settle: &crate::api::Settle) {
+        let key = ConsumerKey { client, consumer: settle.consumer };
+        let subscription = match settle.source {
+            Source::Subscription(subscription) => subscription,
+            Source::Log { log, .. } => {
+                let count = settle.ranges.iter().map(|range| lease_span(range).len()).sum();
+                return self.free_tailer(log.shard, key, count);
+            }
+        };
+        let id = subscription.subscription;
+        let Some(seat) = self.seats.get_mut(&subscription.shard) else { return };
+        let mut freed = Vec::new();
+        for range in &settle.ranges {
+            let Some(queue) = seat.queues.get_mut(&id) else { return };
+            let Some(log) = queue.log_mut(range.log) else { continue };
+            freed.clear();
+            let span = lease_span(range);
+            match settle.disposition {
+                Disposition::Done | Disposition::Rejected => {
+                    log.dispatch.settled(key, span, &mut freed);
+                    queue.tally.acked += freed.iter().map(|span| span.len()).sum::<u64>();
+                    seat.settle(id, range.log, &freed);
+                }
+                Disposition::Returned => {
+                    log.dispatch.returned(key, span, true, &mut freed);
+                    seat.give_back(id, range.log, &freed, true);
+                }
+            }
+        }
+        seat.ready.insert(id);
+        if let Some(windows) = seat.queues.get(&id).and_then(|queue| queue.windowed.get(&key)) {
+            for window in windows {
+                if let Some(window) = seat.windows.get(window) {
+                    seat.ready.extend(window.members.iter().map(|(id, _)| *id));
+                }
+            }
+        }
+    }
+
+    /// Sets the size of a window that a client's consumers share.
+    pub(super) fn window(&mut self, client: ClientId, token: Token, window: &crate::api::Window) {
+        if let Some(seat) = self.seats.get_mut(&window.shard) {
+            let id = WindowId::Shared { client, number: window.window };
+            let state = seat.windows.entry(id).or_default();
+            state.limit = window.prefetch;
+            seat.ready.extend(state.members.iter().map(|(id, _)| *id));
+        }
+        self.clients.reply(client, token, Ok(Reply::Done));
+    }
+
+    /// Hands out what can be handed out, every ready queue in its turn.
+    pub(super) fn dispatch(&mut self) {
+        let shards: Vec<ShardId> = self.seats.keys().copied().collect();
+        for shard in shards {
+            let Some(seat) = self.seats.get_mut(&shard) else { continue };
+            let ready = std::mem::take(&mut seat.ready);
+            for id in ready {
+                if self.dispatch_queue(shard, id)
+                    && let Some(seat) = self.seats.get_mut(&shard)
+                {
+                    seat.ready.insert(id);
+                }
+            }
+        }
+    }
+
+    /// True when the queue's turn ended with more to hand out.
+    fn dispatch_queue(&mut self, shard: ShardId, id: SubscriptionId) -> bool {
+        let Some(seat) = self.seats.get_mut(&shard) else { return false };
+        let Some(mut queue) = seat.queues.remove(&id) else { return false };
+        let mut turn = Turn {
+            seat,
+            store: &mut self.store,
+            clients: &mut self.clients,
+            now: self.now,
+            left: PER_TURN_MAX,
+        };
+        let more = turn.run(&mut queue);
+        seat.queues.insert(id, queue);
+        more
+    }
+}
+
+/// One queue's turn.
+struct Turn<'a> {
+    seat: &'a mut Seat,
+    store: &'a mut Store,
+    clients: &'a mut Clients,
+    now: Millis,
+    left: usize,
+}
+
+impl Turn<'_> {
+    fn run(&mut self, queue: &mut Queue) -> bool {
+        let id = queue.subscription.subscription;
+        for at in 0..queue.logs.len() {
+            while !queue.logs[at].loading {
+                let Some(handout) = self.next(queue, at) else { break };
+                if let Handed::Cold(rest) = self.hand_out(queue, at, handout) {
+                    queue.logs[at].held.push_front(rest);
+                    queue.logs[at].loading = true;
+                }
+                if self.left == 0 {
+                    return true;
+                }
+            }
+            let log = &mut queue.logs[at];
+            let skipped = log.dispatch.take_skipped();
+            self.seat.settle(id, log.log, &skipped);
+        }
+        false
+    }
+
+    fn next(&mut self, queue: &mut Queue, at: usize) -> Option<Handout> {
+        let id = queue.subscription.subscription;
+        let run_max = if queue.windowed.is_empty() { RUN_MAX } else { 1 };
+        let ttl = queue.options.message_ttl;
+        self.hold_full_windows(queue);
+        let log = &mut queue.logs[at];
+        if let Some(handout) = log.held.pop_front() {
+            return Some(handout);
+        }
+        if !log.dispatch.has_credit() {
+            return None;
+        }
+        let (ledger, end) = ledger_of(&self.seat.shard, id, log.log)?;
+        let index = self.store.index.log(log.log)?;
+        let now = self.now;
+        let mut last: Option<Run> = None;
+        let assignment = log.dispatch.next(ledger, end, run_max, |offset| {
+            let run = match last {
+                Some(run) if run.first <= offset && offset < run.end() => run,
+                _ => *index.at_or_after(offset).filter(|run| run.first <= offset)?,
+            };
+            last = Some(run);
+            (!expired(&run, ttl, now)).then(|| record_bytes(&run))
+        })?;
+        Some(Handout::from((assignment, None)))
+    }
+
+    /// Closes the flow to consumers whose wide windows are full, and opens it to the others.
+    fn hold_full_windows(&mut self, queue: &mut Queue) {
+        if queue.windowed.is_empty() {
+            return;
+        }
+        let flows: Vec<(ConsumerKey, bool)> = queue
+            .windowed
+            .iter()
+            .map(|(key, windows)| {
+                let full = windows.iter().any(|id| self.full(queue, *id));
+                (*key, !full && !self.clients.stalled(key.client))
+            })
+            .collect();
+        for (key, open) in flows {
+            queue.logs.iter_mut().for_each(|log| log.dispatch.set_flow(key, open));
+        }
+    }
+
+    fn full(&self, current: &Queue, id: WindowId) -> bool {
+        let Some(window) = self.seat.windows.get(&id).filter(|window| window.limit > 0) else {
+            return false;
+        };
+        let holds = |queue: &Queue, key| -> u64 {
+            queue.logs.iter().map(|log| log.dispatch.unsettled_of(key).messages).sum()
+        };
+        let held: u64 = window
+            .members
+            .iter()
+            .map(|(id, key)| match *id == current.subscription.subscription {
+                true => holds(current, *key),
+                false => self.seat.queues.get(id).map_or(0, |queue| holds(queue, *key)),
+            })
+            .sum();
+        held >= u64::from(window.limit)
+    }
+
+    fn hand_out(&mut self, queue: &mut Queue, at: usize, handout: Handout) -> Handed {
+        let id = queue.subscription.subscription;
+        let log = queue.logs[at].log;
+        let mut offset = handout.span.first;
+        let mut settled = Vec::new();
+        while offset < handout.span.end {
+            let run = self.store.index.log(log).and_then(|i| i.at_or_after(offset)).copied();
+            let Some(run) = run.filter(|run| run.first <= offset) else {
+                // Trimmed since it was assigned: nothing to deliver, and the lease is over.
+                self.drop_lease(queue, at, handout.key, Span::one(offset), &mut settled);
+                offset = offset.next();
+                continue;
+            };
+            let batch = match self.store.find(log, &run) {
+                Found::Here(batch) => batch,
+                Found::Cold => {
+                    let shard = self.seat.shard.id;
+                    self.store.load_from(log, &run, Waiter::Queue { shard, subscription: id });
+                    self.seat.settle(id, log, &settled);
+                    let span = Span::new(offset, handout.span.end);
+                    return Handed::Cold(Handout { span, ..handout });
+                }
+                Found::Lost(why) => {
+                    tracing::error!(%log, first = %run.first, count = run.count, why, "messages lost");
+                    let span = Span::new(offset, handout.span.end.min(run.end()));
+                    self.drop_lease(queue, at, handout.key, span, &mut settled);
+                    offset = span.end;
+                    continue;
+                }
+            };
+            let end = handout.span.end.min(run.end());
+            while offset < end {
+                let delta = u32::try_from(offset.0 - run.first.0).unwrap_or(u32::MAX);
+                let record = batch.record(delta).filter(|(tail, _)| !self.outlived(&run, tail));
+                match record {
+                    Some((tail, timestamp)) => {
+                        let item = Delivery {
+                            log,
+                            offset,
+                            attempts: handout.attempt.saturating_sub(1),
+                            redelivered: handout.redelivered,
+                            timestamp,
+                            tail,
+                        };
+                        self.give(queue, at, &handout, item);
+                        if handout.settle_now {
+                            Span::push(&mut settled, Span::one(offset));
+                        }
+                    }
+                    None => {
+                        let span = Span::one(offset);
+                        self.drop_lease(queue, at, handout.key, span, &mut settled);
+                        self.answer_empty_get(&handout);
+                    }
+                }
+                offset = offset.next();
+            }
+        }
+        self.seat.settle(id, log, &settled);
+        Handed::Out
+    }
+
+    fn give(&mut self, queue: &mut Queue, at: usize, handout: &Handout, item: Delivery) {
+        queue.tally.delivered += 1;
+        self.left = self.left.saturating_sub(1);
+        let client = handout.key.client;
+        if let Some(token) = handout.get {
+            let ready = ready_count(&self.seat.shard, queue);
+            return self.clients.reply(client, token, Ok(Reply::Got(Some(item), ready)));
+        }
+        if !self.clients.deliver(client, handout.key.consumer, item) {
+            queue.logs[at].dispatch.set_flow(handout.key, false);
+        }
+    }
+
+    fn answer_empty_get(&mut self, handout: &Handout) {
+        if let Some(token) = handout.get {
+            self.clients.reply(handout.key.client, token, Ok(Reply::Got(None, 0)));
+        }
+    }
+
+    fn drop_lease(
+        &mut self,
+        queue: &mut Queue,
+        at: usize,
+        key: ConsumerKey,
+        span: Span,
+        settled: &mut Vec<Span>,
+    ) {
+        let mut freed = Vec::new();
+        queue.logs[at].dispatch.settled(key, span, &mut freed);
+        Span::push(settled, span);
+    }
+
+    /// The message's own time to live has passed.
+    fn outlived(&self, run: &Run, tail: &[u8]) -> bool {
+        run.expiring && expiration(tail).is_some_and(|ttl| run.appended.plus(ttl) <= self.now)
+    }
+}
+
+/// The time to live a message brought.
+pub(super) fn expiration(tail: &[u8]) -> Option<Millis> {
+    let view = record::tail::decode(tail).ok()?;
+    let (_, value) = view.headers.clone().find(|(name, _)| *name == EXPIRATION)?;
+    std::str::from_utf8(value?).ok()?.parse().ok().map(Millis)
+}
+
+/// Everything of the run has outlived the queue's time to live.
+pub(super) fn expired(run: &Run, ttl: Option<Millis>, now: Millis) -> bool {
+    ttl.is_some_and(|ttl| run.appended.plus(ttl) <= now)
+}
+
+/// The ledger of a subscription over a log, and the log's end.
+pub(super) fn ledger_of(
+    shard: &crate::shard::Shard,
+    subscription: SubscriptionId,
+    log: LogId,
+) -> Option<(&ledger::Ledger, Offset)> {
+    let ledger = shard.subscriptions.get(&subscription)?.ledgers.get(&log)?;
+    Some((ledger, shard.logs.get(&log)?.end))
+}
+
+/// Messages that could be handed out now.
+pub(super) fn ready_count(shard: &crate::shard::Shard, queue: &Queue) -> u64 {
+    queue
+        .logs
+        .iter()
+        .filter_map(|log| Some(log.dispatch.ready_count(shard.logs.get(&log.log)?.end)))
+        .sum()
+}
+
+/// Tells consumers of a subscription that it is gone.
+pub(super) fn tell_gone(clients: &mut Clients, queue: &Queue) {
+    for key in queue.consumers.keys() {
+        clients.event(key.client, Event::ConsumerGone { consumer: key.consumer });
+    }
+}
+
+pub(super) fn gone() -> Error {
+    Error::new(Kind::NotFound, "the subscription does not exist any more")
+}
+
+fn leave_windows(
+    windows: &mut BTreeMap<WindowId, WideWindow>,
+    ids: &[WindowId],
+    member: (SubscriptionId, ConsumerKey),
+) {
+    for id in ids {
+        if let Some(window) = windows.get_mut(id) {
+            window.members.remove(&member);
+        }
+        if matches!(id, WindowId::Consumer(_)) {
+            windows.remove(id);
+        }
+    }
+}
+
+impl WindowId {
+    fn client(self) -> ClientId {
+        match self {
+            WindowId::Consumer(key) => key.client,
+            WindowId::Shared { client, .. } => client,
+        }
+    }
+}
+
+fn drop_held(log: &mut QueueLog, of: impl Fn(&Handout) -> bool) {
+    log.held.retain(|handout| !of(handout));
+}
+
+fn lease_span(range: &LeaseRange) -> Span {
+    Span::new(range.first, range.last.next())
+}

@@ -1,0 +1,197 @@
+//! What the keeper of the disk asks of a worker: its part of a checkpoint, which segments it needs,
+//! and to copy what is live in a mostly dead segment to the end of the journal.
+
+use super::Worker;
+use super::store::{Found, Waiter};
+use crate::draft::ENVELOPE_EXPIRING;
+use crate::index::{self, Run, StoredRun};
+use bytes::Bytes;
+use journal::{
+    Applied, AppliedBase, Dest, FrameDraft, FrameKind, Page, PageKind, Placed, Position,
+    ScannedFrame, SegmentIndex,
+};
+use record::batch::Header;
+use std::collections::BTreeMap;
+use types::{LogId, Millis, ShardId};
+
+/// What a worker tells the keeper.
+#[derive(Debug)]
+pub(crate) enum Notice {
+    /// The index of what the worker's shards have in a sealed segment.
+    Indexed { worker: usize, index: SegmentIndex },
+    /// The worker's part of a checkpoint.
+    Checkpoint { worker: usize, part: CheckpointPart },
+    /// Bytes the worker needs, by segment.
+    Live { worker: usize, live: BTreeMap<u32, u64> },
+    /// What was live in a segment is on its way to the end of the journal.
+    Relocated { worker: usize },
+}
+
+/// The state of a worker's shards at one moment.
+#[derive(Debug)]
+pub(crate) struct CheckpointPart {
+    /// Where replay has to begin for these shards; `None`: they have had no frame.
+    pub(crate) replay: Option<Position>,
+    pub(crate) applied: Vec<Applied>,
+    pub(crate) pages: Vec<Page>,
+}
+
+/// The term of a single node's shards.
+const TERM: u32 = 1;
+
+impl Worker {
+    /// Every frame of a segment was placed: its index can be written.
+    pub(super) fn sealed(&mut self, segment: u32) {
+        let index = self.store.index.seal(segment, durable);
+        self.output.notices.push(Notice::Indexed { worker: self.number, index });
+    }
+
+    pub(super) fn report(&mut self) {
+        let live = self.store.index.live().clone();
+        self.output.notices.push(Notice::Live { worker: self.number, live });
+    }
+
+    pub(super) fn checkpoint(&mut self) {
+        let mut part = CheckpointPart { replay: None, applied: Vec::new(), pages: Vec::new() };
+        for (id, seat) in &self.seats {
+            if *id == ShardId::LOCAL {
+                continue;
+            }
+            let replicated =
+                postcard::to_allocvec(&seat.shard).expect("a Vec takes every state there is");
+            let runs = self.store.index.unsealed(|log| seat.shard.logs.contains_key(&log));
+            let local = postcard::to_allocvec(&runs).expect("a Vec takes every state there is");
+            for (kind, bytes) in [(PageKind::Replicated, replicated), (PageKind::Local, local)] {
+                part.pages.push(Page { kind, shard: *id, bytes: Bytes::from(bytes) });
+            }
+            part.applied.push(Applied { shard: *id, term: TERM, index: seat.shard.applied });
+            if seat.position != Position::default() {
+                part.replay = part.replay.into_iter().chain([seat.position]).min();
+            }
+        }
+        self.output.notices.push(Notice::Checkpoint { worker: self.number, part });
+    }
+
+    /// Copies what is live in a segment to the end of the journal.
+    pub(super) fn relocate(&mut self, segment: u32) {
+        let runs = self.store.index.in_segment(segment);
+        let mut cold = Vec::new();
+        for (log, run) in runs {
+            let Some(shard) = self.shard_of_log(log) else { continue };
+            match self.store.find(log, &run) {
+                Found::Here(batch) => self.copy_forward(shard, log, &run, batch.bytes.clone()),
+                Found::Cold => {
+                    if let Some(index) = self.store.index.log(log) {
+                        cold.push(index.location(&run));
+                    }
+                }
+                // It cannot be copied; the segment stays for whoever repairs it.
+                Found::Lost(_) => {}
+            }
+        }
+        match cold.is_empty() {
+            true => self.output.notices.push(Notice::Relocated { worker: self.number }),
+            false => self.store.load(cold, Waiter::Relocate { segment }),
+        }
+    }
+
+    pub(super) fn relocate_loaded(&mut self, segment: u32) {
+        self.relocate(segment);
+    }
+
+    fn copy_forward(&mut self, shard: ShardId, log: LogId, run: &Run, bytes: Bytes) {
+        let dest = Dest {
+            log,
+            batch: 0,
+            records: run.count,
+            envelope: Bytes::from_static(if run.expiring { ENVELOPE_EXPIRING } else { &[] }),
+        };
+        self.output.frames.push(FrameDraft {
+            shard,
+            term: TERM,
+            index: 0,
+            leader_ts: run.appended,
+            kind: FrameKind::Relocate,
+            synced: true,
+            dests: vec![dest],
+            applied: vec![AppliedBase { index: 0, dest: 0, base: run.first }],
+            commands: Bytes::new(),
+            batches: vec![bytes],
+        });
+        self.relocating.push_back((log, *run));
+    }
+
+    /// A copy is on the disk: from now on it is the one that is read.
+    pub(super) fn relocated(&mut self, placed: Placed) {
+        let Some((log, run)) = self.relocating.pop_front() else { return };
+        let Some(location) = placed.batches.first() else { return };
+        self.move_run(log, run, location);
+    }
+
+    pub(super) fn replay_relocate(&mut self, frame: &ScannedFrame) {
+        for base in &frame.applied {
+            let at = usize::from(base.dest);
+            let Some(dest) = frame.dests.get(at) else { continue };
+            let Some(batch) = frame.batches.get(usize::from(dest.batch)) else { continue };
+            let max_timestamp =
+                Header::decode(&batch.header).map_or(Millis(-1), |header| header.max_timestamp);
+            let run = Run {
+                first: base.base,
+                max_timestamp,
+                appended: frame.leader_ts,
+                count: dest.records,
+                at: index::place(&batch.location),
+                expiring: dest.envelope.as_ref() == ENVELOPE_EXPIRING,
+            };
+            self.move_run(dest.log, run, &batch.location);
+        }
+    }
+
+    fn move_run(&mut self, log: LogId, run: Run, location: &journal::Location) {
+        let index = self.store.index.log(log);
+        let there = index.and_then(|index| index.at_or_after(run.first)).copied();
+        if there.is_some_and(|there| there.first == run.first && there.count == run.count) {
+            self.store.index.insert(log, Run { at: index::place(location), ..run }, location);
+        }
+    }
+
+    fn shard_of_log(&self, log: LogId) -> Option<ShardId> {
+        let mut seats = self.seats.iter();
+        seats.find(|(_, seat)| seat.shard.logs.contains_key(&log)).map(|(shard, _)| *shard)
+    }
+
+    /// Puts back what a checkpoint kept of where batches lie.
+    pub(crate) fn restore_runs(&mut self, runs: Vec<StoredRun>) {
+        runs.into_iter().for_each(|run| self.store.index.restore(run));
+    }
+
+    /// Takes in an index file: what this worker's logs still hold of it.
+    pub(crate) fn restore_index(&mut self, mut sealed: SegmentIndex) {
+        let seats = &self.seats;
+        let log_of = |log: LogId| seats.values().find_map(|seat| seat.shard.logs.get(&log));
+        sealed.logs.retain(|log, runs| match log_of(*log) {
+            Some(state) => {
+                runs.retain(|run| run.first.plus(run.count) > state.start && run.first < state.end);
+                true
+            }
+            None => false,
+        });
+        self.store.index.load(sealed);
+    }
+
+    /// Drops runs that every subscription has settled.
+    pub(crate) fn restore_done(&mut self) {
+        for seat in self.seats.values_mut() {
+            seat.scattered = seat.shard.logs.keys().copied().collect();
+        }
+        self.sweep();
+    }
+}
+
+/// Index files and checkpoints are for what outlives the process.
+fn durable(log: LogId) -> bool {
+    log.0 < LOCAL_LOGS_FROM
+}
+
+/// The local layer's logs have ids from here on.
+const LOCAL_LOGS_FROM: u32 = 1 << 31;

@@ -1,0 +1,277 @@
+//! What time brings: expiry, length limits, retention, dead runs, and reports to the keeper.
+
+use super::Worker;
+use super::queue::{expiration, ready_count};
+use super::store::{Found, Waiter};
+use crate::command::Command;
+use crate::index::Run;
+use crate::shard::Shard;
+use catalog::Found as NameFound;
+use ledger::Span;
+use types::{LogId, Millis, Offset, ShardId, SubscriptionId, SubscriptionRef};
+
+/// Messages of one queue that expire in one turn; the rest have the next one.
+const EXPIRE_PER_TURN: usize = 4096;
+/// How often retention is looked at.
+pub(super) const RETENTION_EVERY: Millis = Millis(1_000);
+/// How often dead runs are looked for.
+pub(super) const SWEEP_EVERY: Millis = Millis(200);
+/// Runs looked at per log and sweep.
+const SWEEP_RUNS_MAX: usize = 65_536;
+
+/// What a look at the oldest ready message found.
+enum Head {
+    None,
+    /// Expired: it goes.
+    Expired,
+    /// It expires then, if ever.
+    Until(Option<Millis>),
+    /// Its batch comes from the disk first.
+    Cold,
+}
+
+impl Worker {
+    /// Looks at a queue's expiry now, and arranges the next look.
+    pub(super) fn arm(&mut self, subscription: SubscriptionRef) {
+        let Some(seat) = self.seats.get_mut(&subscription.shard) else { return };
+        let Some(queue) = seat.queues.get(&subscription.subscription) else { return };
+        if queue.timer.is_none() {
+            self.expire(subscription);
+        }
+    }
+
+    /// Looks at a queue's expiry now, whatever was arranged.
+    pub(super) fn rearm(&mut self, subscription: SubscriptionRef) {
+        self.expire(subscription);
+    }
+
+    /// Looks at the queues whose time has come.
+    pub(super) fn queue_timers(&mut self) {
+        let shards: Vec<ShardId> = self.seats.keys().copied().collect();
+        for shard in shards {
+            while let Some(seat) = self.seats.get_mut(&shard)
+                && let Some((due, id)) = seat.timers.first().copied()
+                && due <= self.now
+            {
+                seat.timers.remove(&(due, id));
+                if let Some(queue) = seat.queues.get_mut(&id) {
+                    queue.timer = None;
+                }
+                self.expire(SubscriptionRef { shard, subscription: id });
+            }
+        }
+    }
+
+    fn expire(&mut self, subscription: SubscriptionRef) {
+        let id = subscription.subscription;
+        let mut next: Option<Millis> = None;
+        let logs: Vec<LogId> = match self.seats.get(&subscription.shard) {
+            Some(seat) => {
+                seat.queues.get(&id).map_or(Vec::new(), |q| q.logs.iter().map(|l| l.log).collect())
+            }
+            None => return,
+        };
+        for log in logs {
+            let due = self.expire_head(subscription, log);
+            next = next.into_iter().chain(due).min();
+        }
+        let expires = self.expire_queue(subscription);
+        next = next.into_iter().chain(expires).min();
+        let Some(seat) = self.seats.get_mut(&subscription.shard) else { return };
+        let Some(queue) = seat.queues.get_mut(&id) else { return };
+        if let Some(old) = queue.timer.take() {
+            seat.timers.remove(&(old, id));
+        }
+        if let Some(next) = next {
+            queue.timer = Some(next);
+            seat.timers.insert((next, id));
+        }
+    }
+
+    /// Deletes a queue nobody has used for its `expires`; gives when to look again.
+    fn expire_queue(&mut self, subscription: SubscriptionRef) -> Option<Millis> {
+        let seat = self.seats.get(&subscription.shard)?;
+        let queue = seat.queues.get(&subscription.subscription)?;
+        let expires = queue.options.expires?;
+        let due = match queue.consumers.is_empty() {
+            true => queue.used.plus(expires),
+            false => self.now.plus(expires),
+        };
+        if due > self.now {
+            return Some(due);
+        }
+        let names = self.ports.names.load_full();
+        let found = names.find_by_subscription(subscription.subscription);
+        if let Some((namespace, NameFound::Queue(queue))) = found {
+            self.delete_queue(namespace, &queue.name, subscription);
+        }
+        Some(self.now.plus(expires))
+    }
+
+    /// Drops expired messages from the head of a log's ready ones; gives when the next one expires.
+    fn expire_head(&mut self, subscription: SubscriptionRef, log: LogId) -> Option<Millis> {
+        let id = subscription.subscription;
+        let mut gone = Vec::new();
+        let mut due = None;
+        for _ in 0..EXPIRE_PER_TURN {
+            match self.look_at_head(subscription, log) {
+                Head::None | Head::Cold => break,
+                Head::Until(when) => {
+                    due = when;
+                    break;
+                }
+                Head::Expired => {
+                    due = Some(self.now);
+                    let seat = self.seats.get_mut(&subscription.shard)?;
+                    let (ledger, end) = super::queue::ledger_of(&seat.shard, id, log)?;
+                    let queue = seat.queues.get_mut(&id)?;
+                    let queue_log = queue.logs.iter_mut().find(|l| l.log == log)?;
+                    queue_log.dispatch.take_ready(ledger, end, 1, &mut gone);
+                }
+            }
+        }
+        let seat = self.seats.get_mut(&subscription.shard)?;
+        seat.settle(id, log, &merged(gone));
+        due
+    }
+
+    fn look_at_head(&mut self, subscription: SubscriptionRef, log: LogId) -> Head {
+        let (shard, id) = (subscription.shard, subscription.subscription);
+        let Some((ttl, head)) = self.seats.get(&shard).and_then(|seat| {
+            let queue = seat.queues.get(&id)?;
+            let (ledger, end) = super::queue::ledger_of(&seat.shard, id, log)?;
+            let queue_log = queue.logs.iter().find(|l| l.log == log)?;
+            Some((queue.options.message_ttl, queue_log.dispatch.peek(ledger, end)?))
+        }) else {
+            return Head::None;
+        };
+        let index = self.store.index.log(log);
+        let Some(run) = index.and_then(|index| index.at_or_after(head)).copied() else {
+            return Head::None;
+        };
+        let by_queue = ttl.map(|ttl| run.appended.plus(ttl));
+        let own = match self.own_expiry(subscription, log, (&run, head)) {
+            Ok(own) => own,
+            Err(Cold) => return Head::Cold,
+        };
+        match by_queue.into_iter().chain(own).min() {
+            Some(when) if when <= self.now => Head::Expired,
+            when => Head::Until(when),
+        }
+    }
+
+    fn own_expiry(
+        &mut self,
+        subscription: SubscriptionRef,
+        log: LogId,
+        (run, offset): (&Run, Offset),
+    ) -> Result<Option<Millis>, Cold> {
+        if !run.expiring {
+            return Ok(None);
+        }
+        let delta = u32::try_from(offset.0 - run.first.0).unwrap_or(u32::MAX);
+        match self.store.find(log, run) {
+            Found::Here(batch) => {
+                let ttl = batch.record(delta).and_then(|(tail, _)| expiration(&tail));
+                Ok(ttl.map(|ttl| run.appended.plus(ttl)))
+            }
+            Found::Cold => {
+                let SubscriptionRef { shard, subscription } = subscription;
+                self.store.load_from(log, run, Waiter::Queue { shard, subscription });
+                Err(Cold)
+            }
+            Found::Lost(_) => Ok(None),
+        }
+    }
+
+    /// Drops the oldest ready messages of a queue that is longer than it may be.
+    pub(super) fn limit_length(&mut self, shard: ShardId, id: SubscriptionId) {
+        let Some(seat) = self.seats.get_mut(&shard) else { return };
+        let Some(queue) = seat.queues.get(&id) else { return };
+        let (max_len, max_bytes) = (queue.options.max_len, queue.options.max_bytes);
+        if max_len.is_none() && max_bytes.is_none() {
+            return;
+        }
+        let mut excess =
+            max_len.map_or(0, |max| ready_count(&seat.shard, queue).saturating_sub(max));
+        let Some(queue) = seat.queues.get_mut(&id) else { return };
+        let Some(queue_log) = queue.logs.first_mut() else { return };
+        let log = queue_log.log;
+        let Some((ledger, end)) = super::queue::ledger_of(&seat.shard, id, log) else { return };
+        let mut gone = Vec::new();
+        loop {
+            let too_long = max_bytes.is_some_and(|max| queue_log.length_total > max);
+            let count = if excess > 0 { excess } else { u64::from(too_long) };
+            let before = gone.len();
+            if count == 0 || queue_log.dispatch.take_ready(ledger, end, count, &mut gone) == 0 {
+                break;
+            }
+            excess = 0;
+            for span in &gone[before..] {
+                queue_log.forget_lengths(*span);
+            }
+        }
+        seat.settle(id, log, &merged(gone));
+    }
+
+    /// Trims logs to their retention.
+    pub(super) fn retain(&mut self) {
+        for seat in self.seats.values_mut() {
+            let mut trims = Vec::new();
+            for (id, log) in &seat.shard.logs {
+                let Some(index) = self.store.index.log(*id) else { continue };
+                let mut keep_from = None;
+                let mut bytes = index.bytes();
+                for run in index.runs() {
+                    let old = log.options.retention.is_some_and(|retention| {
+                        run.max_timestamp.max(Millis(0)).plus(retention) < self.now
+                    });
+                    let over = log.options.retention_bytes.is_some_and(|max| bytes > max);
+                    if !old && !over {
+                        break;
+                    }
+                    bytes -= u64::from(run.at.len);
+                    keep_from = Some(run.end());
+                }
+                if let Some(before) = keep_from {
+                    trims.push(Command::Trim { log: *id, before: Some(before) });
+                }
+            }
+            trims.into_iter().for_each(|trim| {
+                seat.draft.command(trim);
+            });
+        }
+    }
+
+    /// Takes runs out of the index that every subscription of their log has settled.
+    pub(super) fn sweep(&mut self) {
+        for seat in self.seats.values_mut() {
+            for id in std::mem::take(&mut seat.scattered) {
+                let shard = &seat.shard;
+                let Some(log) = shard.logs.get(&id).filter(|log| log.options.interest) else {
+                    continue;
+                };
+                self.store.index.sweep(id, SWEEP_RUNS_MAX, |run| {
+                    log.subscriptions.iter().all(|subscription| dead(shard, *subscription, id, run))
+                });
+            }
+        }
+    }
+}
+
+fn dead(shard: &Shard, subscription: SubscriptionId, log: LogId, run: &Run) -> bool {
+    let ledger = shard.subscriptions.get(&subscription).and_then(|state| state.ledgers.get(&log));
+    ledger.is_none_or(|ledger| ledger.is_run_dead(run.first, run.count))
+}
+
+/// Spans in order, neighbours joined.
+fn merged(spans: Vec<Span>) -> Vec<Span> {
+    let mut out = Vec::new();
+    for span in spans {
+        Span::push(&mut out, span);
+    }
+    out
+}
+
+/// The bytes have to come from the disk first.
+struct Cold;
