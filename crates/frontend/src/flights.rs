@@ -2,7 +2,7 @@
 //! to several shards.
 
 use crate::Gather;
-use engine::api::{Append, Call, Event, Op, Payload, Reply, Verdict};
+use engine::api::{Append, Call, Event, Op, Payload, Reply, Settle, Verdict};
 use std::collections::BTreeMap;
 use types::{Error, ShardId, Token};
 
@@ -142,18 +142,28 @@ fn merged(answers: Vec<Answer>) -> Answer {
 /// What an operation holds on to until it is answered, in bytes.
 fn op_bytes(op: &Op) -> usize {
     match op {
-        Op::Append(append) => {
-            let payload = match &append.payload {
-                Payload::Batch(bytes) | Payload::Group { bytes, .. } => bytes.len(),
-            };
-            CALL_BYTES + payload + append.to.len() * ENTRY_BYTES
+        Op::Append(append) => append_bytes(append),
+        Op::Transaction(transaction) => {
+            transaction.appends.iter().map(append_bytes).sum::<usize>()
+                + transaction.settles.iter().map(settle_bytes).sum::<usize>()
+                + CALL_BYTES
         }
-        Op::Transaction(ops) => CALL_BYTES + ops.iter().map(op_bytes).sum::<usize>(),
-        Op::Settle(settle) => CALL_BYTES + settle.ranges.len() * ENTRY_BYTES,
+        Op::Settle(settle) => settle_bytes(settle),
         Op::Read(read) => CALL_BYTES + read.logs.len() * ENTRY_BYTES,
         Op::Extent(logs) => CALL_BYTES + logs.len() * ENTRY_BYTES,
         _ => CALL_BYTES,
     }
+}
+
+fn append_bytes(append: &Append) -> usize {
+    let payload = match &append.payload {
+        Payload::Batch(bytes) | Payload::Tails { bytes, .. } => bytes.len(),
+    };
+    CALL_BYTES + payload + append.to.len() * ENTRY_BYTES
+}
+
+fn settle_bytes(settle: &Settle) -> usize {
+    CALL_BYTES + settle.ranges.len() * ENTRY_BYTES
 }
 
 #[cfg(test)]
