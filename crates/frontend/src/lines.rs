@@ -99,7 +99,7 @@ fn append(text: &str) -> Op {
     let (shards, bytes) = text.split_once(' ').unwrap();
     let to: Vec<LogRef> = shards.split(',').map(|shard| log(shard.parse().unwrap())).collect();
     let bytes = Bytes::from(vec![0; bytes.parse().unwrap()]);
-    Op::Append(Append { to: to.into(), payload: Payload::Group { bytes, count: 1 } })
+    Op::Append(Append { to: to.into(), payload: Payload::Tails { bytes, expiring: false } })
 }
 
 fn log(shard: u16) -> LogRef {
