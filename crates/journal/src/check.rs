@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
-use io::Disk;
+use ::io::{Access, Disk};
 
 use crate::error::OpenError;
-use crate::finding::Finding;
-use crate::recovery::TornTail;
+use crate::finding::{Damage, Finding};
+use crate::frame::{FrameKind, is_intact};
+use crate::layout::index_name;
+use crate::location::Location;
+use crate::open::{inspect, lock, start_of};
+use crate::recovery::{TornTail, load_index};
+use crate::scan::{FoundFrame, FoundSegment, Rules, Scanner, Window};
 
 /// What a store holds and what is wrong with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +33,67 @@ pub struct Report {
 }
 
 /// Verifies every byte of the store in `disk`, changing none of its files.
-pub fn check(_disk: &Arc<dyn Disk>) -> Result<Report, OpenError> {
-    Ok(Report::default())
+pub fn check(disk: &Arc<dyn Disk>) -> Result<Report, OpenError> {
+    let _lock = lock(&**disk)?;
+    let found = inspect(disk, Access::Direct)?;
+    let checkpoints = found.checkpoints.into_iter().flatten().map(|(checkpoint, _)| checkpoint);
+    let newest = checkpoints.max_by_key(|checkpoint| checkpoint.sequence);
+    let replay = newest.map(|checkpoint| checkpoint.replay).unwrap_or_default();
+    let segments = found.segments;
+    let mut report = Report { segments: segments.len() as u64, ..Report::default() };
+    report.bytes = segments.iter().map(|segment| segment.bytes).sum();
+    for segment in segments.iter().filter(|segment| segment.segment < replay.segment) {
+        if load_index(&**disk, segment.segment)?.is_none() {
+            let mut finding = Finding::in_segment(Damage::Index, segment.segment, 0);
+            finding.file = index_name(segment.segment);
+            report.findings.push(finding);
+        }
+    }
+    let rules = Rules { salvage: true, gaps: true, bodies: true };
+    let mut scanner = Scanner::new(disk.place(), segments.clone(), (0, start_of(&segments)), rules);
+    for finding in found.findings {
+        scanner.report(finding)?;
+    }
+    while let Some(round) = scanner.next_round()? {
+        report.rounds += 1;
+        for FoundFrame { frame, byte, .. } in &round.frames {
+            report.frames += u64::from(frame.kind != FrameKind::Part);
+            for (i, batch) in frame.batches.iter().enumerate() {
+                report.batches += u64::from(frame.kind != FrameKind::Part);
+                let Location::Parts(_) = &batch.location else { continue };
+                if !is_whole(&batch.location, &segments).map_err(|e| scanner.failed(e))? {
+                    let mut finding = Finding::in_segment(
+                        Damage::Batch,
+                        round.position.segment,
+                        u64::from(*byte),
+                    );
+                    let dests = frame.dests.iter().filter(|dest| usize::from(dest.batch) == i);
+                    finding.shard = Some(frame.shard);
+                    finding.logs = dests.map(|dest| dest.log).collect();
+                    scanner.report(finding)?;
+                }
+            }
+        }
+    }
+    report.torn = scanner.torn;
+    report.findings.append(&mut scanner.findings);
+    Ok(report)
+}
+
+/// Whether a batch in parts is intact. Parts in a segment that is gone belong to a batch of which
+/// nothing is live.
+fn is_whole(location: &Location, segments: &[FoundSegment]) -> std::io::Result<bool> {
+    let mut whole = Vec::new();
+    let mut window = Window::default();
+    for part in location.pieces() {
+        let Some(segment) = segments.iter().find(|found| found.segment == part.segment) else {
+            return Ok(true);
+        };
+        let start = part.position / crate::layout::BLOCK * crate::layout::BLOCK;
+        let before = (part.position - start) as usize;
+        let bytes = window.get(segment, u64::from(start), before + part.len as usize)?;
+        let Some(bytes) = bytes else { return Ok(false) };
+        whole.extend_from_slice(&bytes[before..]);
+    }
+    Ok(is_intact(&whole))
 }

@@ -1,10 +1,29 @@
 //! Frames: what the engine hands over, and its form on disk.
 
+mod decode;
+mod encode;
+
 use bytes::Bytes;
 use types::{LogId, Millis, Offset, ShardId};
 
+pub(crate) use decode::{ParsedBatch, ParsedFrame, parse};
+pub(crate) use encode::{EntryFrame, PartFrame, entry_bytes, part_bytes, put_entry, put_part};
+
+use crate::fields::crc32c;
+
 /// Base offset that says apply did not append the batch (a duplicate, say).
 pub const REJECTED: Offset = Offset(-1);
+
+/// Bytes of a RecordBatch before its records.
+pub(crate) const BATCH_HEADER_BYTES: usize = 61;
+
+pub(crate) const FRAME_HEADER_BYTES: usize = 48;
+const BATCH_ENTRY_BYTES: usize = 8;
+const PART_ENTRY_BYTES: usize = 12;
+const DEST_BYTES: usize = 12;
+const APPLIED_BYTES: usize = 18;
+/// Commands of a PART frame: which batch, where in it, checksum of the piece.
+const PART_COMMAND_BYTES: usize = 12;
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +61,7 @@ pub struct FrameDraft {
     pub applied: Vec<AppliedBase>,
     /// The shard's commands.
     pub commands: Bytes,
-    /// RecordBatches, whole.
+    /// RecordBatches, whole, their checksums verified.
     pub batches: Vec<Bytes>,
 }
 
@@ -55,7 +74,8 @@ pub struct Dest {
     pub batch: u16,
     /// Records in the batch.
     pub records: u32,
-    /// State of this reference that is not the producer's; kept by the log's index.
+    /// State of this reference that is not the producer's, at most 65,535 bytes; kept by the
+    /// log's index.
     pub envelope: Bytes,
 }
 
@@ -68,4 +88,45 @@ pub struct AppliedBase {
     pub dest: u16,
     /// Its base offset; [`REJECTED`] when apply did not append it.
     pub base: Offset,
+}
+
+impl FrameKind {
+    fn code(self) -> u8 {
+        match self {
+            FrameKind::Entry => 1,
+            FrameKind::Part => 2,
+            FrameKind::Relocate => 3,
+            FrameKind::Witness => 4,
+        }
+    }
+
+    fn of(code: u8) -> Option<FrameKind> {
+        Some(match code {
+            1 => FrameKind::Entry,
+            2 => FrameKind::Part,
+            3 => FrameKind::Relocate,
+            4 => FrameKind::Witness,
+            _ => return None,
+        })
+    }
+}
+
+/// Whether `batch` is a whole RecordBatch, by the length in its header.
+///
+/// Source: Kafka protocol, "Record Batch", magic 2; big-endian.
+pub(crate) fn is_whole(batch: &[u8]) -> bool {
+    let len = batch.get(8..12).and_then(|field| field.try_into().ok()).map(i32::from_be_bytes);
+    batch.len() >= BATCH_HEADER_BYTES
+        && len.and_then(|len| usize::try_from(len).ok()) == Some(batch.len() - 12)
+}
+
+/// Whether `batch` is a whole RecordBatch with the checksum its header says.
+pub(crate) fn is_intact(batch: &[u8]) -> bool {
+    is_whole(batch) && batch[17..21] == crc32c(&batch[21..]).to_be_bytes()
+}
+
+/// Largest timestamp of a batch, from its header.
+pub(crate) fn max_timestamp(header: &[u8]) -> Millis {
+    let field = header.get(35..43).and_then(|field| field.try_into().ok());
+    Millis(field.map_or(-1, i64::from_be_bytes))
 }

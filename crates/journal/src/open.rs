@@ -1,25 +1,36 @@
 //! Opening a store.
 
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, OnceLock};
 
-use io::{Access, Disk};
+use ::io::{Access, AlignedBuf, DirLock, Disk};
 use types::PART_BYTES;
 
+use crate::checkpoint::{self, Checkpoint, Loaded, NAMES};
 use crate::error::OpenError;
-use crate::pool::Pool;
+use crate::finding::{Damage, Finding};
+use crate::layout::{
+    BLOCK, FORMAT_VERSION, FileName, ROUND_HEADER_BYTES, RoundHeader, SUPERBLOCK_BYTES, Superblock,
+};
+use crate::location::Position;
+use crate::pool::{Pool, State, Used};
 use crate::reader::Reader;
-use crate::recovery::Recovery;
+use crate::recovery::{Recovery, Start};
+use crate::scan::{FoundSegment, Window};
 use crate::writer::Writer;
+
+/// How much of a segment without a superblock is searched for rounds that say it had one.
+const SNIFF_BYTES: u64 = 256 << 10;
 
 /// Sizes and choices.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Sizes of segments, growing: the next one is used when a segment is full, the last one
-    /// repeats. Multiples of 4 KiB.
+    /// repeats. Multiples of 4 KiB, each a block larger than a round at least.
     pub segment_bytes: Vec<u32>,
-    /// Largest round, in bytes, with its padding.
+    /// Largest round, in bytes, with its padding; a multiple of 4 KiB.
     pub round_bytes_max: u32,
-    /// A batch above this travels in PART frames of this size.
+    /// A batch above this travels in PART frames of this size; at most half of a round.
     pub part_bytes: u32,
     /// Segments kept ready to be used.
     pub ready_count: usize,
@@ -38,7 +49,7 @@ impl Options {
     pub fn new(salt: u64) -> Options {
         Options {
             segment_bytes: vec![4 << 20, 16 << 20, 64 << 20, 256 << 20],
-            round_bytes_max: (4 << 20) - 4096,
+            round_bytes_max: (4 << 20) - BLOCK,
             part_bytes: u32::try_from(PART_BYTES).expect("a part is small"),
             ready_count: 1,
             spare_count: 2,
@@ -47,12 +58,233 @@ impl Options {
             salvage: false,
         }
     }
+
+    fn assert_sound(&self) {
+        let round = self.round_bytes_max;
+        let first = self.segment_bytes.first().copied().unwrap_or(0);
+        assert!(self.segment_bytes.iter().all(|bytes| bytes.is_multiple_of(BLOCK)));
+        assert!(self.segment_bytes.is_sorted() && first >= round + BLOCK);
+        assert!(round.is_multiple_of(BLOCK) && self.part_bytes <= round / 2);
+    }
 }
 
-/// Opens the store in `disk`, or begins one there.
+/// What is in the directory, before anything is read at length.
+#[derive(Debug, Default)]
+pub(crate) struct Inspected {
+    pub(crate) segments: Vec<FoundSegment>,
+    pub(crate) checkpoints: [Option<(Checkpoint, u32)>; 2],
+    pub(crate) findings: Vec<Finding>,
+    /// Segment files without rounds, and their bytes.
+    pub(crate) unused: Vec<(String, u64)>,
+    /// Files nobody needs.
+    pub(crate) waste: Vec<String>,
+    /// The largest number that any name has.
+    pub(crate) number_max: u32,
+}
+
+/// Opens the store in `disk`, or begins one there, which writes nothing yet. The lock on the
+/// directory lives as long as any of the four.
 pub fn open(
-    _disk: Arc<dyn Disk>,
-    _options: Options,
+    disk: Arc<dyn Disk>,
+    options: Options,
 ) -> Result<(Writer, Reader, Pool, Recovery), OpenError> {
-    Err(OpenError::Locked { place: String::new() })
+    options.assert_sound();
+    let lock = lock(&*disk)?;
+    let mut found = inspect(&disk, options.access)?;
+    let first_size = options.segment_bytes.first().copied().map_or(0, u64::from);
+    let (spare, small) = found.unused.into_iter().partition(|(_, bytes)| *bytes >= first_size);
+    let small: Vec<(String, u64)> = small;
+    for name in found.waste.iter().chain(small.iter().map(|(name, _)| name)) {
+        disk.remove(name).map_err(|source| cannot("remove a file nobody needs", &*disk, source))?;
+    }
+    let epoch = found.checkpoints.iter().flatten().map(|(_, epoch)| *epoch).max().unwrap_or(0);
+    let replays = [0, 1].map(|i| found.checkpoints[i].as_ref().map(|(one, _)| one.replay));
+    let newest = found.checkpoints.into_iter().flatten().map(|(checkpoint, _)| checkpoint);
+    let checkpoint = newest.max_by_key(|checkpoint| checkpoint.sequence);
+    let replay_segment = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.replay.segment);
+    let last = found.segments.last();
+    let state = State {
+        used: found.segments.iter().map(used).collect(),
+        spare,
+        next_segment: found.number_max.max(replay_segment) + 1,
+        taken_bytes: last.map_or(0, |last| last.bytes),
+        taken_segment: last.map_or(0, |last| last.segment),
+        replays,
+        epoch,
+        ..State::default()
+    };
+    let pool = Pool::new(disk, options, lock, state);
+    let tail = Arc::new(OnceLock::new());
+    let findings = std::mem::take(&mut found.findings);
+    let start = Start { checkpoint, segments: found.segments, findings, epoch };
+    let recovery = Recovery::new(start, pool.clone(), tail.clone())?;
+    Ok((Writer::new(pool.clone(), tail), Reader::new(pool.clone()), pool, recovery))
+}
+
+fn used(found: &FoundSegment) -> (u32, Used) {
+    (found.segment, Used { file: found.file.clone(), bytes: found.bytes, sealed: true })
+}
+
+pub(crate) fn lock(disk: &dyn Disk) -> Result<DirLock, OpenError> {
+    disk.lock().map_err(|source| match source.kind() {
+        io::ErrorKind::WouldBlock => OpenError::Locked { place: disk.place() },
+        _ => cannot("lock the store", disk, source),
+    })
+}
+
+fn cannot(doing: &'static str, disk: &dyn Disk, source: io::Error) -> OpenError {
+    let place = disk.place();
+    match source.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            OpenError::Unwritable { place, source }
+        }
+        _ => OpenError::Disk { place, doing, source },
+    }
+}
+
+/// Reads the names, the checkpoints and the first blocks of segments; changes nothing.
+pub(crate) fn inspect(disk: &Arc<dyn Disk>, access: Access) -> Result<Inspected, OpenError> {
+    let mut found = Inspected::default();
+    let names = disk.list().map_err(|source| cannot("list the store", &**disk, source))?;
+    let mut segments = Vec::new();
+    for name in &names {
+        match FileName::of(name) {
+            FileName::Segment(segment) => segments.push((segment, name)),
+            FileName::Temporary => found.waste.push(name.clone()),
+            FileName::Spare(segment) => {
+                found.number_max = found.number_max.max(segment);
+                let file = disk.open(name, access);
+                let bytes = file.and_then(|file| file.len());
+                let bytes = bytes.map_err(|source| cannot("open a segment", &**disk, source))?;
+                found.unused.push((name.clone(), bytes));
+            }
+            FileName::Index(segment) => found.number_max = found.number_max.max(segment),
+            FileName::Other => {}
+        }
+    }
+    segments.sort();
+    for (segment, name) in segments {
+        found.number_max = found.number_max.max(segment);
+        inspect_segment(disk, access, (segment, name), &mut found)?;
+    }
+    for name in &names {
+        if let FileName::Index(segment) = FileName::of(name)
+            && !found.segments.iter().any(|found| found.segment == segment)
+        {
+            found.waste.push(name.clone());
+        }
+    }
+    for (i, name) in NAMES.iter().enumerate() {
+        let loaded = checkpoint::load(&**disk, name);
+        let loaded = loaded.map_err(|source| cannot("read a checkpoint", &**disk, source))?;
+        match loaded {
+            None => {}
+            Some(Loaded::Valid { checkpoint, epoch }) => {
+                found.checkpoints[i] = Some((checkpoint, epoch));
+            }
+            Some(Loaded::Corrupt { at_byte }) => found.findings.push(Finding {
+                what: Damage::Checkpoint,
+                file: (*name).to_owned(),
+                segment: None,
+                byte: at_byte as u64,
+                shard: None,
+                logs: Vec::new(),
+            }),
+            Some(Loaded::Newer { version }) => return Err(newer(&**disk, name, version)),
+        }
+    }
+    Ok(found)
+}
+
+fn newer(disk: &dyn Disk, name: &str, version: u32) -> OpenError {
+    let (place, file) = (disk.place(), name.to_owned());
+    OpenError::Newer { place, file, version, known: FORMAT_VERSION }
+}
+
+fn inspect_segment(
+    disk: &Arc<dyn Disk>,
+    access: Access,
+    (segment, name): (u32, &str),
+    found: &mut Inspected,
+) -> Result<(), OpenError> {
+    let failed = |source| cannot("read a segment", &**disk, source);
+    let file = disk.open(name, access).map_err(failed)?;
+    let len = file.len().map_err(failed)?;
+    let mut block = AlignedBuf::zeroed(BLOCK as usize);
+    file.read_at(0, &mut block).map_err(failed)?;
+    let blocks = u64::from(BLOCK);
+    let mut one = FoundSegment {
+        segment,
+        previous: None,
+        epoch: 0,
+        first_round: 0,
+        salt: 0,
+        file,
+        bytes: (len / blocks * blocks).min(u64::from(u32::MAX) / blocks * blocks),
+    };
+    let superblock = Superblock::decode(&block[..SUPERBLOCK_BYTES]);
+    if let Ok(superblock) = &superblock {
+        if superblock.version > FORMAT_VERSION {
+            return Err(newer(&**disk, name, superblock.version));
+        }
+        if superblock.segment == segment {
+            one.previous = Some(superblock.previous);
+            one.epoch = superblock.epoch;
+            one.first_round = superblock.first_round;
+            one.salt = superblock.salt;
+            if len < u64::from(superblock.segment_bytes) {
+                found.findings.push(Finding::in_segment(Damage::Missing, segment, len));
+            }
+            found.segments.push(one);
+            return Ok(());
+        }
+    }
+    // Not used yet, or its superblock is lost: rounds that know a round of this segment durable
+    // tell. A file that was prepared or used before has zeroes or another superblock there.
+    let is_plain = superblock.is_ok() || block.iter().all(|byte| *byte == 0);
+    let sniff_bytes = if is_plain { SNIFF_BYTES } else { u64::MAX };
+    match find_rounds(&one, sniff_bytes).map_err(failed)? {
+        Some((byte, header)) => {
+            one.epoch = header.epoch;
+            one.first_round = header.round;
+            one.salt = header.salt;
+            found.segments.push(one);
+            found.findings.push(Finding::in_segment(Damage::Superblock, segment, 0));
+            if byte > blocks {
+                found.findings.push(Finding::in_segment(Damage::Missing, segment, blocks));
+            }
+        }
+        None => found.unused.push((name.to_owned(), len)),
+    }
+    Ok(())
+}
+
+/// The first round of a segment whose superblock is lost, and its byte; `None` unless a later
+/// round knows it durable. The search for the first ends after `sniff_bytes`.
+fn find_rounds(segment: &FoundSegment, sniff_bytes: u64) -> io::Result<Option<(u64, RoundHeader)>> {
+    let mut window = Window::default();
+    let mut first: Option<(u64, RoundHeader)> = None;
+    let mut at = u64::from(BLOCK);
+    while at < segment.bytes && (first.is_some() || at < sniff_bytes) {
+        let bytes = window.get(segment, at, ROUND_HEADER_BYTES)?;
+        let header = bytes.and_then(|bytes| RoundHeader::decode(bytes).ok());
+        if let Some(header) = header.filter(|header| header.segment == segment.segment) {
+            let (_, begun) = *first.get_or_insert((at, header));
+            if header.salt == begun.salt && header.durable_round >= begun.round {
+                return Ok(first);
+            }
+        }
+        at += u64::from(BLOCK);
+    }
+    Ok(None)
+}
+
+/// The start of the journal, for a scan of all of it.
+pub(crate) fn start_of(segments: &[FoundSegment]) -> Position {
+    let first = segments.first();
+    first.map_or(Position::default(), |first| Position {
+        segment: first.segment,
+        byte: BLOCK,
+        round: first.first_round,
+    })
 }

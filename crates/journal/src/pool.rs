@@ -1,15 +1,24 @@
 //! Segment files: those in use, and those that wait to be used.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::checkpoint::Checkpoint;
+use ::io::{AlignedBuf, DirLock, Disk, File};
+
+use crate::checkpoint::{self, Checkpoint};
 use crate::error::Failed;
-use crate::index_file::SegmentIndex;
+use crate::index_file::{self, SegmentIndex};
+use crate::layout::{index_name, preparing_name, segment_name, spare_name};
+use crate::location::Position;
+use crate::open::Options;
+
+const ZEROES_BYTES: usize = 1 << 20;
 
 /// The store's files other than the write position; calls block on the disk, from any thread.
 #[derive(Clone, Debug)]
 pub struct Pool {
-    _shared: Arc<()>,
+    shared: Arc<Shared>,
 }
 
 /// A segment that holds rounds.
@@ -23,37 +32,287 @@ pub struct SegmentUse {
     pub sealed: bool,
 }
 
+#[derive(Debug)]
+struct Shared {
+    disk: Arc<dyn Disk>,
+    options: Options,
+    state: Mutex<State>,
+    _lock: DirLock,
+}
+
+/// What the pool knows of the files.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) used: BTreeMap<u32, Used>,
+    pub(crate) ready: VecDeque<Ready>,
+    /// Names of files to be used again, and their bytes.
+    pub(crate) spare: Vec<(String, u64)>,
+    /// The next number; none below it is free.
+    pub(crate) next_segment: u32,
+    /// Bytes of the segment last taken.
+    pub(crate) taken_bytes: u64,
+    pub(crate) taken_segment: u32,
+    /// Where the replay of the two stored checkpoints begins, by parity of their sequence.
+    pub(crate) replays: [Option<Position>; 2],
+    pub(crate) epoch: u32,
+}
+
+/// A segment with rounds.
+#[derive(Clone, Debug)]
+pub(crate) struct Used {
+    pub(crate) file: Arc<dyn File>,
+    pub(crate) bytes: u64,
+    pub(crate) sealed: bool,
+}
+
+/// A segment without rounds, its name durable.
+#[derive(Clone, Debug)]
+pub(crate) struct Ready {
+    pub(crate) segment: u32,
+    pub(crate) file: Arc<dyn File>,
+    pub(crate) bytes: u64,
+}
+
 impl Pool {
+    pub(crate) fn new(disk: Arc<dyn Disk>, options: Options, lock: DirLock, state: State) -> Pool {
+        Pool { shared: Arc::new(Shared { disk, options, state: Mutex::new(state), _lock: lock }) }
+    }
+
     /// Prepares one segment if fewer wait than should. True if it did.
     pub fn prepare(&self) -> Result<bool, Failed> {
-        Ok(false)
+        let failed = |source| Failed::new("prepare a segment", source);
+        let (segment, bytes, spare) = {
+            let mut state = self.state();
+            if state.ready.len() >= self.options().ready_count {
+                return Ok(false);
+            }
+            let bytes = self.size_after(state.taken_bytes);
+            (state.number(), bytes, state.spare_of(bytes))
+        };
+        let file = match spare {
+            Some(spare) => self.reuse(&spare, segment).map_err(failed)?,
+            None => self.make_zeroed(segment, bytes).map_err(failed)?,
+        };
+        let bytes = file.len().map_err(failed)?;
+        let mut state = self.state();
+        if segment > state.taken_segment {
+            state.ready.push_back(Ready { segment, file, bytes });
+        } else {
+            // The writer took a later number meanwhile; numbers follow the order of the journal.
+            state.spare.push((segment_name(segment), bytes));
+        }
+        Ok(true)
     }
 
     /// Gives up a sealed segment of which nothing is live: its file will be used again or
     /// removed, and its index file is removed. False, and nothing done, while it is not sealed or
-    /// a stored checkpoint may need it for replay.
-    pub fn recycle(&self, _segment: u32) -> Result<bool, Failed> {
-        Ok(false)
+    /// replay from either of two stored checkpoints may need it.
+    pub fn recycle(&self, segment: u32) -> Result<bool, Failed> {
+        let failed = |source| Failed::new("recycle a segment", source);
+        let (bytes, keep) = {
+            let mut state = self.state();
+            let [Some(one), Some(other)] = state.replays else { return Ok(false) };
+            let sealed = state.used.get(&segment).is_some_and(|used| used.sealed);
+            if !sealed || segment >= one.segment.min(other.segment) {
+                return Ok(false);
+            }
+            let used = state.used.remove(&segment).expect("it was there a moment ago");
+            let wanted = self.size_after(state.taken_bytes);
+            let keep = used.bytes >= wanted && state.spare.len() < self.options().spare_count;
+            (used.bytes, keep)
+        };
+        let disk = &self.shared.disk;
+        match disk.remove(&index_name(segment)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        if keep {
+            let spare = spare_name(segment);
+            disk.rename(&segment_name(segment), &spare).map_err(failed)?;
+            self.state().spare.push((spare, bytes));
+        } else {
+            disk.remove(&segment_name(segment)).map_err(failed)?;
+        }
+        disk.sync_dir().map_err(failed)?;
+        Ok(true)
     }
 
     /// The segments that hold rounds, in order.
     pub fn segments(&self) -> Vec<SegmentUse> {
-        Vec::new()
+        let state = self.state();
+        let used = state.used.iter();
+        used.map(|(segment, Used { bytes, sealed, .. })| SegmentUse {
+            segment: *segment,
+            bytes: *bytes,
+            sealed: *sealed,
+        })
+        .collect()
+    }
+
+    /// Bytes of all segment files, used, ready and spare.
+    pub fn stored_bytes(&self) -> u64 {
+        let state = self.state();
+        let used: u64 = state.used.values().map(|used| used.bytes).sum();
+        let ready: u64 = state.ready.iter().map(|ready| ready.bytes).sum();
+        used + ready + state.spare.iter().map(|(_, bytes)| bytes).sum::<u64>()
     }
 
     /// Stores the index of a sealed segment, durably.
-    pub fn store_index(&self, _index: &SegmentIndex) -> Result<(), Failed> {
-        Ok(())
+    pub fn store_index(&self, index: &SegmentIndex) -> Result<(), Failed> {
+        let name = index_name(index.segment);
+        checkpoint::store_file(&*self.shared.disk, &name, &[&index_file::encode(index)])
+            .map_err(|source| Failed::new("store an index file", source))
     }
 
     /// Stores a checkpoint, durably, in place of the older one. Everything before its replay
     /// position must be synced, and every segment before it have its index stored.
-    pub fn store_checkpoint(&self, _checkpoint: &Checkpoint) -> Result<(), Failed> {
+    pub fn store_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), Failed> {
+        let failed = |source| Failed::new("store a checkpoint", source);
+        let parity = usize::from(checkpoint.sequence % 2 == 1);
+        let epoch = {
+            let mut state = self.state();
+            state.replays[parity] = None;
+            state.epoch
+        };
+        checkpoint::store(&*self.shared.disk, checkpoint, epoch).map_err(failed)?;
+        self.state().replays[parity] = Some(checkpoint.replay);
         Ok(())
     }
 
     /// Bytes the disk has left.
     pub fn free_bytes(&self) -> Result<u64, Failed> {
-        Ok(0)
+        self.shared.disk.free_bytes().map_err(|source| Failed::new("ask for free space", source))
+    }
+
+    /// Takes the next segment for the writer, in place of `sealed`: a prepared one, or one made on
+    /// the spot, small and with its space reserved only.
+    pub(crate) fn take(&self, sealed: Option<u32>) -> Result<Ready, Failed> {
+        let failed = |source| Failed::new("begin a segment", source);
+        let (number, spare) = {
+            let mut state = self.state();
+            if let Some(ready) = state.ready.pop_front() {
+                state.take(&ready, sealed);
+                return Ok(ready);
+            }
+            (state.number(), state.spare_of(self.first_size()))
+        };
+        let file = match spare {
+            Some(spare) => self.reuse(&spare, number),
+            None => self.make_reserved(number, self.first_size()),
+        };
+        let file = file.map_err(failed)?;
+        let bytes = file.len().map_err(failed)?;
+        let ready = Ready { segment: number, file, bytes };
+        self.state().take(&ready, sealed);
+        Ok(ready)
+    }
+
+    /// The file of a segment with rounds.
+    pub(crate) fn file(&self, segment: u32) -> Option<Arc<dyn File>> {
+        self.state().used.get(&segment).map(|used| used.file.clone())
+    }
+
+    /// Whether a segment still has the rounds it had.
+    pub(crate) fn is_used(&self, segment: u32) -> bool {
+        self.state().used.contains_key(&segment)
+    }
+
+    pub(crate) fn set_epoch(&self, epoch: u32) {
+        self.state().epoch = epoch;
+    }
+
+    /// Marks every segment sealed but `active`.
+    pub(crate) fn seal_all_but(&self, active: Option<u32>) {
+        for (segment, used) in &mut self.state().used {
+            used.sealed = Some(*segment) != active;
+        }
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.shared.options
+    }
+
+    pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
+        &self.shared.disk
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn first_size(&self) -> u64 {
+        self.options().segment_bytes.first().copied().map_or(0, u64::from)
+    }
+
+    fn size_after(&self, bytes: u64) -> u64 {
+        let mut sizes = self.options().segment_bytes.iter().copied().map(u64::from);
+        sizes.clone().find(|size| *size > bytes).or(sizes.next_back()).unwrap_or(0)
+    }
+
+    fn reuse(&self, spare: &str, segment: u32) -> io::Result<Arc<dyn File>> {
+        let name = segment_name(segment);
+        self.shared.disk.rename(spare, &name)?;
+        self.shared.disk.sync_dir()?;
+        self.shared.disk.open(&name, self.options().access)
+    }
+
+    fn make_reserved(&self, segment: u32, bytes: u64) -> io::Result<Arc<dyn File>> {
+        let (disk, name) = (&self.shared.disk, segment_name(segment));
+        let file = disk.create(&name, self.options().access)?;
+        self.or_remove(&name, file.allocate(bytes).and_then(|()| file.sync()))?;
+        disk.sync_dir()?;
+        Ok(file)
+    }
+
+    /// Writes every byte once, so that no later sync has to note that it was.
+    fn make_zeroed(&self, segment: u32, bytes: u64) -> io::Result<Arc<dyn File>> {
+        let (disk, name) = (&self.shared.disk, preparing_name(segment));
+        let file = disk.create(&name, self.options().access)?;
+        self.or_remove(&name, file.allocate(bytes).and_then(|()| zero(&*file, bytes)))?;
+        disk.rename(&name, &segment_name(segment))?;
+        disk.sync_dir()?;
+        Ok(file)
+    }
+
+    /// Leaves no file behind that could not be made.
+    fn or_remove(&self, name: &str, made: io::Result<()>) -> io::Result<()> {
+        if made.is_err() {
+            let _ = self.shared.disk.remove(name);
+        }
+        made
+    }
+}
+
+fn zero(file: &dyn File, bytes: u64) -> io::Result<()> {
+    let zeroes = AlignedBuf::zeroed(ZEROES_BYTES);
+    let mut position = 0;
+    while position < bytes {
+        let count = usize::try_from(bytes - position).unwrap_or(usize::MAX).min(ZEROES_BYTES);
+        file.write_at(position, &zeroes[..count])?;
+        position += count as u64;
+    }
+    file.sync()
+}
+
+impl State {
+    fn number(&mut self) -> u32 {
+        let number = self.next_segment.max(1);
+        self.next_segment = number + 1;
+        number
+    }
+
+    fn spare_of(&mut self, bytes_min: u64) -> Option<String> {
+        let found = self.spare.iter().position(|(_, bytes)| *bytes >= bytes_min)?;
+        Some(self.spare.swap_remove(found).0)
+    }
+
+    fn take(&mut self, ready: &Ready, sealed: Option<u32>) {
+        if let Some(used) = sealed.and_then(|segment| self.used.get_mut(&segment)) {
+            used.sealed = true;
+        }
+        self.taken_bytes = ready.bytes;
+        self.taken_segment = ready.segment;
+        let used = Used { file: ready.file.clone(), bytes: ready.bytes, sealed: false };
+        self.used.insert(ready.segment, used);
     }
 }

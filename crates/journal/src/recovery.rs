@@ -1,22 +1,39 @@
 //! What a store holds when it is opened.
 
-use bytes::Bytes;
-use types::{Millis, ShardId};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, OnceLock};
 
-use crate::checkpoint::Checkpoint;
+use ::io::Disk;
+use bytes::Bytes;
+use types::{LogId, Millis, Offset, ShardId};
+
+use crate::checkpoint::{self, Checkpoint};
 use crate::error::OpenError;
-use crate::finding::Finding;
-use crate::frame::{AppliedBase, Dest, FrameKind};
-use crate::index_file::SegmentIndex;
+use crate::finding::{Damage, Finding};
+use crate::frame::{
+    AppliedBase, BATCH_HEADER_BYTES, Dest, FrameKind, ParsedBatch, REJECTED, is_intact,
+    max_timestamp,
+};
+use crate::index_file::{self, Run, SegmentIndex};
+use crate::layout::{BLOCK, index_name};
 use crate::location::{Location, Position};
+use crate::pool::Pool;
+use crate::reader::Reader;
+use crate::scan::{FoundFrame, FoundSegment, Rules, Scanner};
+use crate::writer::{Active, Tail};
 
 /// What a store holds: the checkpoint, the indexes of sealed segments, and the frames to replay.
 #[derive(Debug)]
 pub struct Recovery {
     checkpoint: Option<Checkpoint>,
+    segments: Vec<FoundSegment>,
     sealed: Vec<u32>,
-    findings: Vec<Finding>,
-    torn: Option<TornTail>,
+    scanner: Scanner,
+    epoch: u32,
+    pending: VecDeque<ScannedFrame>,
+    pool: Pool,
+    reader: Reader,
+    tail: Arc<OnceLock<Tail>>,
 }
 
 /// A frame found in the journal.
@@ -49,7 +66,7 @@ pub struct ScannedFrame {
 pub struct ScannedBatch {
     /// Where it is.
     pub location: Location,
-    /// Its first 61 bytes, its header, intact also when the rest is not.
+    /// Its header, 61 bytes, intact also when the rest is not; empty when it cannot be read.
     pub header: Bytes,
     /// All of it, verified; `None` when it is corrupt.
     pub bytes: Option<Bytes>,
@@ -62,7 +79,36 @@ pub struct TornTail {
     pub position: Position,
 }
 
+/// What [`Recovery`] begins with.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) checkpoint: Option<Checkpoint>,
+    pub(crate) segments: Vec<FoundSegment>,
+    pub(crate) findings: Vec<Finding>,
+    /// The largest epoch of the checkpoints.
+    pub(crate) epoch: u32,
+}
+
 impl Recovery {
+    pub(crate) fn new(
+        start: Start,
+        pool: Pool,
+        tail: Arc<OnceLock<Tail>>,
+    ) -> Result<Recovery, OpenError> {
+        let Start { checkpoint, segments, findings, epoch } = start;
+        let replay = checkpoint.as_ref().map(|checkpoint| checkpoint.replay);
+        let (at, position, missing) = begin(&segments, replay);
+        let rules = Rules { salvage: pool.options().salvage, gaps: false, bodies: true };
+        let place = pool.disk().place();
+        let mut scanner = Scanner::new(place, segments.clone(), (at, position), rules);
+        for finding in findings.into_iter().chain(missing) {
+            scanner.report(finding)?;
+        }
+        let sealed = segments[..at].iter().map(|segment| segment.segment).collect();
+        let (reader, pending) = (Reader::new(pool.clone()), VecDeque::new());
+        Ok(Recovery { checkpoint, segments, sealed, scanner, epoch, pending, pool, reader, tail })
+    }
+
     /// The newest valid checkpoint.
     pub fn checkpoint(&self) -> Option<&Checkpoint> {
         self.checkpoint.as_ref()
@@ -76,22 +122,235 @@ impl Recovery {
     /// The index of a sealed segment, from its file, or rebuilt from the segment if the file is
     /// missing or corrupt, which is reported.
     pub fn index(&mut self, segment: u32) -> Result<SegmentIndex, OpenError> {
-        Ok(SegmentIndex { segment, ..SegmentIndex::default() })
+        if let Some(index) = load_index(&**self.pool.disk(), segment)? {
+            return Ok(index);
+        }
+        let mut finding = Finding::in_segment(Damage::Index, segment, 0);
+        finding.file = index_name(segment);
+        self.scanner.report(finding)?;
+        let (index, findings) = rebuild(&self.segments, segment, &self.reader, self.pool.disk())?;
+        for finding in findings {
+            if !self.scanner.findings.contains(&finding) {
+                self.scanner.findings.push(finding);
+            }
+        }
+        Ok(index)
     }
 
     /// The next frame of the journal from the replay position on, PART frames left out; `None`
     /// at its end, where the writer takes over.
+    ///
+    /// Fails with `Damaged` where acknowledged commands are lost, unless the store is salvaged.
     pub fn next_frame(&mut self) -> Result<Option<ScannedFrame>, OpenError> {
-        Ok(None)
+        loop {
+            if let Some(frame) = self.pending.pop_front() {
+                return Ok(Some(frame));
+            }
+            if self.tail.get().is_some() {
+                return Ok(None);
+            }
+            let Some(round) = self.scanner.next_round()? else {
+                self.finish()?;
+                return Ok(None);
+            };
+            for found in round.frames {
+                if found.frame.kind != FrameKind::Part {
+                    let frame = self.scanned(found, round.position)?;
+                    self.pending.push_back(frame);
+                }
+            }
+        }
     }
 
     /// The damage met so far.
     pub fn findings(&self) -> &[Finding] {
-        &self.findings
+        &self.scanner.findings
     }
 
     /// What was dropped at the end; known after the last frame.
     pub fn torn(&self) -> Option<TornTail> {
-        self.torn
+        self.scanner.torn
+    }
+
+    fn scanned(
+        &mut self,
+        found: FoundFrame,
+        position: Position,
+    ) -> Result<ScannedFrame, OpenError> {
+        let FoundFrame { frame, corrupt, .. } = found;
+        let mut batches = Vec::with_capacity(frame.batches.len());
+        for (i, ParsedBatch { location, body }) in frame.batches.into_iter().enumerate() {
+            let in_parts = body.is_none();
+            let body = body.or_else(|| self.reader.read_unverified(&location).ok());
+            let body = body.unwrap_or_default();
+            let is_corrupt = corrupt.contains(&i) || in_parts && !is_intact(&body);
+            if in_parts && is_corrupt {
+                let part = location.pieces().next();
+                let (segment, byte) = part.map_or((0, 0), |part| (part.segment, part.position));
+                let dests = frame.dests.iter().filter(|dest| usize::from(dest.batch) == i);
+                let mut finding = Finding::in_segment(Damage::Batch, segment, u64::from(byte));
+                finding.shard = Some(frame.shard);
+                finding.logs = dests.map(|dest| dest.log).collect();
+                self.scanner.report(finding)?;
+            }
+            let header = body.slice(..body.len().min(BATCH_HEADER_BYTES));
+            batches.push(ScannedBatch { location, header, bytes: (!is_corrupt).then_some(body) });
+        }
+        Ok(ScannedFrame {
+            shard: frame.shard,
+            term: frame.term,
+            index: frame.index,
+            leader_ts: frame.leader_ts,
+            kind: frame.kind,
+            position,
+            dests: frame.dests,
+            applied: frame.applied,
+            commands: frame.commands,
+            batches,
+        })
+    }
+
+    /// Hands the end of the journal to the writer. What was found may be in the page cache only,
+    /// so it is synced before anything is built on it.
+    fn finish(&mut self) -> Result<(), OpenError> {
+        let end = self.scanner.end();
+        let epoch = self.scanner.epoch_seen().max(self.epoch) + 1;
+        let last = self.segments.last().filter(|last| last.segment == end.segment);
+        let active = last.map(|last| Active {
+            segment: last.segment,
+            file: last.file.clone(),
+            bytes: last.bytes,
+            byte: end.byte,
+            salt: last.salt,
+            superblock: None,
+        });
+        if let Some(active) = &active {
+            active.file.sync().map_err(|source| OpenError::Disk {
+                place: self.pool.disk().place(),
+                doing: "sync the journal",
+                source,
+            })?;
+        }
+        self.pool.set_epoch(epoch);
+        self.pool.seal_all_but(active.as_ref().map(|active| active.segment));
+        let next_round = end.round.max(1);
+        self.tail.set(Tail { active, next_round, epoch }).expect("it is set once, here");
+        Ok(())
+    }
+}
+
+/// Where a scan begins: index of the segment, place in it, and what is missing before it.
+fn begin(
+    segments: &[FoundSegment],
+    replay: Option<Position>,
+) -> (usize, Position, Option<Finding>) {
+    let start_of = |segment: &FoundSegment| Position {
+        segment: segment.segment,
+        byte: BLOCK,
+        round: segment.first_round,
+    };
+    let replay = replay.unwrap_or(Position { segment: 0, byte: 0, round: 1 });
+    if let Some(at) = segments.iter().position(|segment| segment.segment == replay.segment) {
+        return (at, replay, None);
+    }
+    let at = segments.iter().take_while(|segment| segment.segment < replay.segment).count();
+    match segments.get(at) {
+        None if replay.round <= 1 => (at, replay, None),
+        None => {
+            let missing = Finding::in_segment(Damage::Missing, replay.segment, replay.byte.into());
+            (at, replay, Some(missing))
+        }
+        Some(first) => {
+            let found = start_of(first);
+            let is_missing = found.round != replay.round;
+            let missing = Finding::in_segment(Damage::Missing, first.segment, 0);
+            (at, found, is_missing.then_some(missing))
+        }
+    }
+}
+
+/// The index in a segment's file; `None` when it is missing or corrupt.
+pub(crate) fn load_index(disk: &dyn Disk, segment: u32) -> Result<Option<SegmentIndex>, OpenError> {
+    let bytes = checkpoint::load_file(disk, &index_name(segment)).map_err(|source| {
+        OpenError::Disk { place: disk.place(), doing: "read an index file", source }
+    })?;
+    let index = bytes.and_then(|bytes| index_file::decode(&bytes).ok());
+    Ok(index.filter(|index| index.segment == segment))
+}
+
+/// A destination whose base offset is not known yet.
+struct Unplaced {
+    log: LogId,
+    run: Run,
+}
+
+/// The index of `segment` from its frames, and from later ones that tell the offsets apply gave.
+fn rebuild(
+    segments: &[FoundSegment],
+    segment: u32,
+    reader: &Reader,
+    disk: &Arc<dyn Disk>,
+) -> Result<(SegmentIndex, Vec<Finding>), OpenError> {
+    let mut index = SegmentIndex { segment, ..SegmentIndex::default() };
+    let Some(at) = segments.iter().position(|found| found.segment == segment) else {
+        return Ok((index, Vec::new()));
+    };
+    let round = segments[at].first_round;
+    let start = Position { segment, byte: BLOCK, round };
+    let rules = Rules { salvage: true, gaps: true, bodies: false };
+    let mut scanner = Scanner::new(disk.place(), segments.to_vec(), (at, start), rules);
+    let mut unplaced: BTreeMap<(ShardId, u64, u16), Unplaced> = BTreeMap::new();
+    while let Some(round) = scanner.next_round()? {
+        let is_inside = round.position.segment == segment;
+        if !is_inside && unplaced.is_empty() {
+            break;
+        }
+        for FoundFrame { frame, .. } in round.frames {
+            let is_relocated = frame.kind == FrameKind::Relocate;
+            let mut own = BTreeMap::new();
+            for (i, dest) in frame.dests.iter().enumerate().filter(|_| is_inside) {
+                let batch = &frame.batches[usize::from(dest.batch)];
+                let ordinal = u16::try_from(i).unwrap_or(u16::MAX);
+                let run = run_of(batch, dest, frame.leader_ts, reader);
+                let of = if is_relocated { &mut own } else { &mut unplaced };
+                of.insert((frame.shard, frame.index, ordinal), Unplaced { log: dest.log, run });
+            }
+            for applied in &frame.applied {
+                let of = if is_relocated { &mut own } else { &mut unplaced };
+                let of_index = if is_relocated { frame.index } else { applied.index };
+                let found = of.remove(&(frame.shard, of_index, applied.dest));
+                if let Some(Unplaced { log, mut run }) = found.filter(|_| applied.base != REJECTED)
+                {
+                    run.first = applied.base;
+                    index.logs.entry(log).or_default().push(run);
+                }
+            }
+        }
+    }
+    for runs in index.logs.values_mut() {
+        runs.sort_by_key(|run| run.first);
+    }
+    let mut findings = scanner.findings;
+    findings.retain(|finding| finding.segment == Some(segment));
+    if !unplaced.is_empty() {
+        let mut finding = Finding::in_segment(Damage::UnknownOffsets, segment, 0);
+        finding.logs = unplaced.values().map(|unplaced| unplaced.log).collect();
+        finding.logs.sort();
+        finding.logs.dedup();
+        findings.push(finding);
+    }
+    Ok((index, findings))
+}
+
+fn run_of(batch: &ParsedBatch, dest: &Dest, append_time: Millis, reader: &Reader) -> Run {
+    let body = batch.body.clone().or_else(|| reader.read_unverified(&batch.location).ok());
+    Run {
+        first: Offset(0),
+        count: dest.records,
+        location: batch.location.clone(),
+        max_timestamp: max_timestamp(&body.unwrap_or_default()),
+        append_time,
+        // Not a slice of the round, which would keep all of it in memory.
+        envelope: Bytes::copy_from_slice(&dest.envelope),
     }
 }
