@@ -1,0 +1,331 @@
+//! The x-arguments of declarations and consumers: which work, which are refused, which are inert.
+//!
+//! An argument that works is checked for type and range. One that asks for something not built is
+//! refused with 406 and its name, never ignored, unless it asks for what happens anyway. All others
+//! change nothing here, or are nobody's: they are stored, echoed and compared.
+
+#[cfg(test)]
+mod tests;
+
+use crate::codec::Table;
+use crate::errors::{Code, Exception, Resource};
+use record::properties::Value;
+
+/// Arguments in the order given.
+pub type Arguments = [(String, Value)];
+
+/// Longest time that RabbitMQ takes: ten years, in milliseconds.
+const EXPIRY_MS_MAX: i64 = 315_360_000_000;
+
+/// Queue arguments that ask for something not built yet; any value is refused.
+const QUEUE_REFUSED: [&str; 7] = [
+    "x-dead-letter-exchange",
+    "x-dead-letter-routing-key",
+    "x-dead-letter-strategy",
+    "x-delivery-limit",
+    "x-max-priority",
+    "x-max-age",
+    "x-delayed-type",
+];
+
+/// What `x-queue-type` says. All are the same queue here; the word is echoed and compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum QueueKind {
+    /// `classic`, or not said.
+    #[default]
+    Classic,
+    /// `quorum`.
+    Quorum,
+    /// `stream`.
+    Stream,
+}
+
+/// The queue arguments that work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueArguments {
+    /// `x-queue-type`.
+    pub kind: QueueKind,
+    /// `x-message-ttl`, in milliseconds.
+    pub message_ttl_ms: Option<i64>,
+    /// `x-expires`: the queue goes after as long without use, in milliseconds; not 0.
+    pub expires_ms: Option<i64>,
+    /// `x-max-length`, in messages; the oldest go first.
+    pub length_max: Option<i64>,
+    /// `x-max-length-bytes`, of message bodies; the oldest go first.
+    pub length_bytes_max: Option<i64>,
+}
+
+/// Where a stream consumer starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamStart {
+    /// `first`.
+    First,
+    /// `last`: at the last batch.
+    Last,
+    /// `next`: after what is there.
+    Next,
+    /// At an offset.
+    Offset(i64),
+    /// At a time, in milliseconds.
+    Time(i64),
+}
+
+/// The consumer arguments that work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConsumeArguments {
+    /// `x-stream-offset`.
+    pub start: Option<StreamStart>,
+}
+
+/// Decodes an argument table of a method.
+pub fn decode(table: Table<'_>) -> Result<Vec<(String, Value)>, Exception> {
+    if table.is_empty() {
+        return Ok(Vec::new());
+    }
+    match table.decode() {
+        Ok(fields) => Ok(fields.list),
+        Err(malformed) => {
+            Err(Exception::new(Code::SyntaxError, format!("arguments table: {malformed}")))
+        }
+    }
+}
+
+/// The value of an argument; the first, should its name repeat.
+pub fn find<'a>(arguments: &'a Arguments, name: &str) -> Option<&'a Value> {
+    arguments.iter().find(|(found, _)| found == name).map(|(_, value)| value)
+}
+
+impl QueueArguments {
+    /// Checks the arguments of a queue.declare.
+    pub fn parse(queue: Resource<'_>, arguments: &Arguments) -> Result<QueueArguments, Exception> {
+        if let Some((name, _)) = arguments.iter().find(|(name, value)| unbuilt(name, value)) {
+            return Err(queue.invalid_argument(name, "not supported by this broker"));
+        }
+        let number = |name: &str| match find(arguments, name) {
+            None => Ok(None),
+            Some(value) => {
+                natural(value).map(Some).map_err(|why| queue.invalid_argument(name, &why))
+            }
+        };
+        let expiry = |name: &str| match number(name)? {
+            Some(span) if span > EXPIRY_MS_MAX => {
+                Err(queue.invalid_argument(name, &format!("{{value_too_large,{span}}}")))
+            }
+            span => Ok(span),
+        };
+        let parsed = QueueArguments {
+            kind: kind(queue, arguments)?,
+            message_ttl_ms: expiry("x-message-ttl")?,
+            expires_ms: expiry("x-expires")?,
+            length_max: number("x-max-length")?,
+            length_bytes_max: number("x-max-length-bytes")?,
+        };
+        if parsed.expires_ms == Some(0) {
+            return Err(queue.invalid_argument("x-expires", "{value_zero,0}"));
+        }
+        overflow(queue, arguments)?;
+        Ok(parsed)
+    }
+}
+
+impl ConsumeArguments {
+    /// Checks the arguments of a basic.consume.
+    pub fn parse(
+        queue: Resource<'_>,
+        arguments: &Arguments,
+    ) -> Result<ConsumeArguments, Exception> {
+        if let Some(value) = find(arguments, "x-priority") {
+            match value.as_i64() {
+                Some(0) => {}
+                Some(_) => {
+                    return Err(
+                        queue.invalid_argument("x-priority", "not supported by this broker")
+                    );
+                }
+                None => return Err(queue.invalid_argument("x-priority", &not_integer(value))),
+            }
+        }
+        let start = match find(arguments, "x-stream-offset") {
+            None => None,
+            Some(value) => Some(stream_start(value).ok_or_else(|| {
+                let why = format!("{{invalid_stream_offset_arg,{}}}", spelled(value));
+                queue.invalid_argument("x-stream-offset", &why)
+            })?),
+        };
+        Ok(ConsumeArguments { start })
+    }
+}
+
+/// The alternate exchange of an exchange.declare, if it names one.
+pub fn alternate_exchange<'a>(
+    exchange: Resource<'_>,
+    arguments: &'a Arguments,
+) -> Result<Option<&'a str>, Exception> {
+    const NAME: &str = "alternate-exchange";
+    match find(arguments, NAME) {
+        None => Ok(None),
+        Some(Value::String(name)) => Ok(Some(name)),
+        Some(other) => {
+            let kind = type_name(other);
+            let text = format!("invalid type '{kind}' for arg '{NAME}' in {exchange}");
+            Err(Exception::new(Code::PreconditionFailed, text))
+        }
+    }
+}
+
+/// 406 if the arguments of a second declaration say something else than the stored ones.
+///
+/// Integers are equal by value whatever their widths, and `x-queue-type` is `classic` where not said.
+pub fn check_equivalent(
+    resource: Resource<'_>,
+    stored: &Arguments,
+    received: &Arguments,
+) -> Result<(), Exception> {
+    for (name, _) in stored.iter().chain(received) {
+        let (current, new) = (find(stored, name), find(received, name));
+        if !same(name, current, new) {
+            let (current, new) = (described(current), described(new));
+            return Err(resource.inequivalent(name, &new, &current));
+        }
+    }
+    Ok(())
+}
+
+/// 406 if a property of a second declaration differs from the stored one.
+pub fn check_property<T: PartialEq + std::fmt::Display>(
+    resource: Resource<'_>,
+    name: &str,
+    stored: T,
+    received: T,
+) -> Result<(), Exception> {
+    if stored == received {
+        return Ok(());
+    }
+    Err(resource.inequivalent(name, &format!("'{received}'"), &format!("'{stored}'")))
+}
+
+fn unbuilt(name: &str, value: &Value) -> bool {
+    match name {
+        // A quorum queue's default, and what happens here anyway.
+        "x-single-active-consumer" => *value != Value::Bool(false),
+        "x-stream-max-segment-size-bytes" | "x-stream-filter-size-bytes" => true,
+        _ => QUEUE_REFUSED.contains(&name),
+    }
+}
+
+fn kind(queue: Resource<'_>, arguments: &Arguments) -> Result<QueueKind, Exception> {
+    const NAME: &str = "x-queue-type";
+    match find(arguments, NAME) {
+        None => Ok(QueueKind::Classic),
+        Some(Value::String(text)) => match text.as_str() {
+            "" | "classic" => Ok(QueueKind::Classic),
+            "quorum" => Ok(QueueKind::Quorum),
+            "stream" => Ok(QueueKind::Stream),
+            other => {
+                Err(queue.invalid_argument(NAME, &format!("\"unsupported queue type '{other}'\"")))
+            }
+        },
+        Some(other) => Err(queue.invalid_argument(NAME, &unacceptable(other))),
+    }
+}
+
+fn overflow(queue: Resource<'_>, arguments: &Arguments) -> Result<(), Exception> {
+    const NAME: &str = "x-overflow";
+    let why = match find(arguments, NAME) {
+        None => return Ok(()),
+        Some(Value::String(text)) => match text.as_str() {
+            "drop-head" => return Ok(()),
+            "reject-publish" | "reject-publish-dlx" => {
+                format!("'{text}' is not supported by this broker")
+            }
+            _ => "invalid_overflow".to_owned(),
+        },
+        Some(other) => unacceptable(other),
+    };
+    Err(queue.invalid_argument(NAME, &why))
+}
+
+fn natural(value: &Value) -> Result<i64, String> {
+    match value.as_i64() {
+        Some(number) if number >= 0 => Ok(number),
+        Some(number) => Err(format!("{{value_negative,{number}}}")),
+        None => Err(not_integer(value)),
+    }
+}
+
+fn stream_start(value: &Value) -> Option<StreamStart> {
+    match value {
+        Value::Timestamp(time) => Some(StreamStart::Time(time.0)),
+        Value::String(text) => match text.as_str() {
+            "first" => Some(StreamStart::First),
+            "last" => Some(StreamStart::Last),
+            "next" => Some(StreamStart::Next),
+            _ => None,
+        },
+        other => other.as_i64().filter(|&offset| offset >= 0).map(StreamStart::Offset),
+    }
+}
+
+fn same(name: &str, current: Option<&Value>, new: Option<&Value>) -> bool {
+    let classic = Value::String("classic".to_owned());
+    let default = (name == "x-queue-type").then_some(&classic);
+    match (current.or(default), new.or(default)) {
+        (Some(current), Some(new)) => match (current.as_i64(), new.as_i64()) {
+            (Some(current), Some(new)) => current == new,
+            _ => current == new,
+        },
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+fn not_integer(value: &Value) -> String {
+    format!("\"expected integer, got {}\"", type_name(value))
+}
+
+fn unacceptable(value: &Value) -> String {
+    format!("{{unacceptable_type,{}}}", type_name(value))
+}
+
+fn described(value: Option<&Value>) -> String {
+    match value {
+        None => "none".to_owned(),
+        Some(value) => {
+            format!("the value '{}' of type '{}'", spelled(value), type_name(value))
+        }
+    }
+}
+
+fn spelled(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Bool(set) => set.to_string(),
+        other => match other.as_i64() {
+            Some(number) => number.to_string(),
+            None => format!("{other:?}"),
+        },
+    }
+}
+
+/// RabbitMQ's name of a field type.
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "void",
+        Value::Bool(_) => "bool",
+        Value::I8(_) => "byte",
+        Value::I16(_) => "short",
+        Value::I32(_) => "signedint",
+        Value::I64(_) => "long",
+        Value::U8(_) => "unsignedbyte",
+        Value::U16(_) => "unsignedshort",
+        Value::U32(_) => "unsignedint",
+        Value::F32(_) => "float",
+        Value::F64(_) => "double",
+        Value::Decimal { .. } => "decimal",
+        Value::String(_) => "longstr",
+        Value::Bytes(_) => "binary",
+        Value::Timestamp(_) => "timestamp",
+        Value::Array(_) => "array",
+        Value::Table(_) => "table",
+    }
+}
