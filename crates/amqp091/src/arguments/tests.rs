@@ -1,1 +1,154 @@
+use super::*;
+use types::Millis;
 
+const QUEUE: Resource<'_> = Resource { kind: "queue", name: "q", vhost: "/" };
+
+fn text(text: &str) -> Value {
+    Value::String(text.to_owned())
+}
+
+fn list(pairs: &[(&str, Value)]) -> Vec<(String, Value)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+}
+
+fn refusal(name: &str, value: Value) -> Option<String> {
+    let refused = QueueArguments::parse(QUEUE, &list(&[(name, value)])).err()?;
+    assert_eq!(refused.code, Code::PreconditionFailed);
+    let why =
+        refused.text.strip_prefix(&format!("invalid arg '{name}' for queue 'q' in vhost '/': "));
+    Some(why.expect("the text names argument and queue").to_owned())
+}
+
+#[test]
+fn what_works_is_parsed_whatever_the_integer_width() {
+    let arguments = list(&[
+        ("x-queue-type", text("quorum")),
+        ("x-message-ttl", Value::U8(0)),
+        ("x-expires", Value::I32(1_800_000)),
+        ("x-max-length", Value::I64(10)),
+        ("x-max-length-bytes", Value::U16(1000)),
+        ("x-overflow", text("drop-head")),
+    ]);
+    let expected = QueueArguments {
+        kind: QueueKind::Quorum,
+        message_ttl_ms: Some(0),
+        expires_ms: Some(1_800_000),
+        length_max: Some(10),
+        length_bytes_max: Some(1000),
+    };
+    assert_eq!(QueueArguments::parse(QUEUE, &arguments), Ok(expected));
+}
+
+#[test]
+fn what_is_not_built_is_refused_by_name() {
+    for name in [
+        "x-dead-letter-exchange",
+        "x-dead-letter-routing-key",
+        "x-dead-letter-strategy",
+        "x-delivery-limit",
+        "x-max-priority",
+        "x-max-age",
+        "x-delayed-type",
+        "x-stream-max-segment-size-bytes",
+        "x-stream-filter-size-bytes",
+        "x-single-active-consumer",
+    ] {
+        let why = refusal(name, Value::Bool(true));
+        assert_eq!(why.as_deref(), Some("not supported by this broker"), "{name}");
+    }
+    let why = refusal("x-overflow", text("reject-publish")).unwrap();
+    assert_eq!(why, "'reject-publish' is not supported by this broker");
+}
+
+#[test]
+fn what_is_inert_or_unknown_passes() {
+    for (name, value) in [
+        ("x-queue-mode", text("lazy")),
+        ("x-quorum-initial-group-size", Value::I32(3)),
+        ("x-queue-leader-locator", text("balanced")),
+        ("x-queue-version", Value::I32(2)),
+        ("x-single-active-consumer", Value::Bool(false)),
+        ("my-own", Value::Array(vec![])),
+    ] {
+        assert_eq!(refusal(name, value), None, "{name}");
+    }
+}
+
+#[test]
+fn types_and_ranges_are_checked() {
+    let cases = [
+        ("x-message-ttl", text("5"), "\"expected integer, got longstr\""),
+        ("x-message-ttl", Value::I32(-1), "{value_negative,-1}"),
+        ("x-message-ttl", Value::I64(315_360_000_001), "{value_too_large,315360000001}"),
+        ("x-expires", Value::I32(0), "{value_zero,0}"),
+        ("x-max-length", Value::F64(1.0), "\"expected integer, got double\""),
+        ("x-queue-type", text("mirrored"), "\"unsupported queue type 'mirrored'\""),
+        ("x-queue-type", Value::I32(1), "{unacceptable_type,signedint}"),
+        ("x-overflow", text("nonsense"), "invalid_overflow"),
+    ];
+    for (name, value, why) in cases {
+        assert_eq!(refusal(name, value).as_deref(), Some(why));
+    }
+}
+
+#[test]
+fn a_second_declaration_must_say_the_same() {
+    let check = |stored: &[(&str, Value)], received: &[(&str, Value)]| {
+        check_equivalent(QUEUE, &list(stored), &list(received)).map_err(|refused| refused.text)
+    };
+    let ttl = |value| ("x-message-ttl", value);
+    assert_eq!(check(&[ttl(Value::I32(5))], &[ttl(Value::I64(5))]), Ok(()));
+    assert_eq!(check(&[("x-queue-type", text("classic"))], &[]), Ok(()));
+    assert_eq!(check(&[], &[("x-queue-type", text("classic"))]), Ok(()));
+    assert_eq!(
+        check(&[ttl(Value::I32(5))], &[]).unwrap_err(),
+        "inequivalent arg 'x-message-ttl' for queue 'q' in vhost '/': received none but current is \
+         the value '5' of type 'signedint'"
+    );
+    assert_eq!(
+        check(&[], &[("x-queue-type", text("quorum"))]).unwrap_err(),
+        "inequivalent arg 'x-queue-type' for queue 'q' in vhost '/': received the value 'quorum' \
+         of type 'longstr' but current is none"
+    );
+    assert!(check(&[("own", text("a"))], &[("own", text("b"))]).is_err());
+    let property = check_property(Resource::exchange("e", "/"), "type", "direct", "fanout");
+    assert_eq!(
+        property.unwrap_err().text,
+        "inequivalent arg 'type' for exchange 'e' in vhost '/': received 'fanout' but current is \
+         'direct'"
+    );
+}
+
+#[test]
+fn a_stream_consumer_says_where_it_starts() {
+    let start = |value| {
+        let arguments = list(&[("x-stream-offset", value)]);
+        ConsumeArguments::parse(QUEUE, &arguments).map(|parsed| parsed.start)
+    };
+    assert_eq!(start(text("first")), Ok(Some(StreamStart::First)));
+    assert_eq!(start(Value::I64(7)), Ok(Some(StreamStart::Offset(7))));
+    assert_eq!(start(Value::Timestamp(Millis(9))), Ok(Some(StreamStart::Time(9))));
+    assert!(start(text("whenever")).is_err());
+    assert!(start(Value::I64(-1)).is_err());
+    let priority = |value| ConsumeArguments::parse(QUEUE, &list(&[("x-priority", value)]));
+    assert!(priority(Value::I32(0)).is_ok());
+    assert!(priority(Value::I32(1)).is_err());
+}
+
+#[test]
+fn an_alternate_exchange_is_a_name() {
+    let exchange = Resource::exchange("e", "/");
+    let named = list(&[("alternate-exchange", text("ae"))]);
+    assert_eq!(alternate_exchange(exchange, &named), Ok(Some("ae")));
+    let number = list(&[("alternate-exchange", Value::I32(1))]);
+    assert_eq!(
+        alternate_exchange(exchange, &number).unwrap_err().text,
+        "invalid type 'signedint' for arg 'alternate-exchange' in exchange 'e' in vhost '/'"
+    );
+}
+
+#[test]
+fn a_malformed_table_is_a_syntax_error() {
+    assert_eq!(decode(Table::of(b"\x01aZ")).unwrap_err().code, Code::SyntaxError);
+    assert_eq!(decode(Table::of(b"")), Ok(vec![]));
+}

@@ -5,7 +5,7 @@
 //! `A` array, `T` timestamp in seconds, `F` table, `V` void.
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use super::wire;
 use bytes::Bytes;
