@@ -27,6 +27,10 @@ pub enum Refusal {
     SubscribedToTopic,
     /// The note on a position is too long.
     MetadataTooLarge,
+    /// The session timeout is outside of what the configuration allows.
+    InvalidSessionTimeout,
+    /// The member brings more than the configuration allows.
+    TooLarge,
 }
 
 /// The answer to a command's own request.

@@ -1,6 +1,6 @@
 //! All groups of a shard, by name.
 
-use crate::{Command, Effect, Generation, Group, Refusal, Reply};
+use crate::{Command, Effect, Generation, Group, GroupState, Refusal, Reply};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use types::Millis;
@@ -13,8 +13,8 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// Applies one command to the group of that name, which a join without a member id, a commit
-    /// without a generation or nothing else makes. A deleted group is gone afterwards.
+    /// Applies one command to the group of that name. A group comes to be by a join without a
+    /// member id or a commit without a generation; a deleted one is gone afterwards.
     pub fn apply(
         &mut self,
         name: &str,
@@ -22,8 +22,22 @@ impl Groups {
         now: Millis,
         out: &mut Vec<Effect>,
     ) -> Reply {
-        let _ = (name, command, now, out);
-        Reply::Done
+        if let Some(group) = self.by_name.get_mut(name) {
+            let reply = group.apply(command, now, out);
+            if group.state() == GroupState::Dead {
+                self.by_name.remove(name);
+            }
+            return reply;
+        }
+        if let Some(reply) = reply_without_group(&command) {
+            return reply;
+        }
+        let mut group = Group::new(now);
+        let reply = group.apply(command, now, out);
+        if !group.is_void() {
+            self.by_name.insert(name.to_owned(), group);
+        }
+        reply
     }
 
     /// A group.
@@ -49,4 +63,23 @@ impl Groups {
             None => Err(Refusal::UnknownMember),
         }
     }
+}
+
+/// What a command is told when there is no group; `None` when it makes one.
+fn reply_without_group(command: &Command) -> Option<Reply> {
+    let refusal = match command {
+        Command::Join(join) if join.member.is_empty() => return None,
+        Command::Commit(commit) if commit.generation < Generation(0) => return None,
+        Command::Join(_) | Command::Sync(_) => Refusal::UnknownMember,
+        Command::Commit(_) => Refusal::IllegalGeneration,
+        Command::Leave { members } => {
+            return Some(Reply::Left(vec![Err(Refusal::UnknownMember); members.len()]));
+        }
+        Command::DeleteOffsets { .. } | Command::DeleteGroup => Refusal::GroupNotFound,
+        Command::Expire { .. }
+        | Command::RebalanceTimeout
+        | Command::ForgetTopic { .. }
+        | Command::ExpireOffsets { .. } => return Some(Reply::Done),
+    };
+    Some(Reply::Refused(refusal))
 }

@@ -12,6 +12,7 @@ mod command;
 mod effect;
 mod group;
 mod groups;
+mod limits;
 mod sessions;
 
 pub use command::{
@@ -21,4 +22,5 @@ pub use command::{
 pub use effect::{Effect, Joined, JoinedMember, Refusal, Reply, Synced};
 pub use group::{CommittedOffset, Group, GroupState, GroupView, MemberView};
 pub use groups::Groups;
+pub use limits::Limits;
 pub use sessions::{Due, Sessions};
