@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+"""Measures Crossdock beside RabbitMQ, Apache Kafka and librdkafka's mock broker, in one run.
+
+    cargo xtask bench                                  # builds everything, then runs this
+    bench/run.py --binary target/release/crossdock --only crossdock,kafka --repeat 1 --scale 0.2
+    bench/run.py --list
+
+Repetitions are the outer loop, so that a slow minute of the machine falls on every subject. Prints
+medians, ratios to Crossdock, and the gates; ends with `N passed, N failed, N skipped` over the
+gates. Peers that are not installed are named as not run.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(HERE.parent / "clients"))
+
+from figures import Figures  # noqa: E402
+from subjects import SUBJECTS, MissingSubject, descendants  # noqa: E402
+from syncs import read_syncs  # noqa: E402
+
+DRIVERS = HERE / "target" / "release"
+RUN_SECONDS_MAX = 180
+
+# Share of the messages that every server gets before it is measured: a JVM compiles as it runs.
+WARM_UP = 0.25
+
+
+def main():
+    options = parse_options()
+    chosen = [subject for subject in SUBJECTS
+              if not options.only or subject.name in options.only.split(",")]
+    if options.list:
+        for subject in SUBJECTS:
+            print(subject.name, "-", subject.title)
+            for run in subject.runs:
+                print("   ", run.label, run.messages)
+        return 0
+    figures = Figures(chosen)
+    for repetition in range(options.repeat):
+        for subject in chosen:
+            if subject.name in figures.missing:
+                continue
+            measure(subject, repetition, options, figures)
+    figures.print_tables()
+    if options.json:
+        Path(options.json).write_text(json.dumps(figures.rows, indent=1))
+    return 1 if figures.print_gates() else 0
+
+
+def parse_options():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--binary", help="the crossdock program")
+    parser.add_argument("--only", default="", help="only these subjects, separated by commas")
+    parser.add_argument("--runs", default="", help="only runs with this text in their label")
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--scale", type=float, default=1.0, help="multiplies the messages")
+    parser.add_argument("--json", help="write every row to this file")
+    parser.add_argument("--list", action="store_true", help="print subjects and runs")
+    return parser.parse_args()
+
+
+def measure(subject, repetition, options, figures):
+    """Starts one subject, drives its runs, stops it."""
+    # Not the system's temporary directory: that may be memory, where a sync costs nothing.
+    with tempfile.TemporaryDirectory(prefix="run-", dir=HERE / "target") as scratch:
+        try:
+            target = subject.make(Path(scratch) / "server", options.binary)
+            if target:
+                target.start()
+        except (MissingSubject, RuntimeError) as why:
+            figures.skip(subject, str(why))
+            return
+        try:
+            if target:
+                figures.version(subject, target.version())
+            runs = [run for run in subject.runs if options.runs in run.label]
+            for run in runs:
+                if target and run.mode != "lat":
+                    drive_pair(run, target, options.scale * WARM_UP)
+            for run in runs:
+                row = drive_pair(run, target, options.scale)
+                if "error" in row:
+                    print(f"    {subject.name}: {run.label}: {row['error']}", flush=True)
+                row.update(subject=subject.name, label=run.label, repetition=repetition)
+                figures.add(row)
+            figures.syncs(subject, read_syncs(target))
+        finally:
+            if target:
+                target.stop()
+                target.close()
+
+
+def drive_pair(run, target, scale):
+    """A run, after what prepares it; its row, with `error` when it failed."""
+    try:
+        if run.prepare and target:
+            drive(run, target, "prepare", scale)
+        return drive(run, target, run.mode, scale)
+    except (RuntimeError, subprocess.TimeoutExpired) as error:
+        return {"error": str(error)}
+
+
+def drive(run, target, mode, scale):
+    messages = max(int(run.messages * scale), 200)
+    command = [str(DRIVERS / run.driver), "--mode", mode, "--messages", str(messages),
+               "--size", str(run.size)]
+    if target:
+        pids = descendants(target.process.pid)
+        for pid in pids:
+            reset_peak(pid)
+        command += ["--port", str(target.ports[run.wire]),
+                    "--server-pids", ",".join(map(str, pids))]
+    for key, value in run.options.items():
+        command += [f"--{key}", str(value)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_SECONDS_MAX)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stderr[-800:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def reset_peak(pid):
+    """Lets the peak memory of a process begin anew, so that each run has its own."""
+    try:
+        Path(f"/proc/{pid}/clear_refs").write_text("5")
+    except OSError:
+        pass
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("RUST_BACKTRACE", "0")
+    sys.exit(main())

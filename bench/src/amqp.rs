@@ -1,0 +1,301 @@
+//! AMQP 0-9-1, as few bytes and branches as the protocol allows. Bodies go in one frame: `--size`
+//! up to 128 KiB less 8.
+//!
+//! Options: `--queue NAME --qtype classic|quorum|stream --durable 1 --persistent 1 --confirm 1
+//! --noack 0 --prefetch 1000`.
+
+use crate::Args;
+use crate::raw::{Connection, Events, Protocol, Role};
+use std::collections::BTreeSet;
+
+const FRAME_END: u8 = 0xCE;
+const CHANNEL: u16 = 1;
+
+const CONNECTION_START: (u16, u16) = (10, 10);
+const CONNECTION_TUNE: (u16, u16) = (10, 30);
+const CONNECTION_OPEN_OK: (u16, u16) = (10, 41);
+const CHANNEL_OPEN_OK: (u16, u16) = (20, 11);
+const QUEUE_DECLARE_OK: (u16, u16) = (50, 11);
+const QUEUE_DELETE_OK: (u16, u16) = (50, 41);
+const BASIC_QOS_OK: (u16, u16) = (60, 11);
+const BASIC_CONSUME_OK: (u16, u16) = (60, 21);
+const BASIC_DELIVER: (u16, u16) = (60, 60);
+const BASIC_ACK: (u16, u16) = (60, 80);
+const CONFIRM_SELECT_OK: (u16, u16) = (85, 11);
+
+pub struct Amqp {
+    queue: String,
+    kind: String,
+    durable: bool,
+    confirm: bool,
+    automatic: bool,
+    prefetch: u16,
+    /// The basic.publish method frame, as sent before each body.
+    method: Vec<u8>,
+    properties: Vec<u8>,
+    confirmed: Confirmed,
+    delivering: Delivering,
+}
+
+/// Which publishes are confirmed: all up to `low`, and `sparse`.
+#[derive(Default)]
+struct Confirmed {
+    low: u64,
+    sparse: BTreeSet<u64>,
+}
+
+/// The delivery that is being read, and which are to be acknowledged.
+#[derive(Default)]
+struct Delivering {
+    tag: u64,
+    left: usize,
+    head: Vec<u8>,
+    ack_to: u64,
+    acked_to: u64,
+}
+
+fn short(out: &mut Vec<u8>, text: &str) {
+    out.push(text.len() as u8);
+    out.extend(text.as_bytes());
+}
+
+fn long(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend((bytes.len() as u32).to_be_bytes());
+    out.extend(bytes);
+}
+
+fn frame(out: &mut Vec<u8>, kind: u8, channel: u16, payload: &[u8]) {
+    out.push(kind);
+    out.extend(channel.to_be_bytes());
+    long(out, payload);
+    out.push(FRAME_END);
+}
+
+fn method(out: &mut Vec<u8>, channel: u16, (class, id): (u16, u16), arguments: &[u8]) {
+    let mut payload = Vec::with_capacity(4 + arguments.len());
+    payload.extend(class.to_be_bytes());
+    payload.extend(id.to_be_bytes());
+    payload.extend(arguments);
+    frame(out, 1, channel, &payload);
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
+}
+
+fn id(payload: &[u8]) -> (u16, u16) {
+    (number(&payload[..2]) as u16, number(&payload[2..4]) as u16)
+}
+
+/// Waits for a method, gives its arguments.
+fn expect(connection: &mut Connection, wanted: (u16, u16)) -> Vec<u8> {
+    connection.until(|bytes| {
+        let length = number(bytes.get(3..7)?) as usize;
+        let payload = bytes.get(7..7 + length + 1)?;
+        let payload = &payload[..length];
+        let text = String::from_utf8_lossy(&payload[4..]);
+        assert_eq!(id(payload), wanted, "{text}");
+        Some((length + 8, payload[4..].to_vec()))
+    })
+}
+
+/// Sends a method and waits for its answer, which is numbered one higher.
+fn call(connection: &mut Connection, class: u16, method_id: u16, arguments: &[u8]) {
+    let mut out = Vec::new();
+    method(&mut out, CHANNEL, (class, method_id), arguments);
+    connection.send(&out);
+    expect(connection, (class, method_id + 1));
+}
+
+impl Amqp {
+    pub fn new(args: &Args) -> Amqp {
+        let queue = args.text("queue", "bench");
+        let mut publish = vec![0, 0, 0];
+        short(&mut publish, &queue);
+        publish.push(0);
+        let mut frame = Vec::new();
+        method(&mut frame, CHANNEL, (60, 40), &publish);
+        Amqp {
+            queue,
+            kind: args.text("qtype", "classic"),
+            durable: args.flag("durable", true),
+            confirm: args.flag("confirm", true),
+            automatic: args.flag("noack", false),
+            prefetch: args.number("prefetch", 1000) as u16,
+            method: frame,
+            properties: vec![0x10, 0, if args.flag("persistent", true) { 2 } else { 1 }],
+            confirmed: Confirmed::default(),
+            delivering: Delivering::default(),
+        }
+    }
+
+    /// queue.declare: reserved, name, bits, arguments.
+    fn declare(&self, bits: u8, typed: bool) -> Vec<u8> {
+        let mut table = Vec::new();
+        if typed && self.kind != "classic" {
+            short(&mut table, "x-queue-type");
+            table.push(b'S');
+            long(&mut table, self.kind.as_bytes());
+        }
+        let mut arguments = vec![0, 0];
+        short(&mut arguments, &self.queue);
+        arguments.push(bits | u8::from(self.durable) << 1);
+        long(&mut arguments, &table);
+        arguments
+    }
+
+    fn open(&self, connection: &mut Connection) {
+        connection.send(b"AMQP\0\0\x09\x01");
+        expect(connection, CONNECTION_START);
+        let mut arguments = Vec::new();
+        long(&mut arguments, b"");
+        short(&mut arguments, "PLAIN");
+        long(&mut arguments, b"\0guest\0guest");
+        short(&mut arguments, "en_US");
+        let mut out = Vec::new();
+        method(&mut out, 0, (10, 11), &arguments);
+        connection.send(&out);
+        let mut tune = expect(connection, CONNECTION_TUNE);
+        tune.truncate(6);
+        tune.extend([0, 0]);
+        let mut arguments = Vec::new();
+        short(&mut arguments, "/");
+        arguments.extend([0, 0]);
+        let mut out = Vec::new();
+        method(&mut out, 0, (10, 31), &tune);
+        method(&mut out, 0, (10, 40), &arguments);
+        connection.send(&out);
+        expect(connection, CONNECTION_OPEN_OK);
+        call(connection, CHANNEL_OPEN_OK.0, CHANNEL_OPEN_OK.1 - 1, &[0]);
+    }
+
+    fn on_ack(&mut self, arguments: &[u8], events: &mut Events) {
+        let (tag, multiple) = (number(&arguments[..8]), arguments[8] & 1 == 1);
+        let Confirmed { low, sparse } = &mut self.confirmed;
+        if multiple {
+            for covered in *low + 1..=tag {
+                events.acked += u64::from(!sparse.remove(&covered));
+            }
+            *low = (*low).max(tag);
+        } else {
+            events.acked += 1;
+            if tag == *low + 1 {
+                *low = tag;
+            } else {
+                sparse.insert(tag);
+            }
+        }
+        while !sparse.is_empty() && sparse.remove(&(*low + 1)) {
+            *low += 1;
+        }
+    }
+
+    fn on_method(&mut self, payload: &[u8], events: &mut Events) {
+        let arguments = &payload[4..];
+        match id(payload) {
+            BASIC_ACK => self.on_ack(arguments, events),
+            BASIC_DELIVER => {
+                let tag = 1 + usize::from(arguments[0]);
+                self.delivering.tag = number(&arguments[tag..tag + 8]);
+            }
+            BASIC_CONSUME_OK => {}
+            QUEUE_DECLARE_OK => events.synced = true,
+            other => panic!("method {other:?}: {}", String::from_utf8_lossy(arguments)),
+        }
+    }
+
+    fn on_body(&mut self, payload: &[u8], events: &mut Events) {
+        let state = &mut self.delivering;
+        if state.head.is_empty() {
+            state.head.extend(&payload[..payload.len().min(16)]);
+        }
+        state.left -= payload.len();
+        if state.left == 0 {
+            events.deliver(&state.head);
+            state.ack_to = state.tag;
+        }
+    }
+}
+
+impl Protocol for Amqp {
+    fn handshake(&mut self, connection: &mut Connection, role: Role) {
+        self.open(connection);
+        if role == Role::Prepare {
+            let mut arguments = vec![0, 0];
+            short(&mut arguments, &self.queue);
+            arguments.push(0);
+            call(connection, QUEUE_DELETE_OK.0, QUEUE_DELETE_OK.1 - 1, &arguments);
+        }
+        call(connection, QUEUE_DECLARE_OK.0, QUEUE_DECLARE_OK.1 - 1, &self.declare(0, true));
+        if role == Role::Publisher && self.confirm {
+            call(connection, CONFIRM_SELECT_OK.0, CONFIRM_SELECT_OK.1 - 1, &[0]);
+        }
+        if role == Role::Consumer && !self.automatic {
+            let mut arguments = vec![0, 0, 0, 0];
+            arguments.extend(self.prefetch.to_be_bytes());
+            arguments.push(0);
+            call(connection, BASIC_QOS_OK.0, BASIC_QOS_OK.1 - 1, &arguments);
+        }
+    }
+
+    fn acks(&self) -> bool {
+        self.confirm
+    }
+
+    fn publish(&mut self, out: &mut Vec<u8>, body: &[u8]) {
+        out.extend(&self.method);
+        out.extend([2, 0, CHANNEL as u8, 0, 0, 0, 15, 0, 60, 0, 0]);
+        out.extend((body.len() as u64).to_be_bytes());
+        out.extend(&self.properties);
+        out.push(FRAME_END);
+        frame(out, 3, CHANNEL, body);
+    }
+
+    fn sync(&mut self, out: &mut Vec<u8>) {
+        let passive = self.declare(1, false);
+        method(out, CHANNEL, (50, 10), &passive);
+    }
+
+    fn start_consume(&mut self, out: &mut Vec<u8>) {
+        let mut arguments = vec![0, 0];
+        short(&mut arguments, &self.queue);
+        arguments.extend([0, if self.automatic { 2 } else { 0 }]);
+        long(&mut arguments, &[]);
+        method(out, CHANNEL, (60, 20), &arguments);
+    }
+
+    fn parse(&mut self, bytes: &[u8], _out: &mut Vec<u8>, events: &mut Events) -> usize {
+        let mut taken = 0;
+        loop {
+            let rest = &bytes[taken..];
+            if rest.len() < 7 {
+                return taken;
+            }
+            let length = number(&rest[3..7]) as usize;
+            if rest.len() < length + 8 {
+                return taken;
+            }
+            let payload = &rest[7..7 + length];
+            match rest[0] {
+                1 => self.on_method(payload, events),
+                2 => {
+                    self.delivering.left = number(&payload[4..12]) as usize;
+                    self.delivering.head.clear();
+                }
+                3 => self.on_body(payload, events),
+                _ => {}
+            }
+            taken += length + 8;
+        }
+    }
+
+    fn end_batch(&mut self, out: &mut Vec<u8>) {
+        let state = &mut self.delivering;
+        if !self.automatic && state.ack_to > state.acked_to {
+            let mut arguments = state.ack_to.to_be_bytes().to_vec();
+            arguments.push(1);
+            method(out, CHANNEL, BASIC_ACK, &arguments);
+            state.acked_to = state.ack_to;
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Drives AMQP 0-9-1 without a client library. Modes: prepare pub con lat.
+
+fn main() {
+    bench::raw::run("amqp-raw", 5672, |args| Box::new(bench::amqp::Amqp::new(args)));
+}
