@@ -122,10 +122,6 @@ impl Pool {
             (used.bytes, keep)
         };
         let disk = &self.shared.disk;
-        match disk.remove(&index_name(segment)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
-        }
         if keep {
             let spare = spare_name(segment);
             disk.rename(&segment_name(segment), &spare).map_err(failed)?;
@@ -134,7 +130,12 @@ impl Pool {
             disk.remove(&segment_name(segment)).map_err(failed)?;
         }
         disk.sync_dir().map_err(failed)?;
-        Ok(true)
+        // Last: a segment without its index would be reported, an index without its segment is
+        // only in the way.
+        match disk.remove(&index_name(segment)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
+            _ => Ok(true),
+        }
     }
 
     /// The segments that hold rounds, in order.

@@ -1,1 +1,8 @@
+//! The journal on a simulated disk.
 
+mod codec;
+mod crash;
+mod damage;
+mod files;
+mod rounds;
+mod store;

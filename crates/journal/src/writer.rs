@@ -175,6 +175,12 @@ impl Writer {
         Ok(())
     }
 
+    /// Whether a round that found the disk full waits for the next call of
+    /// [`round`](Writer::round).
+    pub fn holds_round(&self) -> bool {
+        self.kept.is_some()
+    }
+
     /// Where the next round will begin, if the segment has room for it.
     pub fn end(&self) -> Position {
         let (segment, byte) = self.active.as_ref().map_or((0, 0), |a| (a.segment, a.byte));

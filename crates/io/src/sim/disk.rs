@@ -168,6 +168,13 @@ impl SimDisk {
                 *found = change(*found);
             }
         }
+        for pending in &mut inode.changes {
+            if let Change::Write { position, bytes } = pending
+                && let Some(found) = byte.checked_sub(*position).and_then(|at| bytes.get_mut(at))
+            {
+                *found = change(*found);
+            }
+        }
         byte < inode.durable.len()
     }
 
@@ -465,6 +472,10 @@ impl File for SimFile {
             Some(Fault::Eio | Fault::Enospc) => {
                 // Linux marks the pages clean: a later sync succeeds, and they never arrive.
                 inode.survive(&state.random, 50);
+                if self.direct {
+                    // No page cache hides what the disk does not have.
+                    inode.cached.clone_from(&inode.durable);
+                }
                 Err(eio())
             }
             _ => {
