@@ -97,6 +97,10 @@ pub fn open(
     for name in found.waste.iter().chain(small.iter().map(|(name, _)| name)) {
         disk.remove(name).map_err(|source| cannot("remove a file nobody needs", &*disk, source))?;
     }
+    if found.number_max > 0 || found.checkpoints.iter().flatten().next().is_some() {
+        // A name found may have been on its way only when the last process ended.
+        disk.sync_dir().map_err(|source| cannot("sync the directory", &*disk, source))?;
+    }
     let epoch = found.checkpoints.iter().flatten().map(|(_, epoch)| *epoch).max().unwrap_or(0);
     let replays = [0, 1].map(|i| found.checkpoints[i].as_ref().map(|(one, _)| one.replay));
     let newest = found.checkpoints.into_iter().flatten().map(|(checkpoint, _)| checkpoint);

@@ -284,6 +284,11 @@ fn a_corrupt_checkpoint_falls_back_to_the_other() {
 #[test]
 fn a_missing_or_cut_segment_is_noticed() {
     let mut store = many_segments(10);
+    for _ in 0..3 {
+        store.push(2, &[2000]);
+        store.write().unwrap();
+    }
+    store.sync().unwrap();
     store.disk.kill();
     let pristine = store.checkpoint.clone().unwrap();
     let last = {
@@ -303,7 +308,6 @@ fn a_missing_or_cut_segment_is_noticed() {
     store.options.salvage = true;
     let (.., mut recovery) = store.recover().unwrap();
     let frames = drain(&mut recovery).unwrap();
-    dbg!(recovery.findings(), recovery.torn(), pristine.replay, last);
     assert!(!frames.is_empty());
     let missing = recovery.findings().iter().filter(|one| one.what == Damage::Missing);
     assert!(missing.count() >= 2, "{:?}", recovery.findings());

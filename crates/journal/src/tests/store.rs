@@ -35,8 +35,8 @@ pub(crate) fn options(salt: u64) -> Options {
 pub(crate) fn batch(random: &SimRandom, len: usize) -> Bytes {
     assert!(len >= 61);
     let mut bytes = vec![0; len];
-    for byte in &mut bytes[61..] {
-        *byte = u8::try_from(random.below(256)).unwrap();
+    for word in bytes[61..].chunks_mut(8) {
+        word.copy_from_slice(&random.next().to_le_bytes()[..word.len()]);
     }
     bytes[8..12].copy_from_slice(&i32::try_from(len - 12).unwrap().to_be_bytes());
     bytes[16] = 2;
@@ -182,7 +182,7 @@ impl Store {
         for (one, expected) in found.batches.iter().zip(&draft.batches) {
             assert!(one.bytes.as_ref() == Some(expected), "batch of {key:?} differs");
             assert_eq!(one.header, expected[..61]);
-            assert!(&reader.read(&one.location).unwrap() == expected, "batch of {key:?} differs");
+            assert!(reader.read(&one.location).unwrap() == *expected, "batch of {key:?} differs");
         }
         let locations = found.batches.iter().map(|one| one.location.clone()).collect();
         self.locations.insert(key, locations);
