@@ -121,6 +121,12 @@ impl Client {
         Owner { node: NODE, client: self.id }
     }
 
+    /// The engine it is connected to.
+    #[must_use]
+    pub fn engine(&self) -> &Handle {
+        &self.engine
+    }
+
     /// Where its events arrive.
     #[must_use]
     pub fn outbox(&self) -> &Outbox {

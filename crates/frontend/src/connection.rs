@@ -118,7 +118,7 @@ impl Connection {
                 .max(count.next_power_of_two())
                 .clamp(READ_BYTES_MIN, READ_BYTES_MAX)
         };
-        self.take_frames(now);
+        self.take_frames(door, now);
         self.submit(door);
     }
 
@@ -129,11 +129,11 @@ impl Connection {
         events = events.into_iter().filter_map(|event| self.state.flights.land(event)).collect();
         for event in &events {
             if let Event::Deliver { items, .. } = event {
-                delivered_bytes += items.iter().map(|item| item.tail.len()).sum::<usize>();
+                delivered_bytes += items.iter().map(engine::delivery_bytes).sum::<usize>();
             }
         }
         if !events.is_empty() {
-            let (session, mut cx) = self.parts(now);
+            let (session, mut cx) = self.parts(door, now);
             session.on_events(events, &mut cx);
         }
         if delivered_bytes > 0 {
@@ -147,7 +147,7 @@ impl Connection {
     pub fn timer(&mut self, door: &dyn Door, now: Millis) {
         if self.state.deadline.is_some_and(|deadline| deadline <= now) {
             self.state.deadline = None;
-            let (session, mut cx) = self.parts(now);
+            let (session, mut cx) = self.parts(door, now);
             session.on_timer(&mut cx);
             self.go_on(door, now);
         }
@@ -155,7 +155,7 @@ impl Connection {
 
     /// The broker is stopping.
     pub fn drain(&mut self, door: &dyn Door, now: Millis) {
-        let (session, mut cx) = self.parts(now);
+        let (session, mut cx) = self.parts(door, now);
         session.on_drain(&mut cx);
         self.go_on(door, now);
     }
@@ -163,7 +163,7 @@ impl Connection {
     /// The socket is gone.
     pub fn close(&mut self, door: &dyn Door, now: Millis) {
         self.state.closing = true;
-        let (session, mut cx) = self.parts(now);
+        let (session, mut cx) = self.parts(door, now);
         session.on_close(&mut cx);
         self.submit(door);
     }
@@ -212,12 +212,12 @@ impl Connection {
     /// After events or time: frames that waited are taken, then calls go out.
     fn go_on(&mut self, door: &dyn Door, now: Millis) {
         if self.held_back && !self.state.paused {
-            self.take_frames(now);
+            self.take_frames(door, now);
         }
         self.submit(door);
     }
 
-    fn take_frames(&mut self, now: Millis) {
+    fn take_frames(&mut self, door: &dyn Door, now: Millis) {
         if self.state.paused {
             self.held_back = true;
             return;
@@ -226,7 +226,7 @@ impl Connection {
             return;
         }
         let mut input = std::mem::take(&mut self.input);
-        let (session, mut cx) = self.parts(now);
+        let (session, mut cx) = self.parts(door, now);
         session.on_bytes(&mut input, &mut cx);
         self.held_back = self.state.paused;
         // A busy connection keeps its buffer; a quiet one costs nothing.
@@ -235,8 +235,8 @@ impl Connection {
         }
     }
 
-    fn parts(&mut self, now: Millis) -> (&mut dyn Session, Cx<'_>) {
-        (&mut *self.session, Cx { state: &mut self.state, peer: &self.peer, now })
+    fn parts<'a>(&'a mut self, door: &'a dyn Door, now: Millis) -> (&'a mut dyn Session, Cx<'a>) {
+        (&mut *self.session, Cx { state: &mut self.state, peer: &self.peer, door, now })
     }
 
     fn submit(&mut self, door: &dyn Door) {

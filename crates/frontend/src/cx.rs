@@ -1,10 +1,13 @@
 //! What a session can do.
 
-use crate::Peer;
 use crate::connection::State;
+use crate::{Door, Peer};
 use bytes::{Bytes, BytesMut};
+use engine::Names;
 use engine::api::Op;
+use engine::catalog::{Owner, TopicId};
 use std::fmt;
+use std::sync::Arc;
 use types::{Millis, Token};
 
 /// A session's hands during one call: operations, output, pauses, timers. Nothing is done before
@@ -12,6 +15,7 @@ use types::{Millis, Token};
 pub struct Cx<'a> {
     pub(crate) state: &'a mut State,
     pub(crate) peer: &'a Peer,
+    pub(crate) door: &'a dyn Door,
     pub(crate) now: Millis,
 }
 
@@ -26,6 +30,36 @@ impl Cx<'_> {
     #[must_use]
     pub fn peer(&self) -> &Peer {
         self.peer
+    }
+
+    /// The connection as an owner of exclusive things.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        self.door.owner()
+    }
+
+    /// What exists and where, at this moment. A change is in it before its reply arrives.
+    #[must_use]
+    pub fn names(&self) -> Arc<Names> {
+        self.door.names()
+    }
+
+    /// The time of day; [`Cx::now`] is for deadlines.
+    #[must_use]
+    pub fn time(&self) -> Millis {
+        self.door.time()
+    }
+
+    /// A random number.
+    #[must_use]
+    pub fn random(&self) -> u64 {
+        self.door.random()
+    }
+
+    /// A random id for a topic or queue to be.
+    #[must_use]
+    pub fn new_topic_id(&self) -> TopicId {
+        self.door.new_topic_id()
     }
 
     /// Milliseconds on a clock that never goes back, for [`Cx::wake_at`]; not the time of day.

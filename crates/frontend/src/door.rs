@@ -1,8 +1,10 @@
 //! The engine as one connection uses it, so that tests can stand in for it.
 
 use engine::api::{Call, Event};
-use engine::{Client, Handle, Wake};
-use types::{ClientId, ShardId};
+use engine::catalog::{Owner, TopicId};
+use engine::{Client, Handle, Names, Wake};
+use std::sync::Arc;
+use types::{ClientId, Millis, ShardId};
 
 /// Gives each connection its door.
 pub trait Doors: Send + Sync + 'static {
@@ -14,6 +16,21 @@ pub trait Doors: Send + Sync + 'static {
 pub trait Door: Send + Sync {
     /// The connection's number.
     fn client(&self) -> ClientId;
+
+    /// The connection as an owner of exclusive things.
+    fn owner(&self) -> Owner;
+
+    /// What exists and where, at this moment.
+    fn names(&self) -> Arc<Names>;
+
+    /// The time of day.
+    fn time(&self) -> Millis;
+
+    /// A random number.
+    fn random(&self) -> u64;
+
+    /// A random id for a topic or queue to be.
+    fn new_topic_id(&self) -> TopicId;
 
     /// Sends calls, all for `shard`, which takes them in order.
     fn submit(&self, shard: ShardId, calls: Vec<Call>);
@@ -34,6 +51,26 @@ impl Doors for Handle {
 impl Door for Client {
     fn client(&self) -> ClientId {
         self.id()
+    }
+
+    fn owner(&self) -> Owner {
+        Client::owner(self)
+    }
+
+    fn names(&self) -> Arc<Names> {
+        self.engine().names()
+    }
+
+    fn time(&self) -> Millis {
+        self.engine().now()
+    }
+
+    fn random(&self) -> u64 {
+        self.engine().random()
+    }
+
+    fn new_topic_id(&self) -> TopicId {
+        self.engine().new_topic_id()
     }
 
     fn submit(&self, shard: ShardId, calls: Vec<Call>) {

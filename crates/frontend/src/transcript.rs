@@ -14,12 +14,17 @@
 
 use crate::{Connection, Door, Peer, Session};
 use bytes::BytesMut;
-use engine::api::{Call, Event};
+use engine::Names;
+use engine::api::{Call, Event, Reply};
+use engine::catalog::{Catalog, Change, Layer, NodeId, Owner, TopicId};
 use std::fmt::Write as _;
 use std::io::IoSlice;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use types::{ClientId, Millis, ShardId};
+
+/// The time of day on every stage.
+pub const TIME: Millis = Millis(1_000_000_000_000);
 
 /// How a wire's frames and the engine's side of its conversations are written in a script.
 pub trait Syntax {
@@ -30,20 +35,37 @@ pub trait Syntax {
     fn decode(&mut self, bytes: &mut BytesMut) -> Option<String>;
 
     /// A call as text (empty: not worth a line), and the events the engine answers with.
-    fn answer(&mut self, shard: ShardId, call: Call) -> (String, Vec<Event>);
+    fn answer(&mut self, desk: &Desk, shard: ShardId, call: Call) -> (String, Vec<Event>);
 }
 
-/// A door that keeps what goes through it, for tests to look at and answer.
+/// A door that keeps what goes through it, for tests to look at and answer. Names are real: a test
+/// answers a change of them with [`Desk::change`].
 #[derive(Debug, Default)]
 pub struct Desk {
     inner: Mutex<Papers>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Papers {
     calls: Vec<(ShardId, Call)>,
     events: Vec<Event>,
     delivered_bytes: usize,
+    shared: Catalog,
+    local: Catalog,
+    drawn: u64,
+}
+
+impl Default for Papers {
+    fn default() -> Papers {
+        Papers {
+            calls: Vec::new(),
+            events: Vec::new(),
+            delivered_bytes: 0,
+            shared: Catalog::new(Layer::Shared, &[ShardId(0)]),
+            local: Catalog::new(Layer::Local, &[ShardId::LOCAL]),
+            drawn: 0,
+        }
+    }
 }
 
 impl Desk {
@@ -55,6 +77,13 @@ impl Desk {
     /// Puts an event into the outbox; [`Stage::events`] hands it over.
     pub fn put(&self, event: Event) {
         self.lock().events.push(event);
+    }
+
+    /// Carries out a change of names that was submitted to `shard`; gives its reply.
+    pub fn change(&self, shard: ShardId, change: &Change) -> Reply {
+        let mut papers = self.lock();
+        let layer = if shard == ShardId::LOCAL { &mut papers.local } else { &mut papers.shared };
+        Reply::Changed(Box::new(layer.apply(change, TIME).0))
     }
 
     /// All delivered bytes that have gone to the socket.
@@ -70,6 +99,32 @@ impl Desk {
 impl Door for Desk {
     fn client(&self) -> ClientId {
         ClientId(1)
+    }
+
+    fn owner(&self) -> Owner {
+        Owner { node: NodeId(1), client: ClientId(1) }
+    }
+
+    fn names(&self) -> Arc<Names> {
+        let papers = self.lock();
+        Arc::new(Names { shared: papers.shared.snapshot(), local: papers.local.snapshot() })
+    }
+
+    fn time(&self) -> Millis {
+        TIME
+    }
+
+    /// 1, 2, 3 …
+    fn random(&self) -> u64 {
+        let mut papers = self.lock();
+        papers.drawn += 1;
+        papers.drawn
+    }
+
+    fn new_topic_id(&self) -> TopicId {
+        let mut id = [0; 16];
+        id[8..].copy_from_slice(&self.random().to_be_bytes());
+        TopicId(id)
     }
 
     fn submit(&self, shard: ShardId, calls: Vec<Call>) {
@@ -190,7 +245,7 @@ fn settle(
         let calls = stage.desk.calls();
         let quiet = calls.is_empty();
         for (shard, call) in calls {
-            let (text, events) = syntax.answer(shard, call);
+            let (text, events) = syntax.answer(&stage.desk, shard, call);
             if !text.is_empty() {
                 writeln!(happened, "! {text}").expect("a string takes all");
             }

@@ -1,15 +1,17 @@
 use super::{Limits, Server};
 use crate::lines::{Lines, appended};
+use crate::transcript::Desk;
 use crate::{Door, Doors, listen};
 use engine::api::{Call, Event};
-use engine::{Outbox, Wake};
+use engine::catalog::{NodeId, Owner, TopicId};
+use engine::{Names, Outbox, Wake};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
-use types::{ClientId, ShardId};
+use types::{ClientId, Millis, ShardId};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -35,6 +37,26 @@ impl Doors for Ready {
 impl Door for ReadyDoor {
     fn client(&self) -> ClientId {
         ClientId(1)
+    }
+
+    fn owner(&self) -> Owner {
+        Owner { node: NodeId(1), client: ClientId(1) }
+    }
+
+    fn names(&self) -> Arc<Names> {
+        Desk::default().names()
+    }
+
+    fn time(&self) -> Millis {
+        Millis(0)
+    }
+
+    fn random(&self) -> u64 {
+        4
+    }
+
+    fn new_topic_id(&self) -> TopicId {
+        TopicId([0; 16])
     }
 
     fn submit(&self, shard: ShardId, calls: Vec<Call>) {

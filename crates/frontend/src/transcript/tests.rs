@@ -1,4 +1,4 @@
-use super::{Syntax, run};
+use super::{Desk, Syntax, run};
 use crate::lines::{LineSession, appended};
 use bytes::BytesMut;
 use engine::api::{Call, Event};
@@ -17,7 +17,7 @@ impl Syntax for Plain {
         Some(String::from_utf8(line[..end].to_vec()).unwrap())
     }
 
-    fn answer(&mut self, shard: ShardId, call: Call) -> (String, Vec<Event>) {
+    fn answer(&mut self, _desk: &Desk, shard: ShardId, call: Call) -> (String, Vec<Event>) {
         let reply = Event::Reply { token: call.token, result: Ok(appended(shard)) };
         (format!("shard {shard}"), vec![reply])
     }
