@@ -142,8 +142,23 @@ impl<'a> Cursor<'a> {
     }
 
     /// Bytes after a zigzag varint length; length -1 is null.
-    #[inline]
+    #[inline(always)]
     pub fn nullable_bytes(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
+        // One even byte: a length of 0 to 63.
+        if let Some(&byte) = self.bytes.get(self.at)
+            && byte & 0x81 == 0
+        {
+            let start = self.at + 1;
+            let end = start + usize::from(byte >> 1);
+            if let Some(bytes) = self.bytes.get(start..end) {
+                self.at = end;
+                return Ok(Some(bytes));
+            }
+        }
+        self.long_nullable_bytes()
+    }
+
+    fn long_nullable_bytes(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
         match self.varint()? {
             -1 => Ok(None),
             length => match usize::try_from(length) {

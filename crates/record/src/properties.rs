@@ -249,14 +249,10 @@ pub fn decode<'a>(headers: Headers<'a>) -> Decoded<'a> {
         decoded.raw = content.raw;
         decoded.marks = content.marks;
     }
-    let mut user = User::new(decoded.headers, decoded.marks);
-    while let Some(entry) = user.step() {
-        match entry {
-            Entry::User(_) => decoded.user_count += 1,
-            Entry::Standard(slot, value) => {
-                slot.fill(&mut decoded.properties, &mut decoded.address, value);
-            }
-        }
+    if decoded.marks.is_empty() {
+        decoded.fill_unmarked();
+    } else {
+        decoded.fill_marked();
     }
     decoded
 }
@@ -265,6 +261,33 @@ impl<'a> Decoded<'a> {
     /// The user headers in order, duplicates kept.
     pub fn user(&self) -> User<'a> {
         User::new(self.headers, self.marks)
+    }
+
+    #[inline]
+    fn fill_unmarked(&mut self) {
+        let mut seen = 0;
+        for (name, text) in self.headers {
+            if let (Some(slot), Some(value)) = (Slot::of(name), text)
+                && seen & slot.bit() == 0
+                && slot.fill(&mut self.properties, &mut self.address, value)
+            {
+                seen |= slot.bit();
+            } else {
+                self.user_count += 1;
+            }
+        }
+    }
+
+    fn fill_marked(&mut self) {
+        let mut user = self.user();
+        while let Some(entry) = user.step() {
+            match entry {
+                Entry::User(_) => self.user_count += 1,
+                Entry::Standard(slot, value) => {
+                    slot.fill(&mut self.properties, &mut self.address, value);
+                }
+            }
+        }
     }
 }
 
@@ -420,10 +443,16 @@ impl Slot {
         }
     }
 
-    /// Only for a value that it admits.
+    /// Reads a value as this property; gives false for one that it does not admit.
     #[inline]
-    fn fill<'a>(self, properties: &mut Properties<'a>, address: &mut Address<'a>, value: &'a [u8]) {
-        let byte = || text::natural(value).map(|number| number as u8);
+    fn fill<'a>(
+        self,
+        properties: &mut Properties<'a>,
+        address: &mut Address<'a>,
+        value: &'a [u8],
+    ) -> bool {
+        let number = || text::natural(value);
+        let octet = || number().and_then(|number| u8::try_from(number).ok());
         match self {
             Slot::MessageId => properties.message_id = Some(value),
             Slot::CorrelationId => properties.correlation_id = Some(value),
@@ -433,13 +462,23 @@ impl Slot {
             Slot::Kind => properties.kind = Some(value),
             Slot::AppId => properties.app_id = Some(value),
             Slot::UserId => properties.user_id = Some(value),
-            Slot::Priority => properties.priority = byte(),
             Slot::Expiration => properties.expiration = Some(value),
-            Slot::DeliveryMode => properties.delivery_mode = byte(),
-            Slot::Timestamp => properties.timestamp = text::natural(value).map(Millis),
             Slot::Exchange => address.exchange = Some(value),
             Slot::RoutingKey => address.routing_key = Some(value),
+            Slot::Priority => {
+                properties.priority = octet();
+                return properties.priority.is_some();
+            }
+            Slot::DeliveryMode => {
+                properties.delivery_mode = octet();
+                return properties.delivery_mode.is_some();
+            }
+            Slot::Timestamp => {
+                properties.timestamp = number().map(Millis);
+                return properties.timestamp.is_some();
+            }
         }
+        true
     }
 }
 

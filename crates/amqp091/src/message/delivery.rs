@@ -21,7 +21,8 @@ pub struct Message<'a> {
     pub(super) timestamp: Millis,
     pub(super) position: Option<(i32, Offset)>,
     pub(super) annotations: &'a [(&'a str, Value)],
-    name: &'a str,
+    exchange: &'a str,
+    routing_key: &'a str,
 }
 
 impl<'a> Message<'a> {
@@ -29,7 +30,10 @@ impl<'a> Message<'a> {
     #[inline]
     pub fn new(name: &'a str, timestamp: Millis, tail: TailView<'a>) -> Message<'a> {
         let decoded = properties::decode(tail.headers);
-        Message { tail, decoded, timestamp, position: None, annotations: &[], name }
+        let exchange = decoded.address.exchange.map_or("", text);
+        let routing_key = decoded.address.routing_key.map_or(name, text);
+        let (position, annotations) = (None, &[][..]);
+        Message { tail, decoded, timestamp, position, annotations, exchange, routing_key }
     }
 
     /// Tells its place in a topic.
@@ -47,13 +51,13 @@ impl<'a> Message<'a> {
     /// Its exchange; the default one for a record that no AMQP client published.
     #[inline]
     pub fn exchange(&self) -> &'a str {
-        self.decoded.address.exchange.map_or("", text)
+        self.exchange
     }
 
     /// Its routing key; the name of its queue or topic for a record that has none.
     #[inline]
     pub fn routing_key(&self) -> &'a str {
-        self.decoded.address.routing_key.map_or(self.name, text)
+        self.routing_key
     }
 
     /// Its body; empty where the value is null.

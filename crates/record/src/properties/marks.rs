@@ -41,6 +41,12 @@ pub(super) struct Marks<'a> {
     rest: &'a [u8],
 }
 
+impl Marks<'_> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+}
+
 impl<'a> Iterator for Marks<'a> {
     type Item = Mark<'a>;
 
