@@ -160,10 +160,6 @@ impl Group {
 
     fn rejoin(&mut self, join: Join, now: Millis, out: &mut Vec<Effect>) -> Reply {
         let id = join.member.clone();
-        let is_joining = self.members[&id].waiting == Waiting::Join;
-        if !is_joining {
-            self.refuse_waiting(&id, Refusal::RebalanceInProgress, out);
-        }
         if let Some(member) = self.members.get_mut(&id) {
             member.update(join);
             member.waiting = Waiting::Join;

@@ -1,1 +1,4 @@
-//! x
+//! Groups by script, and by random commands.
+
+mod random;
+mod script;
