@@ -3,6 +3,9 @@
 use crate::{Join, JoinRules, Refusal};
 use types::Millis;
 
+#[cfg(test)]
+mod tests;
+
 /// Bounds from the configuration; the default is Kafka's, with a bound on members and metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -63,34 +63,40 @@ impl Leases {
         if span.is_empty() {
             return;
         }
-        let newest = self.pages.last_key_value().map(|(&key, _)| key);
         let last = Offset(span.end.0 - 1);
         let (first_key, last_key) = (span.first.0 >> PAGE_SHIFT, last.0 >> PAGE_SHIFT);
+        let (low, high) = (slot(span.first), slot(last));
+        if first_key == last_key {
+            let Some(page) = self.pages.get_mut(&first_key) else { return };
+            self.len -= page.take((first_key, low, high), &wanted, &mut ended);
+            if page.used == 0 {
+                self.drop_page(first_key);
+            }
+            return;
+        }
         let mut emptied = Vec::new();
         for (&key, page) in self.pages.range_mut(first_key..=last_key) {
-            let low = if key == first_key { slot(span.first) } else { 0 };
-            let high = if key == last_key { slot(last) } else { PAGE_LEN as usize - 1 };
-            let mut candidates = page.used & (u64::MAX << low) & (u64::MAX >> (63 - high));
-            while candidates != 0 {
-                let at = candidates.trailing_zeros() as usize;
-                candidates &= candidates - 1;
-                let lease = page.slots[at];
-                if wanted(lease) {
-                    page.used &= !(1 << at);
-                    self.len -= 1;
-                    ended(Offset((key << PAGE_SHIFT) + at as i64), lease);
-                }
-            }
-            // The newest page is about to be filled again.
-            if page.used == 0 && Some(key) != newest {
+            let low = if key == first_key { low } else { 0 };
+            let high = if key == last_key { high } else { PAGE_LEN as usize - 1 };
+            self.len -= page.take((key, low, high), &wanted, &mut ended);
+            if page.used == 0 {
                 emptied.push(key);
             }
         }
         for key in emptied {
-            let page = self.pages.remove(&key).expect("found a moment ago");
-            if self.spare.len() < SPARE_PAGES_MAX {
-                self.spare.push(page);
-            }
+            self.drop_page(key);
+        }
+    }
+
+    fn drop_page(&mut self, key: i64) {
+        // The newest page is about to be filled again.
+        if self.pages.last_key_value().is_none_or(|(&newest, _)| newest == key) {
+            return;
+        }
+        if let Some(page) = self.pages.remove(&key)
+            && self.spare.len() < SPARE_PAGES_MAX
+        {
+            self.spare.push(page);
         }
     }
 }
@@ -98,6 +104,28 @@ impl Leases {
 impl Page {
     fn empty() -> Box<Page> {
         Box::new(Page { used: 0, slots: [Lease::default(); PAGE_LEN as usize] })
+    }
+
+    /// Ends the leases from slot `low` to `high` that `wanted` picks; gives how many.
+    fn take(
+        &mut self,
+        (key, low, high): (i64, usize, usize),
+        wanted: &impl Fn(Lease) -> bool,
+        ended: &mut impl FnMut(Offset, Lease),
+    ) -> u64 {
+        let mut count = 0;
+        let mut candidates = self.used & (u64::MAX << low) & (u64::MAX >> (63 - high));
+        while candidates != 0 {
+            let at = candidates.trailing_zeros() as usize;
+            candidates &= candidates - 1;
+            let lease = self.slots[at];
+            if wanted(lease) {
+                self.used &= !(1 << at);
+                count += 1;
+                ended(Offset((key << PAGE_SHIFT) + at as i64), lease);
+            }
+        }
+        count
     }
 }
 
