@@ -1,0 +1,43 @@
+"""The Celery application of celery_cases, imported by its worker too."""
+
+import os
+import time
+
+from celery import Celery
+
+QUEUE = os.environ.get("CELERY_QUEUE", "celery")
+
+app = Celery("cases", broker=f"amqp://guest:guest@{os.environ['AMQP']}//", backend="rpc://")
+app.conf.update(
+    task_default_queue=QUEUE, task_default_exchange=QUEUE, task_default_routing_key=QUEUE,
+    task_default_queue_type=os.environ.get("CELERY_QUEUE_TYPE", "classic"),
+    result_expires=60, worker_send_task_events=False, broker_connection_retry_on_startup=True,
+    broker_connection_retry_delay=1, task_acks_late=True, worker_prefetch_multiplier=1,
+    task_track_started=False, broker_heartbeat=10, worker_cancel_long_running_tasks_on_connection_loss=False)
+
+
+@app.task
+def add(left, right):
+    return left + right
+
+
+@app.task
+def fail():
+    raise ValueError("as asked")
+
+
+@app.task(bind=True, max_retries=3)
+def flaky(self):
+    if self.request.retries < 2:
+        raise self.retry(countdown=0.3)
+    return self.request.retries
+
+
+@app.task
+def clock():
+    return time.time()
+
+
+@app.task(bind=True)
+def redelivered(self):
+    return self.request.delivery_info["redelivered"]

@@ -1,0 +1,151 @@
+"""Celery: a real worker, tasks through the broker, and results back over rpc://."""
+
+import atexit
+import datetime
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import celery
+
+from casebook import case, raises, restart_server, same, unique, wait_for
+
+os.environ.setdefault("CELERY_QUEUE", unique("celery"))
+VERSION = celery.__version__
+HERE = Path(__file__).parent
+
+
+class Worker:
+    """A celery worker process on a queue of its own."""
+
+    current = None
+
+    def __init__(self, *arguments):
+        self.log = tempfile.NamedTemporaryFile(prefix="celery-", suffix=".log")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "celery", "-A", "celery_app", "worker", "--pool=threads",
+             "--concurrency=2", "--loglevel=INFO", f"--hostname={unique('worker')}@localhost",
+             *arguments],
+            cwd=HERE, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True)
+        atexit.register(self.stop)
+
+    def text(self):
+        return Path(self.log.name).read_text(errors="replace")
+
+    def wait_ready(self):
+        wait_for(lambda: " ready." in self.text() or self.process.poll() is not None,
+                 "a ready worker", seconds=40, pause=0.1)
+        assert self.process.poll() is None, self.text()
+        return self
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+
+
+def worker():
+    """The worker that the cases share; it is started by the first of them."""
+    if Worker.current is None:
+        Worker.current = Worker("--without-gossip", "--without-mingle").wait_ready()
+    return Worker.current
+
+
+def tasks():
+    import celery_app
+    return celery_app
+
+
+@case
+def task_runs_and_its_result_comes_back():
+    worker()
+    same(tasks().add.delay(2, 3).get(timeout=15), 5)
+
+
+@case
+def many_tasks_all_come_back():
+    worker()
+    results = [tasks().add.delay(number, number) for number in range(100)]
+    same([result.get(timeout=30) for result in results], [2 * number for number in range(100)])
+
+
+@case
+def failure_comes_back_as_its_exception():
+    worker()
+    error = raises(ValueError, tasks().fail.delay().get, timeout=15)
+    same(str(error), "as asked")
+
+
+@case
+def retry_with_countdown_runs_again():
+    worker()
+    began = time.monotonic()
+    same(tasks().flaky.delay().get(timeout=20), 2)
+    assert time.monotonic() - began >= 0.6
+
+
+@case(each=["countdown", "eta"])
+def task_waits_for_its_time(kind):
+    worker()
+    due = time.time() + 1
+    when = {"countdown": 1} if kind == "countdown" else {
+        "eta": datetime.datetime.fromtimestamp(due, datetime.timezone.utc)}
+    ran = tasks().clock.apply_async(**when).get(timeout=15)
+    assert ran >= due - 0.05, (ran, due)
+
+
+@case
+def worker_answers_ping_and_is_controlled():
+    worker()
+    # A fanout exchange and reply queues of their own: Celery's pidbox.
+    answers = wait_for(lambda: tasks().app.control.ping(timeout=1), "a pong")
+    assert any("pong" in str(answer) for answer in answers), answers
+    inspected = tasks().app.control.inspect(timeout=1).active_queues()
+    assert os.environ["CELERY_QUEUE"] in str(inspected), inspected
+
+
+@case
+def worker_with_gossip_and_mingle_starts():
+    # These use topic exchanges, auto-delete queues and message TTLs at boot.
+    first = Worker().wait_ready()
+    second = Worker().wait_ready()
+    same(tasks().add.delay(1, 1).get(timeout=15), 2)
+    assert "Traceback" not in first.text() + second.text(), first.text()
+    first.stop()
+    second.stop()
+
+
+@case
+def quorum_queue_serves_celery():
+    name = unique("celery-quorum")
+    environment = dict(os.environ, CELERY_QUEUE=name, CELERY_QUEUE_TYPE="quorum")
+    script = ("import celery_app as c; "
+              "c.app.conf.broker_transport_options = {'confirm_publish': True}; "
+              "from celery.contrib.testing.worker import start_worker\n"
+              "with start_worker(c.app, perform_ping_check=False, pool='solo'):\n"
+              "    print('sum', c.add.delay(4, 5).get(timeout=20))")
+    done = subprocess.run([sys.executable, "-c", script], cwd=HERE, env=environment,
+                          capture_output=True, text=True, timeout=50)
+    assert "sum 9" in done.stdout, done.stdout + done.stderr
+
+
+@case(restart=True)
+def worker_works_on_after_a_restart():
+    worker()
+    same(tasks().add.delay(1, 2).get(timeout=15), 3)
+    restart_server()
+
+    def answered():
+        try:
+            return tasks().add.delay(3, 4).get(timeout=5)
+        except Exception:
+            tasks().app.pool.force_close_all()
+            return None
+    same(wait_for(answered, "an answer after the restart", seconds=90, pause=0.5), 7)
