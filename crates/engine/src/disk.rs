@@ -92,6 +92,7 @@ impl Rounds {
         if written.needs_sync {
             let before = self.clock.micros();
             self.writer.sync()?;
+            self.ports.durable.store(Arc::new(written.end));
             self.metrics.synced(self.clock.micros().saturating_sub(before));
         }
         if let Some(segment) = written.sealed {

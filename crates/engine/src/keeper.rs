@@ -97,7 +97,8 @@ impl Keeper {
             self.checkpointed_bytes = self.metrics.written_bytes.load(Ordering::Relaxed);
             self.checkpointed_us = self.clock.micros();
             self.gathering = Some(BTreeMap::new());
-            self.tell(|| Input::Checkpoint);
+            let durable = **self.ports.durable.load();
+            self.tell(|| Input::Checkpoint(durable));
         }
     }
 

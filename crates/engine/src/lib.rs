@@ -19,6 +19,7 @@ mod metrics;
 mod open;
 mod outbox;
 mod shard;
+mod stepped;
 mod worker;
 
 pub use catalog::{self, Names};
@@ -29,7 +30,11 @@ pub use mailbox::Mailbox;
 pub use metrics::{Metrics, SYNC_BUCKETS_US};
 pub use open::{Engine, EngineError, Options};
 pub use outbox::{Outbox, Wake};
+pub use stepped::{Part, Stepped};
 pub use worker::{Tally, delivery_bytes};
+
+#[cfg(test)]
+mod tests;
 
 use catalog::Layer;
 use command::Unreadable;

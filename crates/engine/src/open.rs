@@ -128,7 +128,8 @@ pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
     workers[0].publish_names();
     let metrics = Arc::new(Metrics::default());
     let (sequence, replay) =
-        recovery.checkpoint().map_or((0, Default::default()), |c| (c.sequence, c.replay));
+        recovery.checkpoint().map_or((0, writer.end()), |c| (c.sequence, c.replay));
+    ports.durable.store(Arc::new(writer.end()));
     let findings = recovery.findings().to_vec();
     report(&findings, ids.len());
     let clock = Arc::clone(&options.clock);
@@ -176,6 +177,7 @@ fn new_ports(workers: usize, shards: &[Shard]) -> Ports {
     Ports {
         mailboxes: (0..workers).map(|_| Arc::default()).collect(),
         names: Arc::new(ArcSwap::from_pointee(names)),
+        durable: Arc::default(),
     }
 }
 

@@ -32,7 +32,7 @@ use crate::{Mailbox, Outbox};
 use arc_swap::ArcSwap;
 use catalog::{Change, LogChange, Names};
 use clients::Clients;
-use journal::{FrameDraft, Placed};
+use journal::{FrameDraft, Placed, Position};
 use ledger::ConsumerKey;
 use naming::ChangeWait;
 use reading::Reads;
@@ -64,8 +64,8 @@ pub(crate) enum Input {
     Follow { from: usize, ticket: u64, change: LogChange },
     /// A shard of another worker has followed.
     Followed { ticket: u64 },
-    /// Give your part of a checkpoint.
-    Checkpoint,
+    /// Give your part of a checkpoint; the journal is durable up to this position.
+    Checkpoint(Position),
     /// Say which segments you need.
     Report,
     /// Copy what is live in a segment to the end of the journal.
@@ -89,6 +89,8 @@ pub(crate) struct Output {
 pub(crate) struct Ports {
     pub(crate) mailboxes: Vec<Arc<Mailbox<Input>>>,
     pub(crate) names: Arc<ArcSwap<Names>>,
+    /// Where the journal is durable up to.
+    pub(crate) durable: Arc<ArcSwap<Position>>,
 }
 
 impl Ports {
@@ -180,6 +182,13 @@ impl Worker {
         }
     }
 
+    /// The replicated state of the durable shards.
+    pub(crate) fn state(&self) -> Vec<Vec<u8>> {
+        let durable = self.seats.iter().filter(|(id, _)| **id != ShardId::LOCAL);
+        let bytes = |seat: &Seat| postcard::to_allocvec(&seat.shard);
+        durable.map(|(_, seat)| bytes(seat).expect("a Vec takes every state there is")).collect()
+    }
+
     /// Nothing is on its way to the disk or waits to be.
     pub(crate) fn settled_down(&self) -> bool {
         self.seats.values().all(|seat| seat.draft.is_empty() && seat.in_flight.is_empty())
@@ -241,7 +250,7 @@ impl Worker {
             Input::Propose(change) => self.propose(*change),
             Input::Follow { from, ticket, change } => self.follow(from, ticket, change),
             Input::Followed { ticket } => self.followed(ticket),
-            Input::Checkpoint => self.checkpoint(),
+            Input::Checkpoint(durable) => self.checkpoint(durable),
             Input::Report => self.report(),
             Input::Relocate(segment) => self.relocate(segment),
             Input::Blocked(why) => {

@@ -51,7 +51,9 @@ impl Worker {
         self.output.notices.push(Notice::Live { worker: self.number, live });
     }
 
-    pub(super) fn checkpoint(&mut self) {
+    /// `durable`: where the journal was durable up to when this was asked for. A shard with nothing
+    /// on its way has applied all of it.
+    pub(super) fn checkpoint(&mut self, durable: Position) {
         let mut part = CheckpointPart { replay: None, applied: Vec::new(), pages: Vec::new() };
         for (id, seat) in &self.seats {
             if *id == ShardId::LOCAL {
@@ -65,8 +67,10 @@ impl Worker {
                 part.pages.push(Page { kind, shard: *id, bytes: Bytes::from(bytes) });
             }
             part.applied.push(Applied { shard: *id, term: TERM, index: seat.shard.applied });
-            if seat.position != Position::default() {
-                part.replay = part.replay.into_iter().chain([seat.position]).min();
+            let settled = seat.in_flight.is_empty();
+            let position = if settled { seat.position.max(durable) } else { seat.position };
+            if position != Position::default() {
+                part.replay = part.replay.into_iter().chain([position]).min();
             }
         }
         self.output.notices.push(Notice::Checkpoint { worker: self.number, part });

@@ -1,0 +1,161 @@
+//! The engine without threads: whoever holds it says which part goes on next.
+//!
+//! The same workers, rounds and keeper as in [`Engine`](crate::Engine); only the loops around them
+//! are the caller's. With a simulated disk and clock every run is decided by its inputs.
+
+use crate::disk::{self, Rounds};
+use crate::keeper::Keeper;
+use crate::open::{self, Opened};
+use crate::worker::{Input, Load, Notice, Worker};
+use crate::{EngineError, Handle, Metrics, Options};
+use io::Clock;
+use journal::{Failed, Finding, Reader};
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+/// A part of the engine that can go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// A worker takes a turn.
+    Worker(usize),
+    /// The journal writes and syncs one round.
+    Journal,
+    /// The disk answers the oldest load.
+    Load,
+    /// The keeper looks around.
+    Keeper,
+}
+
+/// An engine that moves only when told to.
+pub struct Stepped {
+    workers: Vec<Worker>,
+    rounds: Rounds,
+    reader: Reader,
+    keeper: Keeper,
+    handle: Handle,
+    metrics: Arc<Metrics>,
+    mailboxes: Vec<Arc<crate::Mailbox<Input>>>,
+    clock: Arc<dyn Clock>,
+    loads: VecDeque<(usize, Load)>,
+    notices: VecDeque<Notice>,
+    findings: Vec<Finding>,
+}
+
+impl fmt::Debug for Stepped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stepped").field("workers", &self.workers.len()).finish_non_exhaustive()
+    }
+}
+
+impl Stepped {
+    /// Opens the store.
+    ///
+    /// Fails as [`Engine::open`](crate::Engine::open) does.
+    pub fn open(options: Options) -> Result<Stepped, EngineError> {
+        let opened = open::recover(&options)?;
+        let Opened { workers, rounds, reader, keeper, ports, shards, metrics, findings } = opened;
+        let mailboxes = ports.mailboxes.clone();
+        let clock = Arc::clone(&options.clock);
+        let handle =
+            Handle::new(ports, shards, Arc::clone(&metrics), options.clock, options.random);
+        Ok(Stepped {
+            workers,
+            rounds,
+            reader,
+            keeper,
+            handle,
+            metrics,
+            mailboxes,
+            clock,
+            loads: VecDeque::new(),
+            notices: VecDeque::new(),
+            findings,
+        })
+    }
+
+    /// What front ends use.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Damage that was found at the start.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// How many workers there are.
+    #[must_use]
+    pub fn worker_count(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Lets one part go on.
+    ///
+    /// Fails when the disk failed: the engine is then dead, as the process would be.
+    pub fn step(&mut self, part: Part) -> Result<(), Failed> {
+        match part {
+            Part::Worker(number) => {
+                self.turn(number);
+                Ok(())
+            }
+            Part::Journal if self.rounds.is_empty() => self.rounds.witness(),
+            Part::Journal => self.rounds.step().map(|_| ()),
+            Part::Load => {
+                if let Some((worker, load)) = self.loads.pop_front() {
+                    let loaded = disk::load(&self.reader, load, &self.metrics);
+                    self.mailboxes[worker].push(Input::Loaded(loaded));
+                }
+                Ok(())
+            }
+            Part::Keeper => {
+                for notice in self.notices.drain(..) {
+                    self.keeper.notice(notice)?;
+                }
+                self.keeper.tick()
+            }
+        }
+    }
+
+    /// Lets every part go on, in order, `rounds` times.
+    ///
+    /// Fails when the disk failed.
+    pub fn run(&mut self, rounds: usize) -> Result<(), Failed> {
+        for _ in 0..rounds {
+            for number in 0..self.workers.len() {
+                self.step(Part::Worker(number))?;
+            }
+            if !self.rounds.is_empty() {
+                self.step(Part::Journal)?;
+            }
+            self.step(Part::Load)?;
+            self.step(Part::Keeper)?;
+        }
+        Ok(())
+    }
+
+    /// Asks for a checkpoint now; it is stored when every worker and the keeper have gone on.
+    pub fn checkpoint(&mut self) {
+        self.keeper.begin_checkpoint();
+    }
+
+    /// The replicated state of every durable shard, as a checkpoint would keep it: equal states
+    /// give equal bytes.
+    #[must_use]
+    pub fn state(&self) -> Vec<Vec<u8>> {
+        self.workers.iter().flat_map(Worker::state).collect()
+    }
+
+    fn turn(&mut self, number: usize) {
+        let mut inputs = Vec::new();
+        self.mailboxes[number].drain(&mut inputs);
+        let output = self.workers[number].turn(&mut inputs, self.clock.now());
+        if !output.frames.is_empty() {
+            self.rounds.add(output.frames);
+        }
+        self.loads.extend(output.loads.into_iter().map(|load| (number, load)));
+        self.notices.extend(output.notices);
+    }
+}

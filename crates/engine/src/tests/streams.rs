@@ -1,0 +1,106 @@
+//! Logs read by offset.
+
+use super::Stage;
+use crate::api::{Extent, Find, FindTarget, Op, Read, ReadFrom, Reply, Source, StartAt, Take};
+use catalog::Config;
+use types::{ConsumerId, Kind, LogRef, Millis, Offset};
+
+fn read(log: LogRef, offset: i64, wait: i64) -> Op {
+    Op::Read(Read {
+        logs: vec![ReadFrom { log, offset: Offset(offset), bytes_max: 1 << 20 }],
+        bytes_max: 1 << 20,
+        bytes_min: 1,
+        wait: Millis(wait),
+    })
+}
+
+/// Base offsets and extent a read gave.
+fn bases(reply: Reply) -> (Result<Vec<i64>, Kind>, Extent) {
+    let Reply::Read(mut logs) = reply else { panic!("not a read: {reply:?}") };
+    let log = logs.remove(0);
+    let batches = log.batches.map_err(|error| error.kind);
+    (batches.map(|all| all.iter().map(|batch| batch.base_offset.0).collect()), log.extent)
+}
+
+#[test]
+fn a_read_gives_whole_batches_from_the_one_that_holds_the_offset() {
+    let mut stage = Stage::new();
+    let log = stage.topic("t", 1, Config::default())[0];
+    stage.publish(&[log], &["a", "b"]).expect("published");
+    stage.publish(&[log], &["c"]).expect("published");
+    let reply = stage.call(read(log, 1, 0)).expect("read");
+    assert_eq!(bases(reply).0, Ok(vec![0, 2]));
+    let reply = stage.call(read(log, 9, 0)).expect("read");
+    assert_eq!(bases(reply).0, Err(Kind::Invalid));
+}
+
+#[test]
+fn a_read_at_the_end_waits_for_the_next_batch_or_its_time() {
+    let mut stage = Stage::new();
+    let log = stage.topic("t", 1, Config::default())[0];
+    let token = stage.send(read(log, 0, 60_000));
+    stage.run();
+    assert!(stage.answer(token).is_none(), "nothing is there");
+    stage.publish(&[log], &["a"]).expect("published");
+    let reply = stage.answer(token).expect("answered").expect("read");
+    assert_eq!(bases(reply).0, Ok(vec![0]));
+    let token = stage.send(read(log, 1, 500));
+    stage.run();
+    stage.clock.pass(600_000);
+    stage.run();
+    let reply = stage.answer(token).expect("answered").expect("read");
+    assert_eq!(bases(reply).0, Ok(vec![]));
+}
+
+#[test]
+fn what_was_acknowledged_is_read_back_from_the_disk_after_a_power_cut() {
+    let mut stage = Stage::new();
+    let log = stage.topic("t", 1, Config::default())[0];
+    for value in ["a", "b", "c"] {
+        stage.publish(&[log], &[value]).expect("published");
+    }
+    stage.crash();
+    let reply = stage.call(read(log, 0, 0)).expect("read");
+    let (batches, extent) = bases(reply);
+    assert_eq!(batches, Ok(vec![0, 1, 2]));
+    assert_eq!((extent.start, extent.end), (Offset(0), Offset(3)));
+}
+
+#[test]
+fn offsets_are_found_by_time() {
+    let mut stage = Stage::new();
+    let log = stage.topic("t", 1, Config::default())[0];
+    stage.publish(&[log], &["a"]).expect("published");
+    stage.clock.pass(10_000_000);
+    let later = Millis(1_700_000_005_000);
+    stage.publish(&[log], &["b"]).expect("published");
+    let find = |target| Op::Find(Find { log, target });
+    let found = |reply| match reply {
+        Ok(Reply::Found(found)) => found.map(|found| found.offset.0),
+        other => panic!("not an offset: {other:?}"),
+    };
+    assert_eq!(found(stage.call(find(FindTarget::Since(later)))), Some(1));
+    assert_eq!(found(stage.call(find(FindTarget::MaxTimestamp))), Some(1));
+    assert_eq!(found(stage.call(find(FindTarget::Earliest))), Some(0));
+    assert_eq!(found(stage.call(find(FindTarget::Latest))), Some(2));
+}
+
+#[test]
+fn a_consumer_of_a_log_begins_where_it_asks_and_settles_nothing() {
+    let mut stage = Stage::new();
+    let log = stage.topic("t", 1, Config::default())[0];
+    stage.publish(&[log], &["a", "b", "c"]).expect("published");
+    let take = Take {
+        consumer: ConsumerId(1),
+        source: Source::Log { log, from: StartAt::Offset(Offset(1)) },
+        prefetch: 10,
+        window: None,
+        settle_on_delivery: false,
+        exclusive: false,
+        priority: 0,
+    };
+    stage.call(Op::Take(take)).expect("registered");
+    assert_eq!(stage.delivered(), ["b", "c"]);
+    stage.publish(&[log], &["d"]).expect("published");
+    assert_eq!(stage.delivered(), ["d"]);
+}
