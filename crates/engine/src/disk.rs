@@ -65,7 +65,7 @@ impl Rounds {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty() && self.overflow.is_empty()
+        self.queue.is_empty() && self.overflow.is_empty() && !self.writer.holds_round()
     }
 
     /// Writes one round, syncs it if somebody waits for that, and tells the workers. False when

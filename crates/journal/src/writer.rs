@@ -183,8 +183,12 @@ impl Writer {
 
     /// Where the next round will begin, if the segment has room for it.
     pub fn end(&self) -> Position {
-        let (segment, byte) = self.active.as_ref().map_or((0, 0), |a| (a.segment, a.byte));
-        Position { segment, byte, round: self.next_round }
+        let (active, round) = match self.tail.get() {
+            Some(tail) if self.next_round == 0 => (&tail.active, tail.next_round),
+            _ => (&self.active, self.next_round),
+        };
+        let (segment, byte) = active.as_ref().map_or((0, 0), |a| (a.segment, a.byte));
+        Position { segment, byte, round }
     }
 
     /// The last round known to be durable.
