@@ -174,23 +174,24 @@ impl Dispatch {
     }
 
     /// `key` is done with what it holds of `span`: ends the leases and frees the credit. Adds to
-    /// `out` the spans it did hold, to be put into a Settle command.
+    /// `out` the spans it did hold, to be put into a Settle command; what is in `out` stays.
     pub fn settled(&mut self, key: ConsumerKey, span: Span, out: &mut Vec<Span>) {
         let Some(slot) = self.consumers.find(key) else { return };
-        let mut ended = Unsettled::default();
+        let (mut ended, kept) = (Unsettled::default(), out.len());
         self.leases.take(
             span,
             |lease| lease.holder == slot,
             |offset, lease| {
                 ended.add(lease);
-                Span::push(out, Span::one(offset));
+                Span::push_since(out, kept, Span::one(offset));
             },
         );
         self.refund(slot, ended);
     }
 
     /// `key` gives back what it holds of `span`: ready again at their place. Adds to `out` the
-    /// spans it did hold, to be put into a Return command with the same `count`.
+    /// spans it did hold, to be put into a Return command with the same `count`; what is in `out`
+    /// stays.
     pub fn returned(&mut self, key: ConsumerKey, span: Span, count: bool, out: &mut Vec<Span>) {
         if let Some(slot) = self.consumers.find(key) {
             self.give_back(slot, span, count, out);
@@ -198,8 +199,8 @@ impl Dispatch {
     }
 
     /// Takes up to `count` ready messages out of delivery, oldest first; adds to `out` the spans
-    /// to be put into a Settle command and gives how many they are. For purge, length limits and
-    /// expiry.
+    /// to be put into a Settle command (what is in `out` stays) and gives how many they are. For
+    /// purge, length limits and expiry.
     pub fn take_ready(
         &mut self,
         ledger: &Ledger,
@@ -207,18 +208,18 @@ impl Dispatch {
         count: u64,
         out: &mut Vec<Span>,
     ) -> u64 {
-        let mut taken = 0;
+        let (mut taken, kept) = (0, out.len());
         while taken < count {
             let Some((offset, _)) = self.returned.pop_first() else { break };
             taken += 1;
-            Span::push(out, Span::one(offset));
+            Span::push_since(out, kept, Span::one(offset));
         }
         while taken < count && self.find_ready(ledger, end) {
             let run = Span::new(self.cursor, self.alike_until.min(end));
             let len = run.len().min(count - taken);
             self.cursor.0 += i64::try_from(len).expect("at most the distance of two offsets");
             taken += len;
-            Span::push(out, Span::new(run.first, self.cursor));
+            Span::push_since(out, kept, Span::new(run.first, self.cursor));
         }
         taken
     }
@@ -395,14 +396,14 @@ impl Dispatch {
 
     fn give_back(&mut self, slot: u32, span: Span, count: bool, out: &mut Vec<Span>) {
         let Dispatch { leases, returned, .. } = self;
-        let mut ended = Unsettled::default();
+        let (mut ended, kept) = (Unsettled::default(), out.len());
         leases.take(
             span,
             |lease| lease.holder == slot,
             |offset, lease| {
                 ended.add(lease);
                 returned.insert(offset, lease.attempt - u16::from(!count));
-                Span::push(out, Span::one(offset));
+                Span::push_since(out, kept, Span::one(offset));
             },
         );
         self.refund(slot, ended);

@@ -50,10 +50,15 @@ impl Span {
 
     /// Adds `span` to the end of `spans`, joined to the last one where they touch.
     pub fn push(spans: &mut Vec<Span>, span: Span) {
+        Span::push_since(spans, 0, span);
+    }
+
+    /// The same, but leaves the first `kept` spans as they are.
+    pub(crate) fn push_since(spans: &mut Vec<Span>, kept: usize, span: Span) {
         if span.is_empty() {
             return;
         }
-        match spans.last_mut() {
+        match spans[kept..].last_mut() {
             Some(last) if last.end == span.first => last.end = span.end,
             _ => spans.push(span),
         }

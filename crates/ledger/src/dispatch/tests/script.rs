@@ -642,3 +642,26 @@ fn a_clean_restart_flags_only_what_came_back() {
          1.1 3..4",
     );
 }
+
+/// Who takes one by one tells them apart in `out`, also where they touch.
+#[test]
+fn spans_of_earlier_calls_are_left_as_they_are() {
+    let ledger = Ledger::new(Offset(0));
+    let mut dispatch = Dispatch::new(&ledger, None);
+    let (end, holder) = (Offset(8), key("1.1"));
+    dispatch.add(holder, ConsumerOptions::default()).unwrap();
+    for _ in 0..4 {
+        dispatch.next(&ledger, end, 1, |_| Some(10));
+    }
+    let mut out = Vec::new();
+    dispatch.settled(holder, span("0"), &mut out);
+    dispatch.settled(holder, span("1"), &mut out);
+    dispatch.returned(holder, span("2"), true, &mut out);
+    dispatch.returned(holder, span("3"), true, &mut out);
+    assert_eq!(out, [span("0"), span("1"), span("2"), span("3")]);
+    out.clear();
+    for count in [1, 1, 2, 1] {
+        assert_eq!(dispatch.take_ready(&ledger, end, count, &mut out), count);
+    }
+    assert_eq!(out, [span("2"), span("3"), span("4..5"), span("6")]);
+}
