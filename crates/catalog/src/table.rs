@@ -105,7 +105,7 @@ impl Table {
                 }
             }
             RouterKind::Topic => {
-                if let Some(targets) = self.by_key.get(key).filter(|_| !has_wildcard(key)) {
+                if let Some(targets) = self.by_key.get(key) {
                     targets.iter().for_each(&mut visit);
                 }
                 self.patterns.visit(key, |targets| targets.iter().for_each(&mut visit));

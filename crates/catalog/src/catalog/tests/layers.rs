@@ -77,12 +77,16 @@ fn a_connection_takes_its_exclusive_queues_with_it() {
         world.ok(Action::DeclareQueue(declare));
     }
     world.ok(delete_queue("d", Some(owner(1))));
+    let open = DeclareQueue { durable: false, ..world.queue("d") };
+    world.ok(Action::DeclareQueue(open));
     let own = Bind { by: Some(owner(1)), ..binding("amq.direct", to_queue("a"), "k") };
     world.ok(Action::Bind(own));
     assert_eq!(remove_client(&mut world, 1), ["a", "b"]);
     assert_eq!(remove_client(&mut world, 1), [""; 0]);
     assert_eq!(world.names().bindings("/", None).count(), 0);
-    assert!(world.names().find("/", "c").is_some());
+    for stays in ["c", "d"] {
+        assert!(world.names().find("/", stays).is_some(), "{stays}");
+    }
     let (outcome, work) = world.run(Action::RemoveNode(NodeId(7)));
     assert!(matches!(outcome, Ok(Outcome::Deleted(deleted)) if deleted.queues.len() == 1));
     assert!(matches!(work[..], [LogChange::DropSubscription(_), LogChange::DropLog(_)]));
@@ -139,6 +143,8 @@ fn a_binding_to_what_was_made_anew_does_not_hold() {
     world.bind("local", to_queue("q"), "");
     let own = Bind { by: Some(owner(1)), ..binding("r", to_queue("mine"), "a") };
     world.ok(Action::Bind(own.clone()));
+    let old = Bind { by: Some(owner(1)), ..binding("r", to_queue("mine"), "old") };
+    world.ok(Action::Bind(old));
     assert_eq!(world.route("r", "").unwrap().len(), 1);
 
     for action in [delete_queue("q", None), delete_router("r", false)] {
@@ -153,6 +159,7 @@ fn a_binding_to_what_was_made_anew_does_not_hold() {
     assert_eq!(world.ok(Action::Bind(own)), Outcome::Declared { created: true });
     assert_eq!(world.route("r", "a").unwrap().len(), 1, "bound to the new router");
     assert_eq!(world.route("r", "b"), Ok(vec![]), "which is a direct one");
+    assert_eq!(world.route("r", "old"), Ok(vec![]), "and knows nothing of the old one's");
 }
 
 #[test]
