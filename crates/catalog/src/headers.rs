@@ -6,12 +6,10 @@ mod tests;
 use crate::Name;
 use crate::outcome::{Refusal, Thing};
 use crate::value::{Arguments, Headers, Value};
+use record::properties::DEPTH_MAX;
 
 /// The argument that says how the others are combined.
 const X_MATCH: &str = "x-match";
-
-/// Deepest nesting of arrays and tables that is compared; deeper ones are never the same.
-const DEPTH_MAX: usize = 32;
 
 /// How a binding's arguments are combined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +46,8 @@ pub(crate) fn matches(arguments: &Arguments, headers: &dyn Headers) -> bool {
 }
 
 /// Whether `a` and `b` say the same: integers by value whatever their width, floats likewise, text
-/// and bytes by their bytes, arrays and tables item by item.
+/// and bytes by their bytes, arrays and tables item by item. What is nested deeper than
+/// [`DEPTH_MAX`] is never the same.
 pub(crate) fn same(a: &Value, b: &Value) -> bool {
     same_at(a, b, 0)
 }

@@ -57,7 +57,7 @@ fn values_are_compared_by_what_they_say() {
         (Value::U8(5), Value::U16(6), false),
         (Value::F32(1.5), Value::F64(1.5), true),
         (Value::F64(f64::NAN), Value::F64(f64::NAN), false),
-        (text("a"), Value::Bytes(b"a".to_vec()), true),
+        (text("a"), Value::Bytes(b"a".to_vec().into()), true),
         (text("5"), Value::I32(5), false),
         (Value::Bool(true), Value::U8(1), false),
         (Value::Timestamp(Millis(5)), Value::Timestamp(Millis(5)), true),
