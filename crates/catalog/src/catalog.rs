@@ -136,7 +136,7 @@ impl Catalog {
                 let (first, last) = Owner::all_of(*node);
                 return Ok(self.remove_owners(first, last, work));
             }
-            Action::Forget(deleted) => return Ok(self.forget(deleted)),
+            Action::Forget(deleted) => return Ok(self.forget(deleted, work)),
             _ => {}
         }
         if self.layer == Layer::Shared && self.names.scope(space).is_none() {

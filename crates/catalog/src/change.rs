@@ -21,7 +21,7 @@ pub struct Change {
 pub enum Action {
     /// Creates the namespace with its predeclared routers. Outcome: `Declared`.
     DeclareNamespace,
-    /// Deletes the namespace and everything in it; send it to both layers. Outcome: `Deleted`.
+    /// Deletes the namespace and everything in it. Outcome: `Deleted`.
     DeleteNamespace,
     /// Creates a topic, or finds it. Outcome: `Topic`.
     DeclareTopic(DeclareTopic),
@@ -81,8 +81,9 @@ pub enum Action {
     RemoveClient(Owner),
     /// A node ended or began anew: drops what was exclusive to its connections. Outcome: `Deleted`.
     RemoveNode(NodeId),
-    /// Things of the other layer are gone: drops bindings to and from them. To be sent to the local
-    /// layer with what each change of the shared one deleted. Outcome: `Deleted`.
+    /// Things of the other layer are gone: drops bindings to and from them, and everything in their
+    /// namespaces. To be sent to the local layer with what each change of the shared one deleted.
+    /// Outcome: `Deleted`.
     Forget(Deleted),
 }
 

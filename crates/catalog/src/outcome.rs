@@ -61,6 +61,8 @@ pub enum Outcome {
 /// What a change took away.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deleted {
+    /// Namespaces.
+    pub namespaces: Vec<Name>,
     /// Queues and topics, by namespace and name.
     pub queues: Vec<(Name, Name)>,
     /// Routers, by namespace and name: the one named, and auto-delete ones that lost their last binding.

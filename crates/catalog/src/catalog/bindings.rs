@@ -6,7 +6,7 @@ use crate::change::Bind;
 use crate::entry::{Binding, Destination, Found, RouterId, RouterKind};
 use crate::headers;
 use crate::names::target_in;
-use crate::outcome::{Deleted, Outcome, Refusal, Thing};
+use crate::outcome::{Deleted, LogChange, Outcome, Refusal, Thing};
 use crate::snapshot::{Inbound, Scope};
 use crate::table::{Table, arguments_identity};
 use std::collections::VecDeque;
@@ -52,9 +52,13 @@ impl Catalog {
         Ok(Outcome::Unbound { removed: bound, deleted })
     }
 
-    /// Things of the other layer are gone: drops the bindings that lead to them or come from them.
-    pub(super) fn forget(&mut self, gone: &Deleted) -> Outcome {
+    /// Things of the other layer are gone: drops the bindings that lead to them or come from them,
+    /// and what is in their namespaces.
+    pub(super) fn forget(&mut self, gone: &Deleted, work: &mut Vec<LogChange>) -> Outcome {
         let mut deleted = Deleted::default();
+        for namespace in &gone.namespaces {
+            self.empty_namespace(namespace, &mut deleted, work);
+        }
         for (namespace, name) in &gone.queues {
             let destination = Destination::Queue(Name::clone(name));
             self.drop_bindings_to(namespace, &destination, true, &mut deleted);

@@ -64,21 +64,30 @@ impl Catalog {
         if &**namespace == NAMESPACE_DEFAULT {
             return Err(Refusal::Reserved { what, name: Name::clone(namespace) });
         }
-        let Some(scope) = self.names.namespaces.remove(namespace) else {
-            return match self.layer {
-                Layer::Shared => Err(Refusal::NotFound { what, name: Name::clone(namespace) }),
-                Layer::Local => Ok(Outcome::Deleted(Deleted::default())),
-            };
-        };
-        self.names.version += 1;
+        if self.scope(namespace).is_none() {
+            return Err(Refusal::NotFound { what, name: Name::clone(namespace) });
+        }
         let mut deleted = Deleted::default();
+        self.empty_namespace(namespace, &mut deleted, work);
+        Ok(Outcome::Deleted(deleted))
+    }
+
+    /// Takes the namespace away with everything in it, if it is there.
+    pub(super) fn empty_namespace(
+        &mut self,
+        namespace: &Name,
+        deleted: &mut Deleted,
+        work: &mut Vec<LogChange>,
+    ) {
+        let Some(scope) = self.names.namespaces.remove(namespace) else { return };
+        self.names.version += 1;
         for found in scope.names.values() {
             self.drop_contents(namespace, found, work);
             deleted.queues.push((Name::clone(namespace), Name::clone(found.name())));
         }
         let routers = scope.routers.keys();
-        deleted.routers = routers.map(|name| (Name::clone(namespace), Name::clone(name))).collect();
-        Ok(Outcome::Deleted(deleted))
+        deleted.routers.extend(routers.map(|name| (Name::clone(namespace), Name::clone(name))));
+        deleted.namespaces.push(Name::clone(namespace));
     }
 
     /// Deletes what is exclusive to the owners from `first` to `last`.

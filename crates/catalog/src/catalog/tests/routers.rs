@@ -1,11 +1,11 @@
 //! Rules about routers and namespaces.
 
-use crate::change::{Action, DeclareRouter};
+use crate::change::{Action, Bind, DeclareRouter};
 use crate::entry::RouterKind;
 use crate::outcome::{Outcome, Refusal, Setting, Thing};
 use crate::value::Value;
 use crate::world::{
-    World, arguments, binding, delete_router, name, router, text, to_queue, to_router,
+    World, arguments, binding, delete_router, name, owner, router, text, to_queue, to_router,
 };
 
 #[test]
@@ -115,7 +115,7 @@ fn a_router_bound_from_the_local_layer_is_in_use() {
     world.ok(Action::DeclareQueue(exclusive));
     world.declare_router("r", RouterKind::Direct);
     let mut bind = binding("r", to_queue("q"), "k");
-    bind.by = Some(crate::world::owner(1));
+    bind.by = Some(owner(1));
     world.ok(Action::Bind(bind));
     let in_use = Refusal::InUse { what: Thing::Router, name: name("r") };
     assert_eq!(world.refused(delete_router("r", true)), in_use);
@@ -133,13 +133,20 @@ fn a_deleted_namespace_takes_everything_with_it() {
     world.run_in("n", Action::DeclareQueue(queue)).0.unwrap();
     world.run_in("n", Action::Bind(binding("amq.topic", to_queue("q"), "#"))).0.unwrap();
     let keeper = world.declare_queue("q");
+    let mine = world.exclusive("mine", 1);
+    world.run_in("n", Action::DeclareQueue(mine)).0.unwrap();
+    let bind = Bind { by: Some(owner(1)), ..binding("amq.topic", to_queue("mine"), "#") };
+    world.run_in("n", Action::Bind(bind)).0.unwrap();
 
     let (outcome, work) = world.run_in("n", Action::DeleteNamespace);
     let Ok(Outcome::Deleted(deleted)) = outcome else { panic!("{outcome:?}") };
     let queues = [(name("n"), name("q")), (name("n"), name("t"))];
     assert_eq!(deleted.queues, queues);
     assert_eq!(work.len(), 4, "three logs and a subscription: {work:?}");
+    assert_eq!(deleted.namespaces, [name("n")]);
     assert!(!world.names().has_namespace("n"));
+    assert_eq!(world.names().list("n", None).count(), 0, "nor is anything local left");
+    assert_eq!(world.names().bindings("n", None).count(), 0);
     assert_eq!(world.route("", "q"), Ok(vec![keeper]));
 
     let gone = Refusal::NotFound { what: Thing::Namespace, name: name("n") };
