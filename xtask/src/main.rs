@@ -38,6 +38,9 @@ enum Command {
         /// Only these lines.
         #[arg(long, value_delimiter = ',')]
         only: Vec<u8>,
+        /// Also what takes more than a few minutes or gigabytes.
+        #[arg(long)]
+        full: bool,
     },
     /// Runs simulations from a seed; the same seed is the same run.
     Sim {
@@ -79,7 +82,7 @@ fn dispatch(command: Command) -> Result<bool> {
         Command::Test => suite::test(),
         Command::Ci => suite::ci(),
         Command::Fix => suite::fix(),
-        Command::Accept { name: _, only } => accept::two_wires(&only),
+        Command::Accept { name: _, only, full } => accept::two_wires(&only, full),
         Command::Sim { seed, count, ops, rest } => suite::sim(seed, count, ops, &rest),
         Command::Bench { rest } => suite::bench(&rest),
     }

@@ -1,0 +1,158 @@
+//! The least Kafka client that checks need: one record a request, versions without tagged fields.
+
+use anyhow::{Context as _, Result, ensure};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const PRODUCE: (i16, i16) = (0, 3);
+const METADATA: (i16, i16) = (3, 4);
+
+/// A connection.
+pub(super) struct Kafka {
+    stream: TcpStream,
+    correlation: i32,
+}
+
+impl Kafka {
+    pub(super) fn connect(port: u16) -> Result<Kafka> {
+        let stream =
+            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).context("no Kafka listener")?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Kafka { stream, correlation: 0 })
+    }
+
+    /// Creates a topic by asking for it with auto-creation, until it has a leader.
+    pub(super) fn create_by_asking(&mut self, topic: &str) -> Result<()> {
+        let mut body = Vec::new();
+        body.extend(1i32.to_be_bytes());
+        string(&mut body, topic);
+        body.push(1);
+        for _ in 0..200 {
+            let answer = self.call(METADATA, &body)?;
+            // The topic's error code stands before its name, and its partitions after it.
+            let at = find(&answer, topic.as_bytes()).context("no such topic in the answer")?;
+            if answer[at - 4..at - 2] == [0, 0] {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        anyhow::bail!("the topic {topic} is not created")
+    }
+
+    /// Produces one record with acks=all; gives its offset.
+    pub(super) fn produce(&mut self, topic: &str, value: &[u8]) -> Result<i64> {
+        let batch = batch(value)?;
+        let mut body = Vec::with_capacity(batch.len() + 64);
+        body.extend((-1i16).to_be_bytes());
+        body.extend((-1i16).to_be_bytes());
+        body.extend(10_000i32.to_be_bytes());
+        body.extend(1i32.to_be_bytes());
+        string(&mut body, topic);
+        body.extend(1i32.to_be_bytes());
+        body.extend(0i32.to_be_bytes());
+        body.extend(i32::try_from(batch.len())?.to_be_bytes());
+        body.extend(batch);
+        let answer = self.call(PRODUCE, &body)?;
+        let at = 4 + 2 + topic.len() + 4 + 4;
+        ensure!(answer.len() >= at + 10, "a short answer to a produce");
+        let error = i16::from_be_bytes([answer[at], answer[at + 1]]);
+        ensure!(error == 0, "error {error} to a produce");
+        Ok(i64::from_be_bytes(answer[at + 2..at + 10].try_into()?))
+    }
+
+    /// Sends a request; gives the answer after its header.
+    fn call(&mut self, (key, version): (i16, i16), body: &[u8]) -> Result<Vec<u8>> {
+        self.correlation += 1;
+        let mut request = Vec::with_capacity(body.len() + 32);
+        request.extend(key.to_be_bytes());
+        request.extend(version.to_be_bytes());
+        request.extend(self.correlation.to_be_bytes());
+        string(&mut request, "accept");
+        request.extend(body);
+        let mut framed = i32::try_from(request.len())?.to_be_bytes().to_vec();
+        framed.extend(request);
+        self.stream.write_all(&framed).context("cannot send")?;
+        let mut length = [0; 4];
+        self.stream.read_exact(&mut length).context("no answer")?;
+        let mut answer = vec![0; usize::try_from(i32::from_be_bytes(length))?];
+        self.stream.read_exact(&mut answer).context("half an answer")?;
+        ensure!(answer.len() >= 4 && answer[..4] == self.correlation.to_be_bytes(), "not ours");
+        Ok(answer.split_off(4))
+    }
+}
+
+fn string(out: &mut Vec<u8>, text: &str) {
+    out.extend(i16::try_from(text.len()).expect("short names only").to_be_bytes());
+    out.extend(text.as_bytes());
+}
+
+fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    bytes.windows(wanted.len()).position(|window| window == wanted)
+}
+
+/// A RecordBatch of magic 2 with one record without a key.
+fn batch(value: &[u8]) -> Result<Vec<u8>> {
+    let mut record = vec![0, 0, 0, 1];
+    varint(&mut record, i64::try_from(value.len())?);
+    record.extend(value);
+    record.push(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+    let time = i64::try_from(now)?.to_be_bytes();
+    let mut checked = vec![0, 0, 0, 0, 0, 0];
+    checked.extend(time);
+    checked.extend(time);
+    checked.extend((-1i64).to_be_bytes());
+    checked.extend((-1i16).to_be_bytes());
+    checked.extend((-1i32).to_be_bytes());
+    checked.extend(1i32.to_be_bytes());
+    varint(&mut checked, i64::try_from(record.len())?);
+    checked.extend(record);
+    let mut batch = 0i64.to_be_bytes().to_vec();
+    batch.extend(i32::try_from(checked.len() + 9)?.to_be_bytes());
+    batch.extend((-1i32).to_be_bytes());
+    batch.push(2);
+    batch.extend(crc32c(&checked).to_be_bytes());
+    batch.extend(checked);
+    Ok(batch)
+}
+
+/// A zigzag varint.
+fn varint(out: &mut Vec<u8>, value: i64) {
+    let mut left = ((value << 1) ^ (value >> 63)).cast_unsigned();
+    while left >= 0x80 {
+        out.push((left & 0x7F) as u8 | 0x80);
+        left >>= 7;
+    }
+    out.push(left as u8);
+}
+
+fn crc32c(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, byte: &u8| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            if crc & 1 == 1 { crc >> 1 ^ 0x82F6_3B78 } else { crc >> 1 }
+        })
+    };
+    !bytes.iter().fold(!0, step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{crc32c, varint};
+
+    #[test]
+    fn the_checksum_is_castagnolis() {
+        assert_eq!(crc32c(b"123456789"), 0xE306_9283);
+    }
+
+    #[test]
+    fn varints_are_zigzag() {
+        let mut out = Vec::new();
+        for value in [0, -1, 1, 150, -151] {
+            varint(&mut out, value);
+        }
+        assert_eq!(out, [0, 1, 2, 0xAC, 2, 0xAD, 2]);
+    }
+}
