@@ -115,7 +115,7 @@ pub fn compress(compression: Compression, body: &[u8]) -> Vec<u8> {
     }
 }
 
-fn read_capped(reader: impl Read, bytes_max: usize) -> Result<Vec<u8>, Fault> {
+pub(super) fn read_capped(reader: impl Read, bytes_max: usize) -> Result<Vec<u8>, Fault> {
     let mut out = Vec::new();
     let mut limited = reader.take(bytes_max as u64 + 1);
     limited.read_to_end(&mut out).map_err(|_| Fault::Compression)?;

@@ -267,6 +267,13 @@ fn a_bomb_stops_at_the_cap() {
 }
 
 #[test]
+fn reading_ends_at_the_cap_even_without_an_end() {
+    let endless = std::io::repeat(0);
+    assert_eq!(compression::read_capped(endless, 1000), Err(Fault::TooLarge));
+    assert_eq!(compression::read_capped(&[7; 1000][..], 1000), Ok(vec![7; 1000]));
+}
+
+#[test]
 fn a_snappy_block_that_lies_about_its_length_allocates_nothing() {
     let mut lie = Vec::new();
     varint::push_unsigned(&mut lie, 1 << 30);
