@@ -18,6 +18,7 @@
 //! decode is a header like any other: a Kafka client may have sent it.
 
 mod marks;
+mod slot;
 mod text;
 mod value;
 
@@ -27,32 +28,18 @@ mod tests;
 use crate::tail::{self, Headers};
 use crate::{Fault, Malformed};
 use marks::{Marks, Writer};
+use slot::{
+    APP_ID, CONTENT_ENCODING, CONTENT_TYPE, CORRELATION_ID, DELIVERY_MODE, EXPIRATION, KIND,
+    MESSAGE_ID, PRIORITY, REPLY_TO, Slot, TIMESTAMP, USER_ID,
+};
 use types::Millis;
 
 pub use marks::Mark;
+pub use slot::{EXCHANGE, ROUTING_KEY};
 pub use value::{DEPTH_MAX, VALUE_BYTES_MAX, Value};
 
 /// Name of the header that says what plain headers cannot.
 pub const MC: &[u8] = b"_mc";
-
-/// Name of the header with the exchange that a message was published to.
-pub const EXCHANGE: &[u8] = b"exchange";
-
-/// Name of the header with the routing key that a message was published with.
-pub const ROUTING_KEY: &[u8] = b"routing-key";
-
-const MESSAGE_ID: &[u8] = b"message-id";
-const CORRELATION_ID: &[u8] = b"correlation-id";
-const REPLY_TO: &[u8] = b"reply-to";
-const CONTENT_TYPE: &[u8] = b"content-type";
-const CONTENT_ENCODING: &[u8] = b"content-encoding";
-const KIND: &[u8] = b"type";
-const APP_ID: &[u8] = b"app-id";
-const USER_ID: &[u8] = b"user-id";
-const PRIORITY: &[u8] = b"priority";
-const EXPIRATION: &[u8] = b"expiration";
-const DELIVERY_MODE: &[u8] = b"delivery-mode";
-const TIMESTAMP: &[u8] = b"timestamp";
 
 /// The standard properties; text is bytes, as the wires do not all insist on UTF-8.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -381,105 +368,9 @@ impl Address<'_> {
     }
 }
 
-/// A header that is not the user's.
-#[derive(Clone, Copy, Debug)]
-enum Slot {
-    MessageId,
-    CorrelationId,
-    ReplyTo,
-    ContentType,
-    ContentEncoding,
-    Kind,
-    AppId,
-    UserId,
-    Priority,
-    Expiration,
-    DeliveryMode,
-    Timestamp,
-    Exchange,
-    RoutingKey,
-}
-
 enum Entry<'a> {
     Standard(Slot, &'a [u8]),
     User(UserHeader<'a>),
-}
-
-impl Slot {
-    /// Length and first letter leave one candidate.
-    #[inline]
-    fn of(name: &[u8]) -> Option<Slot> {
-        let (candidate, slot) = match (name.len(), *name.first()?) {
-            (10, b'm') => (MESSAGE_ID, Slot::MessageId),
-            (14, b'c') => (CORRELATION_ID, Slot::CorrelationId),
-            (8, b'r') => (REPLY_TO, Slot::ReplyTo),
-            (12, b'c') => (CONTENT_TYPE, Slot::ContentType),
-            (16, b'c') => (CONTENT_ENCODING, Slot::ContentEncoding),
-            (4, b't') => (KIND, Slot::Kind),
-            (6, b'a') => (APP_ID, Slot::AppId),
-            (7, b'u') => (USER_ID, Slot::UserId),
-            (8, b'p') => (PRIORITY, Slot::Priority),
-            (10, b'e') => (EXPIRATION, Slot::Expiration),
-            (13, b'd') => (DELIVERY_MODE, Slot::DeliveryMode),
-            (9, b't') => (TIMESTAMP, Slot::Timestamp),
-            (8, b'e') => (EXCHANGE, Slot::Exchange),
-            (11, b'r') => (ROUTING_KEY, Slot::RoutingKey),
-            _ => return None,
-        };
-        (name == candidate).then_some(slot)
-    }
-
-    fn bit(self) -> u16 {
-        1 << self as u16
-    }
-
-    /// Whether a value can be read as this property, and written again as the same bytes.
-    #[inline]
-    fn admits(self, value: &[u8]) -> bool {
-        match self {
-            Slot::Priority | Slot::DeliveryMode => text::natural(value).is_some_and(|n| n <= 255),
-            Slot::Timestamp => text::natural(value).is_some(),
-            _ => true,
-        }
-    }
-
-    /// Reads a value as this property; gives false for one that it does not admit.
-    #[inline]
-    fn fill<'a>(
-        self,
-        properties: &mut Properties<'a>,
-        address: &mut Address<'a>,
-        value: &'a [u8],
-    ) -> bool {
-        let number = || text::natural(value);
-        let octet = || number().and_then(|number| u8::try_from(number).ok());
-        match self {
-            Slot::MessageId => properties.message_id = Some(value),
-            Slot::CorrelationId => properties.correlation_id = Some(value),
-            Slot::ReplyTo => properties.reply_to = Some(value),
-            Slot::ContentType => properties.content_type = Some(value),
-            Slot::ContentEncoding => properties.content_encoding = Some(value),
-            Slot::Kind => properties.kind = Some(value),
-            Slot::AppId => properties.app_id = Some(value),
-            Slot::UserId => properties.user_id = Some(value),
-            Slot::Expiration => properties.expiration = Some(value),
-            Slot::Exchange => address.exchange = Some(value),
-            Slot::RoutingKey => address.routing_key = Some(value),
-            Slot::Priority => {
-                properties.priority = octet();
-                return properties.priority.is_some();
-            }
-            Slot::DeliveryMode => {
-                properties.delivery_mode = octet();
-                return properties.delivery_mode.is_some();
-            }
-            Slot::Timestamp => {
-                properties.timestamp = number().map(Millis);
-                return properties.timestamp.is_some();
-            }
-        }
-        true
-    }
 }
 
 #[inline]
