@@ -158,7 +158,7 @@ impl Task<'_> {
 async fn linger(reader: &mut ReadHalf<'_>, writer: &mut WriteHalf<'_>) {
     let _ = writer.shutdown().await;
     let rest = async {
-        let mut scrap = [0; 4096];
+        let mut scrap = vec![0; 4096];
         while matches!(reader.read(&mut scrap).await, Ok(count) if count > 0) {}
     };
     let _ = tokio::time::timeout(LINGER, rest).await;

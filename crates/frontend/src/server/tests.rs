@@ -1,4 +1,4 @@
-use super::{Limits, Server};
+use super::{Limits, Phase, Server, Shared, converse};
 use crate::lines::{Lines, appended};
 use crate::transcript::Desk;
 use crate::{Door, Doors, listen};
@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use types::{ClientId, Millis, ShardId};
 
 /// Longer than anything here takes.
@@ -129,6 +130,24 @@ fn a_long_reply_arrives_whole() {
         assert_eq!(all.len(), 30_000_000 + "end\nbye\n".len());
         assert!(all.ends_with(b".end\nbye\n"));
         assert_eq!(server.counters().sent_bytes(), all.len() as u64);
+    });
+}
+
+#[test]
+fn the_task_of_a_connection_is_small() {
+    with_server(Limits::default(), |server, doors| async move {
+        let stream = connect(&server).await.into_inner();
+        let address = stream.local_addr().unwrap();
+        let (_sender, phase) = watch::channel(Phase::Serving);
+        let shared = Shared {
+            wire: Arc::new(Lines),
+            doors,
+            limits: Limits::default(),
+            counters: server.counters(),
+            phase,
+        };
+        let idle = converse(Arc::new(shared), stream, address);
+        assert!(size_of_val(&idle) < 2048, "{} bytes", size_of_val(&idle));
     });
 }
 
