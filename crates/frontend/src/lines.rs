@@ -2,9 +2,11 @@
 
 use crate::{Cx, Peer, Session, Wire};
 use bytes::{Bytes, BytesMut};
-use engine::api::{Append, Event, Op, Payload, Reply};
+use engine::api::{Append, Event, Op, Payload, Reply, Source, Take};
+use engine::catalog::{Action, Change, DeclareQueue, Found, QueueOptions};
+use record::{tail, tails};
 use std::collections::BTreeMap;
-use types::{LogId, LogRef, Millis, Offset, ShardId, Token};
+use types::{ConsumerId, LogId, LogRef, Millis, Offset, ShardId, Token};
 
 pub(crate) struct Lines;
 
@@ -38,6 +40,18 @@ impl LineSession {
                 self.asked.insert(token, "declared");
                 cx.pause_input();
             }
+            "queue" => {
+                let (change, shard) = queue(rest, cx);
+                let token = cx.submit(Op::Change { shard, change: Box::new(change) });
+                self.asked.insert(token, "declared");
+                cx.pause_input();
+            }
+            "publish" => {
+                let (queue, text) = rest.split_once(' ').unwrap();
+                let token = cx.submit(publish(log_of(queue, cx), text));
+                self.asked.insert(token, "appended");
+            }
+            "take" => cx.submit_unanswered(Op::Take(take(rest, cx))),
             "big" => cx.push(Bytes::from(vec![b'.'; rest.parse().unwrap()])),
             "wake" => cx.wake_at(cx.now().plus(Millis(rest.parse().unwrap()))),
             "close" => {
@@ -75,6 +89,12 @@ impl Session for LineSession {
                 }
                 Event::Deliver { items, .. } => {
                     for item in items {
+                        if let Ok(view) = tail::decode(&item.tail) {
+                            let again = if item.redelivered { " again" } else { "" };
+                            let text = String::from_utf8_lossy(view.value.unwrap_or_default());
+                            say(cx, &format!("message {text}{again}"));
+                            continue;
+                        }
                         say(cx, &format!("message {}", item.tail.len()));
                         cx.push(item.tail);
                     }
@@ -92,6 +112,52 @@ impl Session for LineSession {
 fn say(cx: &mut Cx<'_>, line: &str) {
     cx.buffer().extend_from_slice(line.as_bytes());
     cx.buffer().extend_from_slice(b"\n");
+}
+
+/// The declaration of a durable queue.
+fn queue(name: &str, cx: &Cx<'_>) -> (Change, ShardId) {
+    let declare = DeclareQueue {
+        name: name.into(),
+        id: cx.new_topic_id(),
+        durable: true,
+        exclusive: None,
+        auto_delete: false,
+        server_named: false,
+        arguments: Default::default(),
+        options: QueueOptions::default(),
+    };
+    let mut change = Change::new("/", Action::DeclareQueue(declare));
+    let layer = cx.names().place(&mut change).unwrap();
+    (change, engine::shard_of(layer))
+}
+
+fn log_of(queue: &str, cx: &Cx<'_>) -> LogRef {
+    match cx.names().find("/", queue) {
+        Some(Found::Queue(queue)) => queue.log,
+        other => panic!("no such queue: {other:?}"),
+    }
+}
+
+fn take(queue: &str, cx: &Cx<'_>) -> Take {
+    let names = cx.names();
+    let Some(Found::Queue(queue)) = names.find("/", queue) else { panic!("no such queue") };
+    Take {
+        consumer: ConsumerId(1),
+        source: Source::Subscription(queue.subscription),
+        prefetch: 0,
+        window: None,
+        settle_on_delivery: false,
+        exclusive: false,
+        priority: 0,
+    }
+}
+
+fn publish(to: LogRef, text: &str) -> Op {
+    let (mut encoded, mut bytes) = (Vec::new(), Vec::new());
+    tail::encode(&mut encoded, None, Some(text.as_bytes()), std::iter::empty());
+    tails::push(&mut bytes, None, &encoded);
+    let payload = Payload::Tails { bytes: bytes.into(), expiring: false };
+    Op::Append(Append { to: [to].into(), payload })
 }
 
 /// `SHARD,SHARD BYTES`

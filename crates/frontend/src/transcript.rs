@@ -11,6 +11,13 @@
 //! closed                   the session closed the connection
 //! # a remark
 //! ```
+//!
+//! [`run`] plays a script to one session, with the syntax in the engine's place; a [`World`] plays one
+//! to several connections of a wire on the real engine, on a simulated disk that can lose power.
+
+mod world;
+
+pub use world::World;
 
 use crate::{Connection, Door, Peer, Session};
 use bytes::BytesMut;
@@ -26,7 +33,7 @@ use types::{ClientId, Millis, ShardId};
 /// The time of day on every stage.
 pub const TIME: Millis = Millis(1_000_000_000_000);
 
-/// How a wire's frames and the engine's side of its conversations are written in a script.
+/// How a wire's frames are written in a script.
 pub trait Syntax {
     /// The bytes of a frame of the client's.
     fn encode(&mut self, text: &str) -> Vec<u8>;
@@ -34,8 +41,12 @@ pub trait Syntax {
     /// Takes one whole frame of the session's from `bytes`, as text; `None`: not whole yet.
     fn decode(&mut self, bytes: &mut BytesMut) -> Option<String>;
 
-    /// A call as text (empty: not worth a line), and the events the engine answers with.
-    fn answer(&mut self, desk: &Desk, shard: ShardId, call: Call) -> (String, Vec<Event>);
+    /// A call as text (empty: not worth a line), and the events the engine answers with. Only
+    /// [`run`] asks: in a [`World`] the engine itself answers.
+    fn answer(&mut self, desk: &Desk, shard: ShardId, call: Call) -> (String, Vec<Event>) {
+        let _ = (desk, shard, call);
+        (String::new(), Vec::new())
+    }
 }
 
 /// A door that keeps what goes through it, for tests to look at and answer. Names are real: a test
@@ -185,16 +196,21 @@ impl Stage {
 
     /// Takes everything the session has written.
     pub fn output(&mut self) -> Vec<u8> {
-        let mut taken = Vec::new();
-        while self.connection.output_pending() > 0 {
-            let mut slices = [IoSlice::new(&[]); 16];
-            let filled = self.connection.output(&mut slices);
-            let count = slices[..filled].iter().map(|slice| slice.len()).sum();
-            slices[..filled].iter().for_each(|slice| taken.extend_from_slice(slice));
-            self.connection.written(count, &self.desk);
-        }
-        taken
+        take_output(&mut self.connection, &self.desk)
     }
+}
+
+/// Takes everything a connection has written, as a socket with room would.
+fn take_output(connection: &mut Connection, door: &dyn Door) -> Vec<u8> {
+    let mut taken = Vec::new();
+    while connection.output_pending() > 0 {
+        let mut slices = [IoSlice::new(&[]); 16];
+        let filled = connection.output(&mut slices);
+        let count = slices[..filled].iter().map(|slice| slice.len()).sum();
+        slices[..filled].iter().for_each(|slice| taken.extend_from_slice(slice));
+        connection.written(count, door);
+    }
+    taken
 }
 
 /// The peer of every conversation on a stage.

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use engine::api::{Call, Event};
 use types::ShardId;
 
-struct Plain;
+pub(super) struct Plain;
 
 impl Syntax for Plain {
     fn encode(&mut self, text: &str) -> Vec<u8> {
