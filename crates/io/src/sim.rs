@@ -5,6 +5,7 @@
 
 mod clock;
 mod disk;
+mod inode;
 mod random;
 
 pub use clock::SimClock;

@@ -20,7 +20,7 @@ use crate::scan::{FoundSegment, Window};
 use crate::writer::Writer;
 
 /// How much of a segment without a superblock is searched for rounds that say it had one.
-const SNIFF_BYTES: u64 = 256 << 10;
+const SNIFF_BYTES: usize = 256 << 10;
 
 /// Sizes and choices.
 #[derive(Clone, Debug)]
@@ -246,7 +246,7 @@ fn inspect_segment(
     // Not used yet, or its superblock is lost: rounds that know a round of this segment durable
     // tell. A file that was prepared or used before has zeroes or another superblock there.
     let is_plain = superblock.is_ok() || block.iter().all(|byte| *byte == 0);
-    let sniff_bytes = if is_plain { SNIFF_BYTES } else { u64::MAX };
+    let sniff_bytes = if is_plain { SNIFF_BYTES as u64 } else { u64::MAX };
     match find_rounds(&one, sniff_bytes).map_err(failed)? {
         Some((byte, header)) => {
             one.epoch = header.epoch;
@@ -266,7 +266,7 @@ fn inspect_segment(
 /// The first round of a segment whose superblock is lost, and its byte; `None` unless a later
 /// round knows it durable. The search for the first ends after `sniff_bytes`.
 fn find_rounds(segment: &FoundSegment, sniff_bytes: u64) -> io::Result<Option<(u64, RoundHeader)>> {
-    let mut window = Window::default();
+    let mut window = Window::ahead(SNIFF_BYTES);
     let mut first: Option<(u64, RoundHeader)> = None;
     let mut at = u64::from(BLOCK);
     while at < segment.bytes && (first.is_some() || at < sniff_bytes) {

@@ -358,15 +358,27 @@ fn disk_error(place: &str, source: io::Error) -> OpenError {
 }
 
 /// A piece of a segment in memory, so that small rounds are read many at a time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Window {
+    ahead_bytes: usize,
     buffer: Option<AlignedBuf>,
     segment: u32,
     start: u64,
     len: usize,
 }
 
+impl Default for Window {
+    fn default() -> Window {
+        Window::ahead(WINDOW_BYTES)
+    }
+}
+
 impl Window {
+    /// A window that reads `ahead_bytes` at a time, or more when more is asked for.
+    pub(crate) fn ahead(ahead_bytes: usize) -> Window {
+        Window { ahead_bytes, buffer: None, segment: 0, start: 0, len: 0 }
+    }
+
     /// `len` bytes at `at`, which is a multiple of the block; `None` when the file ends before.
     pub(crate) fn get(
         &mut self,
@@ -381,7 +393,7 @@ impl Window {
         let is_inside =
             segment.segment == self.segment && at >= self.start && at + len as u64 <= end;
         if !is_inside {
-            let wanted = len.next_multiple_of(BLOCK as usize).max(WINDOW_BYTES);
+            let wanted = len.next_multiple_of(BLOCK as usize).max(self.ahead_bytes);
             let is_large_enough = self.buffer.as_ref().is_some_and(|buffer| buffer.len() >= wanted);
             if !is_large_enough {
                 self.buffer = Some(AlignedBuf::zeroed(wanted));

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use super::inode::{Change, Inode};
 use super::random::SimRandom;
 use crate::aligned::BLOCK_BYTES;
 use crate::disk::{Access, DirLock, Disk, File};
-
-const SECTOR_BYTES: usize = 512;
 
 /// What happens at a call that was chosen to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +17,7 @@ pub enum Fault {
     Crash,
     /// The call fails with EIO. A sync that fails loses what it should have made durable.
     Eio,
-    /// The call fails with ENOSPC; a write may have written a part.
+    /// The call fails with ENOSPC; a write has written half.
     Enospc,
     /// A write lands a few blocks from where it should, and reports success.
     Misdirect,
@@ -45,19 +44,6 @@ struct State {
     held: Weak<()>,
     free_bytes: u64,
     direct: bool,
-}
-
-#[derive(Debug, Default)]
-struct Inode {
-    cached: Vec<u8>,
-    durable: Vec<u8>,
-    changes: Vec<Change>,
-}
-
-#[derive(Debug)]
-enum Change {
-    Write { position: usize, bytes: Vec<u8> },
-    Len(usize),
 }
 
 #[derive(Debug)]
@@ -163,18 +149,7 @@ impl SimDisk {
         let Some(inode) = state.names.get(name).map(|inode| &mut state.inodes[*inode]) else {
             return false;
         };
-        for bytes in [&mut inode.durable, &mut inode.cached] {
-            if let Some(found) = bytes.get_mut(byte) {
-                *found = change(*found);
-            }
-        }
-        for pending in &mut inode.changes {
-            if let Change::Write { position, bytes } = pending
-                && let Some(found) = byte.checked_sub(*position).and_then(|at| bytes.get_mut(at))
-            {
-                *found = change(*found);
-            }
-        }
+        inode.change_byte(byte, change);
         byte < inode.durable.len()
     }
 
@@ -259,56 +234,6 @@ fn eio() -> io::Error {
     io::Error::from_raw_os_error(5)
 }
 
-fn put(bytes: &mut Vec<u8>, position: usize, new: &[u8]) {
-    if bytes.len() < position + new.len() {
-        bytes.resize(position + new.len(), 0);
-    }
-    bytes[position..position + new.len()].copy_from_slice(new);
-}
-
-impl Inode {
-    /// Makes each block of what was not synced durable with a chance of `odds` percent, whole or
-    /// torn, and forgets the rest.
-    fn survive(&mut self, random: &SimRandom, odds: u64) {
-        for change in std::mem::take(&mut self.changes) {
-            match change {
-                Change::Len(len) => {
-                    if random.chance(odds) {
-                        self.durable.resize(len, 0);
-                    }
-                }
-                Change::Write { position, bytes } => {
-                    let mut done = 0;
-                    while done < bytes.len() {
-                        let at = position + done;
-                        let room = BLOCK_BYTES - at % BLOCK_BYTES;
-                        let block = &bytes[done..bytes.len().min(done + room)];
-                        if random.chance(10) {
-                            for (i, sector) in block.chunks(SECTOR_BYTES).enumerate() {
-                                if random.chance(50) {
-                                    put(&mut self.durable, at + i * SECTOR_BYTES, sector);
-                                }
-                            }
-                        } else if random.chance(odds) {
-                            put(&mut self.durable, at, block);
-                        }
-                        done += block.len();
-                    }
-                }
-            }
-        }
-    }
-
-    fn sync(&mut self) {
-        for change in std::mem::take(&mut self.changes) {
-            match change {
-                Change::Len(len) => self.durable.resize(len, 0),
-                Change::Write { position, bytes } => put(&mut self.durable, position, &bytes),
-            }
-        }
-    }
-}
-
 impl Disk for SimDisk {
     fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>> {
         let state = self.state();
@@ -321,8 +246,7 @@ impl Disk for SimDisk {
         let mut state = self.state();
         let fault = state.call()?;
         if let Ok(inode) = state.inode_of(name) {
-            state.inodes[inode].cached.clear();
-            state.inodes[inode].changes.push(Change::Len(0));
+            state.inodes[inode].change(Change::Len(0));
             state.alive()?;
             return Ok(self.file(&state, inode, access));
         }
@@ -423,7 +347,13 @@ impl SimFile {
         let growth = len.saturating_sub(inode.cached.len()) as u64;
         match fault {
             Some(Fault::Eio) => return Err(eio()),
-            Some(Fault::Enospc) => return Err(ErrorKind::StorageFull.into()),
+            Some(Fault::Enospc) => {
+                if let Change::Write { position, mut bytes } = change {
+                    bytes.truncate(bytes.len() / 2);
+                    inode.change(Change::Write { position, bytes });
+                }
+                return Err(ErrorKind::StorageFull.into());
+            }
             _ if growth > state.free_bytes => return Err(ErrorKind::StorageFull.into()),
             _ => {}
         }
@@ -437,11 +367,7 @@ impl SimFile {
             }
             change => change,
         };
-        match &change {
-            Change::Len(len) => inode.cached.resize(*len, 0),
-            Change::Write { position, bytes } => put(&mut inode.cached, *position, bytes),
-        }
-        inode.changes.push(change);
+        inode.change(change);
         state.alive()
     }
 }
