@@ -33,7 +33,7 @@ pub use open::{Options, open};
 pub use pool::{Pool, SegmentUse};
 pub use queue::{Queue, Refused};
 pub use reader::Reader;
-pub use recovery::{Recovery, ScannedBatch, ScannedFrame, TornTail};
+pub use recovery::{Recovery, ScannedBatch, ScannedBody, ScannedFrame, TornTail};
 pub use writer::{Placed, Writer, Written};
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ impl Options {
             round_bytes_max: (4 << 20) - BLOCK,
             part_bytes: u32::try_from(PART_BYTES).expect("a part is small"),
             ready_count: 1,
-            spare_count: 2,
+            spare_count: 1,
             access: Access::Direct,
             salt,
             salvage: false,

@@ -73,7 +73,7 @@ impl Reader {
         found.into_iter().map(|one| one.expect("each is read alone or with neighbours")).collect()
     }
 
-    pub(crate) fn read_unverified(&self, location: &Location) -> Result<Bytes, ReadError> {
+    fn read_unverified(&self, location: &Location) -> Result<Bytes, ReadError> {
         match location {
             Location::Journal { segment, position, len } => {
                 self.read_part(Part { segment: *segment, position: *position, len: *len })

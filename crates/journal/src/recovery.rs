@@ -1,6 +1,6 @@
 //! What a store holds when it is opened.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, OnceLock};
 
 use ::io::Disk;
@@ -10,15 +10,11 @@ use types::{LogId, Millis, Offset, ShardId};
 use crate::checkpoint::{self, Checkpoint};
 use crate::error::OpenError;
 use crate::finding::{Damage, Finding};
-use crate::frame::{
-    AppliedBase, BATCH_HEADER_BYTES, Dest, FrameKind, ParsedBatch, REJECTED, is_intact,
-    max_timestamp,
-};
+use crate::frame::{AppliedBase, Dest, FrameKind, ParsedBatch, REJECTED, max_timestamp};
 use crate::index_file::{self, Run, SegmentIndex};
 use crate::layout::{BLOCK, index_name};
-use crate::location::{Location, Position};
+use crate::location::{Location, Part, Position};
 use crate::pool::Pool;
-use crate::reader::Reader;
 use crate::scan::{FoundFrame, FoundSegment, Rules, Scanner};
 use crate::writer::{Active, Tail};
 
@@ -31,8 +27,9 @@ pub struct Recovery {
     scanner: Scanner,
     epoch: u32,
     pending: VecDeque<ScannedFrame>,
+    /// Segment and byte of pieces that are corrupt.
+    corrupt_parts: BTreeSet<(u32, u32)>,
     pool: Pool,
-    reader: Reader,
     tail: Arc<OnceLock<Tail>>,
 }
 
@@ -66,10 +63,21 @@ pub struct ScannedFrame {
 pub struct ScannedBatch {
     /// Where it is.
     pub location: Location,
-    /// Its header, 61 bytes, intact also when the rest is not; empty when it cannot be read.
+    /// Its header, 61 bytes, intact also when the rest is not.
     pub header: Bytes,
-    /// All of it, verified; `None` when it is corrupt.
-    pub bytes: Option<Bytes>,
+    /// The rest.
+    pub body: ScannedBody,
+}
+
+/// What is known of a batch found in the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScannedBody {
+    /// The whole batch, verified.
+    Whole(Bytes),
+    /// It is in parts, none of which was found corrupt; it is verified when it is read.
+    Apart,
+    /// It is not what was written.
+    Corrupt,
 }
 
 /// Rounds at the end of the journal that were never durable, and are dropped.
@@ -105,8 +113,17 @@ impl Recovery {
             scanner.report(finding)?;
         }
         let sealed = segments[..at].iter().map(|segment| segment.segment).collect();
-        let (reader, pending) = (Reader::new(pool.clone()), VecDeque::new());
-        Ok(Recovery { checkpoint, segments, sealed, scanner, epoch, pending, pool, reader, tail })
+        Ok(Recovery {
+            checkpoint,
+            segments,
+            sealed,
+            scanner,
+            epoch,
+            pending: VecDeque::new(),
+            corrupt_parts: BTreeSet::new(),
+            pool,
+            tail,
+        })
     }
 
     /// The newest valid checkpoint.
@@ -128,7 +145,7 @@ impl Recovery {
         let mut finding = Finding::in_segment(Damage::Index, segment, 0);
         finding.file = index_name(segment);
         self.scanner.report(finding)?;
-        let (index, findings) = rebuild(&self.segments, segment, &self.reader, self.pool.disk())?;
+        let (index, findings) = rebuild(&self.segments, segment, self.pool.disk())?;
         for finding in findings {
             if !self.scanner.findings.contains(&finding) {
                 self.scanner.findings.push(finding);
@@ -154,7 +171,11 @@ impl Recovery {
                 return Ok(None);
             };
             for found in round.frames {
-                if found.frame.kind != FrameKind::Part {
+                if found.frame.kind == FrameKind::Part {
+                    let corrupt = found.corrupt.iter().map(|i| &found.frame.batches[*i]);
+                    let places = corrupt.flat_map(|batch| batch.location.pieces());
+                    self.corrupt_parts.extend(places.map(|part| (part.segment, part.position)));
+                } else {
                     let frame = self.scanned(found, round.position)?;
                     self.pending.push_back(frame);
                 }
@@ -179,22 +200,24 @@ impl Recovery {
     ) -> Result<ScannedFrame, OpenError> {
         let FoundFrame { frame, corrupt, .. } = found;
         let mut batches = Vec::with_capacity(frame.batches.len());
-        for (i, ParsedBatch { location, body }) in frame.batches.into_iter().enumerate() {
-            let in_parts = body.is_none();
-            let body = body.or_else(|| self.reader.read_unverified(&location).ok());
-            let body = body.unwrap_or_default();
-            let is_corrupt = corrupt.contains(&i) || in_parts && !is_intact(&body);
-            if in_parts && is_corrupt {
-                let part = location.pieces().next();
-                let (segment, byte) = part.map_or((0, 0), |part| (part.segment, part.position));
+        for (i, ParsedBatch { location, header, body }) in frame.batches.into_iter().enumerate() {
+            let is_spoiled =
+                |part: Part| self.corrupt_parts.contains(&(part.segment, part.position));
+            let spoiled = location.pieces().find(|part| is_spoiled(*part));
+            if let Some(part) = spoiled {
                 let dests = frame.dests.iter().filter(|dest| usize::from(dest.batch) == i);
-                let mut finding = Finding::in_segment(Damage::Batch, segment, u64::from(byte));
+                let (segment, byte) = (part.segment, u64::from(part.position));
+                let mut finding = Finding::in_segment(Damage::Batch, segment, byte);
                 finding.shard = Some(frame.shard);
                 finding.logs = dests.map(|dest| dest.log).collect();
                 self.scanner.report(finding)?;
             }
-            let header = body.slice(..body.len().min(BATCH_HEADER_BYTES));
-            batches.push(ScannedBatch { location, header, bytes: (!is_corrupt).then_some(body) });
+            let body = match body {
+                _ if spoiled.is_some() || corrupt.contains(&i) => ScannedBody::Corrupt,
+                Some(body) => ScannedBody::Whole(body),
+                None => ScannedBody::Apart,
+            };
+            batches.push(ScannedBatch { location, header, body });
         }
         Ok(ScannedFrame {
             shard: frame.shard,
@@ -288,7 +311,6 @@ struct Unplaced {
 fn rebuild(
     segments: &[FoundSegment],
     segment: u32,
-    reader: &Reader,
     disk: &Arc<dyn Disk>,
 ) -> Result<(SegmentIndex, Vec<Finding>), OpenError> {
     let mut index = SegmentIndex { segment, ..SegmentIndex::default() };
@@ -311,7 +333,7 @@ fn rebuild(
             for (i, dest) in frame.dests.iter().enumerate().filter(|_| is_inside) {
                 let batch = &frame.batches[usize::from(dest.batch)];
                 let ordinal = u16::try_from(i).unwrap_or(u16::MAX);
-                let run = run_of(batch, dest, frame.leader_ts, reader);
+                let run = run_of(batch, dest, frame.leader_ts);
                 let of = if is_relocated { &mut own } else { &mut unplaced };
                 of.insert((frame.shard, frame.index, ordinal), Unplaced { log: dest.log, run });
             }
@@ -342,13 +364,12 @@ fn rebuild(
     Ok((index, findings))
 }
 
-fn run_of(batch: &ParsedBatch, dest: &Dest, append_time: Millis, reader: &Reader) -> Run {
-    let body = batch.body.clone().or_else(|| reader.read_unverified(&batch.location).ok());
+fn run_of(batch: &ParsedBatch, dest: &Dest, append_time: Millis) -> Run {
     Run {
         first: Offset(0),
         count: dest.records,
         location: batch.location.clone(),
-        max_timestamp: max_timestamp(&body.unwrap_or_default()),
+        max_timestamp: max_timestamp(&batch.header),
         append_time,
         // Not a slice of the round, which would keep all of it in memory.
         envelope: Bytes::copy_from_slice(&dest.envelope),

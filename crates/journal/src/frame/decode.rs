@@ -31,6 +31,8 @@ pub(crate) struct ParsedFrame {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ParsedBatch {
     pub(crate) location: Location,
+    /// The header of a whole batch; the beginning of a piece.
+    pub(crate) header: Bytes,
     /// Its bytes, if they are in this frame.
     pub(crate) body: Option<Bytes>,
 }
@@ -71,18 +73,20 @@ pub(crate) fn parse(bytes: &Bytes, segment: u32, base: u32) -> Result<ParsedFram
     crc.update(&bytes[4..take.at()]);
     take.align8()?;
     let mut batches = Vec::with_capacity(lens.len());
-    for (len, parts) in lens {
-        if let Some(parts) = parts {
-            batches.push(ParsedBatch { location: Location::Parts(Arc::new(parts)), body: None });
+    for (len, apart) in lens {
+        if let Some(Apart { parts, header }) = apart {
+            let location = Location::Parts(Arc::new(parts));
+            batches.push(ParsedBatch { location, header, body: None });
             continue;
         }
         let position = u32::try_from(take.at()).map_err(|_| take.wrong("too long"))?;
         let position = base.checked_add(position).ok_or(take.wrong("too long"))?;
         let body = take.bytes(len as usize)?;
-        crc.update(&body[..body.len().min(BATCH_HEADER_BYTES)]);
+        let header = body.slice(..body.len().min(BATCH_HEADER_BYTES));
+        crc.update(&header);
         take.align8()?;
         let location = Location::Journal { segment, position, len };
-        batches.push(ParsedBatch { location, body: Some(body) });
+        batches.push(ParsedBatch { location, header, body: Some(body) });
     }
     if take.left() != 0 {
         return Err(take.wrong("bytes after the last batch"));
@@ -107,7 +111,13 @@ pub(crate) fn parse(bytes: &Bytes, segment: u32, base: u32) -> Result<ParsedFram
     })
 }
 
-fn batch_table(take: &mut Take<'_>, count: u64) -> Result<Vec<(u32, Option<Parts>)>, Malformed> {
+/// A batch that travelled apart.
+struct Apart {
+    parts: Parts,
+    header: Bytes,
+}
+
+fn batch_table(take: &mut Take<'_>, count: u64) -> Result<Vec<(u32, Option<Apart>)>, Malformed> {
     let count = take.count(count, BATCH_ENTRY_BYTES)?;
     let mut entries = Vec::with_capacity(count);
     for _ in 0..count {
@@ -124,7 +134,11 @@ fn batch_table(take: &mut Take<'_>, count: u64) -> Result<Vec<(u32, Option<Parts
         if part_count > 0 && total != u64::from(len) {
             return Err(take.wrong("parts of another length than their batch"));
         }
-        lens.push((len, (part_count > 0).then_some(Parts { list })));
+        let apart = Apart { parts: Parts { list }, header: Bytes::new() };
+        lens.push((len, (part_count > 0).then_some(apart)));
+    }
+    for apart in lens.iter_mut().filter_map(|(_, apart)| apart.as_mut()) {
+        apart.header = take.bytes(BATCH_HEADER_BYTES)?;
     }
     Ok(lens)
 }

@@ -27,7 +27,7 @@ pub(crate) fn entry_bytes(draft: &FrameDraft, pieces: impl Fn(usize) -> Option<u
     let mut bodies = 0;
     for (i, batch) in draft.batches.iter().enumerate() {
         match pieces(i) {
-            Some(count) => tables += count * PART_ENTRY_BYTES,
+            Some(count) => tables += count * PART_ENTRY_BYTES + BATCH_HEADER_BYTES,
             None => bodies += batch.len().next_multiple_of(8),
         }
     }
@@ -75,6 +75,11 @@ pub(crate) fn put_entry<'a, P: Fn(usize) -> Option<&'a [Part]>>(
         put.u32(part.segment);
         put.u32(part.position);
         put.u32(part.len);
+    }
+    for (i, batch) in draft.batches.iter().enumerate() {
+        if pieces(i).is_some() {
+            put.slice(&batch[..BATCH_HEADER_BYTES]);
+        }
     }
     for dest in &draft.dests {
         put.u32(dest.log.0);

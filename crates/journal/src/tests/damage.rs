@@ -4,7 +4,9 @@ use ::io::sim::Fault;
 
 use super::store::{Store, base_of};
 use crate::finding::{Damage, Finding};
-use crate::{Location, OpenError, ReadError, Recovery, ScannedFrame, check};
+use crate::{
+    Location, OpenError, ReadError, Recovery, ScannedBatch, ScannedBody, ScannedFrame, check,
+};
 
 /// A store of one segment and ten rounds, the last one a witness, then killed. Gives the byte of
 /// each round.
@@ -31,6 +33,10 @@ fn drain(recovery: &mut Recovery) -> Result<Vec<ScannedFrame>, OpenError> {
     Ok(frames)
 }
 
+fn is_sound(batch: &ScannedBatch) -> bool {
+    batch.body != ScannedBody::Corrupt
+}
+
 fn body_byte(store: &Store, index: u64, batch: usize) -> usize {
     let part = store.locations[&(0, index)][batch].pieces().next().unwrap();
     usize::try_from(part.position).unwrap() + 70
@@ -53,7 +59,7 @@ fn a_corrupt_batch_is_reported_with_its_place_and_not_served() {
         assert_eq!(usize::try_from(*at).unwrap() + 70, byte);
         assert_eq!((shard.map(|shard| shard.0), logs[0].0), (Some(0), 1));
         let damaged = &frames[usize::try_from(index).unwrap() - 1];
-        assert!(damaged.batches[0].bytes.is_some() && damaged.batches[1].bytes.is_none());
+        assert!(is_sound(&damaged.batches[0]) && !is_sound(&damaged.batches[1]));
         assert_eq!(damaged.batches[1].header.len(), 61);
         let read = reader.read(&damaged.batches[1].location);
         assert!(matches!(read, Err(ReadError::Corrupt { segment: 1, .. })), "{read:?}");
@@ -93,7 +99,7 @@ fn any_damage_before_the_witness_is_found_wherever_the_bit_is() {
                 assert_eq!(frames.len(), 9);
                 assert_eq!(recovery.torn(), None);
                 if recovery.findings().is_empty() {
-                    assert!(frames.iter().all(|f| f.batches.iter().all(|b| b.bytes.is_some())));
+                    assert!(frames.iter().all(|f| f.batches.iter().all(is_sound)));
                     for (frame, i) in frames.iter().zip(1..) {
                         assert_eq!(frame.commands, store.frames[&(0, i)].commands);
                     }
@@ -350,7 +356,7 @@ fn a_corrupt_part_spoils_its_batch_only() {
     let (_, reader, _, mut recovery) = store.recover().unwrap();
     let frames = drain(&mut recovery).unwrap();
     let spoiled = frames.iter().find(|frame| frame.shard.0 == 1).unwrap();
-    assert!(spoiled.batches[0].bytes.is_none() && spoiled.batches[1].bytes.is_some());
+    assert!(!is_sound(&spoiled.batches[0]) && is_sound(&spoiled.batches[1]));
     assert_eq!(spoiled.batches[0].header.len(), 61);
     assert!(reader.read(&spoiled.batches[0].location).is_err());
     assert!(recovery.findings().iter().all(|one| one.what == Damage::Batch));
