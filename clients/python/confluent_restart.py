@@ -3,7 +3,7 @@
 import confluent_kafka as ck
 
 from casebook import case, restart_server, same, unique, wait_for
-from confluent import admin, consumer, producer, read, send, take, topic, values
+from confluent import admin, consumer, producer, read, send, take, topic
 
 
 @case(restart=True)
