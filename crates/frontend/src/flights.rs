@@ -45,11 +45,13 @@ enum Fate {
 }
 
 impl Flights {
-    /// Adds a call to this turn's batches. Every call asks the engine for a reply, wanted or not:
-    /// that is how its bytes are known to be done with.
+    /// Adds a call to this turn's batches. Every call that has a reply asks the engine for it, wanted
+    /// or not: that is how its bytes are known to be done with.
     pub(crate) fn submit(&mut self, op: Op, wanted: bool) -> Token {
         match op {
             Op::Append(append) if many_shards(&append) => self.split(append, wanted),
+            // The engine has nothing to say to these, so nothing is waited for.
+            Op::Cancel { .. } | Op::Touch(_) => self.batch(Token::NONE, op),
             op => self.send(op, if wanted { Fate::Session } else { Fate::Nobody }),
         }
     }
@@ -69,9 +71,14 @@ impl Flights {
     }
 
     fn send(&mut self, op: Op, fate: Fate) -> Token {
-        let (token, shard, bytes) = (self.token(), op.shard(), op_bytes(&op));
+        let (token, bytes) = (self.token(), op_bytes(&op));
         self.bytes += bytes;
         self.open.insert(token, Flight { bytes, fate });
+        self.batch(token, op)
+    }
+
+    fn batch(&mut self, token: Token, op: Op) -> Token {
+        let shard = op.shard();
         let call = Call { token, op };
         match self.batches.iter_mut().find(|(other, _)| *other == shard) {
             Some((_, calls)) => calls.push(call),

@@ -123,3 +123,15 @@ fn a_reply_nobody_waits_for_is_dropped() {
     assert!(flights.land(reply(token, Ok(Reply::Done))).is_some());
     assert!(flights.land(reply(token, Ok(Reply::Done))).is_none());
 }
+
+#[test]
+fn a_call_without_a_reply_is_not_waited_for() {
+    let mut flights = Flights::default();
+    let read = Token(7);
+    flights.submit(Op::Cancel { shard: ShardId(3), token: read }, false);
+    assert!(flights.answered());
+    assert_eq!(flights.bytes(), 0);
+    let calls = calls(&mut flights);
+    assert_eq!(calls.len(), 1);
+    assert!(matches!(calls[0], (ShardId(3), Call { token: Token::NONE, op: Op::Cancel { .. } })));
+}
