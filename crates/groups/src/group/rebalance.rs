@@ -256,10 +256,9 @@ impl Group {
         }
     }
 
-    /// The generation that was being assigned is over.
+    /// The generation that was being assigned is over; nobody sees what it had.
     fn abandon_assignment(&mut self, out: &mut Vec<Effect>) {
         for (id, member) in &mut self.members {
-            member.assignment = Bytes::new();
             if member.waiting == Waiting::Sync {
                 member.waiting = Waiting::Nothing;
                 let result = Err(Refusal::RebalanceInProgress);

@@ -64,3 +64,18 @@ fn a_deadline_that_was_moved_or_lifted_is_not_due() {
     assert_eq!(sessions.due(Millis(40)), []);
     assert!(sessions.groups.is_empty());
 }
+
+#[test]
+fn the_queue_holds_one_entry_for_a_member_however_often_its_timeout_changes() {
+    let mut sessions = Sessions::default();
+    for round in 0..50 {
+        let now = Millis(round * 7);
+        sessions.apply("g", &started("a", 1000 - round * 19), now);
+        sessions.heartbeat("g", "a", now);
+    }
+    for now in 350..3000 {
+        sessions.heartbeat("g", "a", Millis(now));
+        assert_eq!(sessions.due(Millis(now)), []);
+    }
+    assert_eq!(sessions.queue.len(), 1);
+}

@@ -9,6 +9,7 @@
 //! heartbeat M GENERATION [instance=I]
 //! leave M[@INSTANCE] ..               M may be empty: @i
 //! wait MS                             time passes; what is due happens
+//! timeout                             as a deadline that was moved on its way
 //! commit M GENERATION TOPIC/N=OFFSET .. [note=TEXT] [instance=I]      M `-`: none
 //! offsets | forget TOPIC | delete-offsets TOPIC/N .. | expire-offsets MS | delete
 //! view
@@ -190,6 +191,7 @@ impl<'a> Words<'a> {
             },
             "expire-offsets" => Command::ExpireOffsets { retention: Millis(number(self.plain[1])) },
             "delete" => Command::DeleteGroup,
+            "timeout" => Command::RebalanceTimeout,
             other => panic!("no command {other}"),
         }
     }
@@ -341,6 +343,12 @@ fn two_members_join_and_sync() {
          -> b joined gen 2 range led by a
          > heartbeat b 2
          ok
+         > heartbeat b 1
+         refused: IllegalGeneration
+         > heartbeat b 3
+         refused: IllegalGeneration
+         > sync b 1
+         refused: IllegalGeneration
          > sync b 2
          b waits
          > sync a 2 for=a:one,b:two,nobody:three
@@ -798,6 +806,46 @@ fn sessions_end_during_a_rebalance_only_for_those_who_do_not_wait() {
 }
 
 #[test]
+fn a_member_without_a_generation_does_not_wait_for_ever() {
+    check(
+        r#"> join a rebalance=900000 session=900000
+         a waits
+         -> a joined gen 1 range led by a [a b"of-a"]
+         > sync a 1
+         a waits
+         -> a synced b""
+         > join b
+         b waits
+         > wait 299000
+         > wait 2000
+         at 300000: expire b
+         -> b refused: UnknownMember
+         > join a again
+         a waits
+         -> a joined gen 2 range led by a [a b"of-a"]"#,
+    );
+}
+
+#[test]
+fn a_deadline_that_comes_too_early_does_nothing() {
+    check(
+        r#"> join a delay=100
+         a waits
+         > wait 99
+         > timeout
+         > wait 1
+         at 100: deadline
+         -> a joined gen 1 range led by a [a b"of-a"]
+         > sync a 1
+         a waits
+         -> a synced b""
+         > timeout
+         > heartbeat a 1
+         ok"#,
+    );
+}
+
+#[test]
 fn who_does_not_ask_for_the_assignment_is_removed() {
     check(
         r#"> join a delay=1 session=90000
@@ -920,6 +968,8 @@ fn positions_are_committed_by_members_of_the_generation() {
          > commit a 1 t/0=9 note=much-too-long
          MetadataTooLarge
          > commit a 0 t/0=7
+         refused: IllegalGeneration
+         > commit a 2 t/0=7
          refused: IllegalGeneration
          > commit a -1 t/0=7
          refused: IllegalGeneration

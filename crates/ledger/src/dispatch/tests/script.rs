@@ -419,6 +419,30 @@ fn a_shared_window_bounds_its_consumers_together() {
 }
 
 #[test]
+fn what_one_frees_of_a_shared_window_another_may_take() {
+    check(
+        "> enqueue 9
+         > shared 1.7 2
+         > consumer 1.1 shared=7
+         > consumer 1.2 shared=7
+         > deliver
+         1.1 0
+         1.2 1
+         > deliver 1
+         nothing
+         > flow 1.1 off
+         > ack 1.1 0
+         > deliver
+         1.2 2
+         > ack 1.2 1
+         > flow 1.2 off
+         > flow 1.1 on
+         > deliver
+         1.1 3",
+    );
+}
+
+#[test]
 fn exclusive_consumers_are_alone() {
     check(
         "> consumer 1.1 exclusive
