@@ -3,7 +3,9 @@
 //!
 //! A wire is a synchronous [`Session`]: bytes and events in, operations and bytes out through
 //! [`Cx`]. [`Connection`] drives one session without a socket; a [`Server`] drives connections on
-//! real ones. Bounds that hold for every connection:
+//! real ones. Code of this process, and wires over HTTP, use [`Local`] instead.
+//!
+//! Bounds that hold for every connection:
 //! - bytes read and not yet taken by the session: [`INPUT_BYTES_MAX`]; a session refuses larger
 //!   frames when it has read their length;
 //! - bytes submitted and not yet answered: reading stops at [`SUBMITTED_BYTES_MAX`];
@@ -12,6 +14,7 @@
 
 pub mod transcript;
 
+mod caller;
 mod connection;
 mod cx;
 mod door;
@@ -20,17 +23,22 @@ mod gather;
 #[cfg(test)]
 mod lines;
 mod listen;
+mod local;
+mod message;
 mod output;
 mod pipeline;
 mod server;
 mod session;
 mod socket;
 
+pub use caller::{Caller, Pending};
 pub use connection::{Connection, INPUT_BYTES_MAX, OUTPUT_BYTES_MAX, SUBMITTED_BYTES_MAX};
 pub use cx::Cx;
 pub use door::{Door, Doors};
 pub use gather::Gather;
 pub use listen::{bind, loopback};
+pub use local::{Consumer, Local};
+pub use message::{Headers, Message, Place, Received};
 pub use pipeline::{Pipeline, Slot};
 pub use server::{Counters, Limits, Server};
 pub use session::{Peer, Session, Wire};
