@@ -76,6 +76,11 @@ impl Names {
         self.shared.group_slots.get(slot).copied().unwrap_or_default()
     }
 
+    /// Every shard that holds groups, some more than once.
+    pub fn group_shards(&self) -> impl Iterator<Item = ShardId> {
+        self.shared.group_slots.iter().copied()
+    }
+
     /// Whether `namespace` exists.
     #[must_use]
     pub fn has_namespace(&self, namespace: &str) -> bool {
