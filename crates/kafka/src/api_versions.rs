@@ -15,7 +15,7 @@ pub const TOO_NEW_VERSION: i16 = 0;
 /// First version in which a client tells its name.
 const SOFTWARE_FROM: i16 = 3;
 
-/// Answers a request of `version`: every API, or INVALID_REQUEST for a client's name or version that
+/// Answers a request of `version`: every API that is advertised, or INVALID_REQUEST for a client's name or version that
 /// is not made of letters, digits, `-` and `.`.
 pub fn api_versions(request: &ApiVersionsRequest, version: i16) -> ApiVersionsResponse {
     let named = legal(&request.client_software_name) && legal(&request.client_software_version);
@@ -24,7 +24,7 @@ pub fn api_versions(request: &ApiVersionsRequest, version: i16) -> ApiVersionsRe
         return ApiVersionsResponse { error_code, ..ApiVersionsResponse::default() };
     }
     ApiVersionsResponse {
-        api_keys: APIS.iter().map(range).collect(),
+        api_keys: APIS.iter().filter(|api| api.advertised()).map(range).collect(),
         ..ApiVersionsResponse::default()
     }
 }

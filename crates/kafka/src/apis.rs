@@ -25,6 +25,12 @@ impl Api {
     pub fn versions(&self) -> RangeInclusive<i16> {
         self.min..=self.max
     }
+
+    /// Whether ApiVersions names it. Authentication is answered with the protocol's refusal, and not
+    /// offered while there is none.
+    pub fn advertised(&self) -> bool {
+        !matches!(self.key, ApiKey::SaslHandshake | ApiKey::SaslAuthenticate)
+    }
 }
 
 macro_rules! apis {
