@@ -64,8 +64,7 @@ impl Message {
     }
 
     pub(crate) fn push_tail(&self, out: &mut Vec<u8>) {
-        let headers =
-            self.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_deref()));
+        let headers = self.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_deref()));
         tail::encode(out, self.key.as_deref(), self.value.as_deref(), headers);
     }
 }

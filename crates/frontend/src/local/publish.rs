@@ -42,8 +42,7 @@ impl Local {
         let mut drafts: Vec<Draft> = logs.iter().map(|_| Draft::default()).collect();
         let mut under_way: VecDeque<(Vec<usize>, Pending)> = VecDeque::new();
         for (at, (message, tail)) in messages.iter().zip(tails).enumerate() {
-            let partition =
-                message.key.as_deref().map_or(keyless, |key| partition_for(key, count));
+            let partition = message.key.as_deref().map_or(keyless, |key| partition_for(key, count));
             places[at].partition = partition;
             let draft = &mut drafts[partition as usize];
             tails::push(&mut draft.bytes, message.timestamp, &tail);

@@ -1,0 +1,258 @@
+//! Publishing and consuming over HTTP.
+
+mod acking;
+
+use crate::failure::{Failure, parse};
+use crate::names::Scope;
+use crate::{Admin, Text};
+use acking::Acking;
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use engine::api::StartAt;
+use frontend::{Consumer, Message, Received};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use types::{Kind, Millis, Offset};
+
+/// Most messages of one answer.
+const COUNT_MAX: usize = 10_000;
+
+/// An answer ends with the message that takes it beyond so many bytes.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// Longest wait for a message.
+const WAIT_MS_MAX: u64 = 60_000;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Batch {
+    messages: Vec<Sent>,
+}
+
+/// A message as it is given.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sent {
+    #[serde(default)]
+    key: Option<Text>,
+    #[serde(default)]
+    value: Option<Text>,
+    #[serde(default)]
+    headers: SentHeaders,
+    #[serde(default)]
+    timestamp_ms: Option<i64>,
+}
+
+/// Headers as an object, or in order as pairs.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "headers want an object, or a list of [name, value]")]
+enum SentHeaders {
+    Named(BTreeMap<String, Option<Text>>),
+    Pairs(Vec<(String, Option<Text>)>),
+}
+
+/// A message as it is shown.
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    partition: u32,
+    offset: Offset,
+    timestamp_ms: Option<Millis>,
+    #[serde(skip_serializing_if = "is_false")]
+    redelivered: bool,
+    #[serde(skip_serializing_if = "is_zero")]
+    attempts: u16,
+    key: Option<Text>,
+    value: Option<Text>,
+    headers: Vec<(&'a str, Option<Text>)>,
+}
+
+/// What to consume.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    #[serde(default = "one")]
+    count: usize,
+    #[serde(default)]
+    wait_ms: u64,
+    /// Settle them when they are written; otherwise they go back to the queue.
+    #[serde(default = "yes")]
+    ack: bool,
+}
+
+/// What to read by offset.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reading {
+    #[serde(default = "one")]
+    count: usize,
+    #[serde(default)]
+    wait_ms: u64,
+    #[serde(default)]
+    from: Begin,
+    /// Only these partitions, each from its offset.
+    #[serde(default)]
+    positions: BTreeMap<u32, i64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Begin {
+    #[default]
+    First,
+    Last,
+    Next,
+}
+
+impl Default for SentHeaders {
+    fn default() -> SentHeaders {
+        SentHeaders::Pairs(Vec::new())
+    }
+}
+
+/// `POST /api/queues/NAME/publish`, `POST /api/topics/NAME/publish`
+pub(crate) async fn publish(
+    State(admin): State<Admin>,
+    Path(name): Path<String>,
+    Query(scope): Query<Scope>,
+    body: Bytes,
+) -> Result<Json<Value>, Failure> {
+    let batch: Batch = parse(&body)?;
+    drop(body);
+    let messages: Vec<Message> = batch.messages.into_iter().map(Message::from).collect();
+    let bad_time = messages.iter().any(|it| it.timestamp.is_some_and(|time| time.0 < 0));
+    if bad_time {
+        return Err(Failure::new(Kind::Invalid, "a timestamp_ms is not negative"));
+    }
+    let places = admin.local.within(&scope.namespace).publish(&name, &messages).await?;
+    let places: Vec<Value> = places
+        .into_iter()
+        .map(|place| json!({"partition": place.partition, "offset": place.offset}))
+        .collect();
+    Ok(Json(json!({"published": places})))
+}
+
+/// `POST /api/queues/NAME/consume`, `POST /api/topics/NAME/consume`
+pub(crate) async fn consume(
+    State(admin): State<Admin>,
+    Path(name): Path<String>,
+    Query(scope): Query<Scope>,
+    body: Bytes,
+) -> Result<Response, Failure> {
+    let Wanted { count, wait_ms, ack } = parse(&body)?;
+    let count = count.min(COUNT_MAX);
+    let local = admin.local.within(&scope.namespace);
+    let prefetch = u32::try_from(count).unwrap_or(u32::MAX);
+    let mut consumer = local.consume(&name, prefetch).await?;
+    let taken = gather(&admin, &mut consumer, count, wait_ms).await?;
+    let lines = lines(&taken)?;
+    let body = match ack && !taken.is_empty() {
+        true => Body::new(Acking::new(lines, async move { consumer.ack(&taken).await })),
+        false => Body::from(lines),
+    };
+    Ok(([(CONTENT_TYPE, "application/x-ndjson")], body).into_response())
+}
+
+/// `POST /api/queues/NAME/read`, `POST /api/topics/NAME/read`
+pub(crate) async fn read(
+    State(admin): State<Admin>,
+    Path(name): Path<String>,
+    Query(scope): Query<Scope>,
+    body: Bytes,
+) -> Result<Response, Failure> {
+    let Reading { count, wait_ms, from, positions } = parse(&body)?;
+    let local = admin.local.within(&scope.namespace);
+    let count_of = local.find(&name)?.logs().len();
+    let start = match from {
+        Begin::First => StartAt::First,
+        Begin::Last => StartAt::Last,
+        Begin::Next => StartAt::Next,
+    };
+    let starts: Vec<(u32, StartAt)> = match positions.is_empty() {
+        true => (0..u32::try_from(count_of).unwrap_or(u32::MAX)).map(|at| (at, start)).collect(),
+        false => positions.into_iter().map(|(at, from)| (at, StartAt::Offset(Offset(from)))).collect(),
+    };
+    let mut consumer = local.read(&name, &starts).await?;
+    let taken = gather(&admin, &mut consumer, count.min(COUNT_MAX), wait_ms).await?;
+    Ok(([(CONTENT_TYPE, "application/x-ndjson")], lines(&taken)?).into_response())
+}
+
+/// Messages, until there are enough, none comes for a while, or the broker is stopping.
+async fn gather(
+    admin: &Admin,
+    consumer: &mut Consumer,
+    count: usize,
+    wait_ms: u64,
+) -> Result<Vec<Received>, Failure> {
+    let wait = Duration::from_millis(wait_ms.min(WAIT_MS_MAX));
+    tokio::select! {
+        taken = consumer.take(count, ANSWER_BYTES_MAX, wait) => Ok(taken?),
+        () = admin.stopped() => {
+            Err(Failure::new(Kind::Unavailable, "the broker is stopping"))
+        }
+    }
+}
+
+/// One line of JSON for each message.
+fn lines(taken: &[Received]) -> Result<Vec<u8>, Failure> {
+    let mut out = Vec::new();
+    for received in taken {
+        let written = serde_json::to_writer(&mut out, &Shown::of(received));
+        written.map_err(|error| Failure::new(Kind::Invalid, error.to_string()))?;
+        out.push(b'\n');
+    }
+    Ok(out)
+}
+
+impl<'a> Shown<'a> {
+    fn of(received: &'a Received) -> Shown<'a> {
+        let Received { place, message, attempts, redelivered, .. } = received;
+        let text = |bytes: &Option<Bytes>| bytes.clone().map(Text);
+        Shown {
+            partition: place.partition,
+            offset: place.offset,
+            timestamp_ms: message.timestamp,
+            redelivered: *redelivered,
+            attempts: *attempts,
+            key: text(&message.key),
+            value: text(&message.value),
+            headers: message.headers.iter().map(|(n, value)| (n.as_str(), text(value))).collect(),
+        }
+    }
+}
+
+impl From<Sent> for Message {
+    fn from(sent: Sent) -> Message {
+        let own = |(name, value): (String, Option<Text>)| (name, value.map(|text| text.0));
+        Message {
+            key: sent.key.map(|text| text.0),
+            value: sent.value.map(|text| text.0),
+            headers: match sent.headers {
+                SentHeaders::Named(named) => named.into_iter().map(own).collect(),
+                SentHeaders::Pairs(pairs) => pairs.into_iter().map(own).collect(),
+            },
+            timestamp: sent.timestamp_ms.map(Millis),
+        }
+    }
+}
+
+fn one() -> usize {
+    1
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+fn is_zero(count: &u16) -> bool {
+    *count == 0
+}

@@ -1,0 +1,97 @@
+//! Paths and sockets.
+
+use crate::{About, Admin, WireStatus, groups, guard, messages, metrics, names};
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn;
+use axum::routing::{get, post};
+use engine::Handle;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// Largest body of a request: a message of the largest size, in base64.
+const BODY_BYTES_MAX: usize = 96 << 20;
+
+/// The HTTP side on its listening sockets.
+#[derive(Debug)]
+pub struct AdminServer {
+    addresses: Vec<SocketAddr>,
+    switch: watch::Sender<bool>,
+    serving: JoinSet<()>,
+}
+
+impl AdminServer {
+    /// Serves on `listeners`, on the current tokio runtime.
+    ///
+    /// Fails when a listener has no address.
+    pub fn start(
+        engine: &Handle,
+        about: About,
+        wires: Vec<WireStatus>,
+        listeners: Vec<TcpListener>,
+    ) -> io::Result<AdminServer> {
+        let addresses: Vec<SocketAddr> =
+            listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
+        let (admin, switch) = Admin::new(engine, about, wires);
+        let mut serving = JoinSet::new();
+        for listener in listeners {
+            let router = router(admin.clone());
+            let stopping = admin.clone();
+            serving.spawn(async move {
+                let stop = async move { stopping.stopped().await };
+                // It never fails: errors of accept are waited out inside.
+                let _ = axum::serve(listener, router).with_graceful_shutdown(stop).await;
+            });
+        }
+        Ok(AdminServer { addresses, switch, serving })
+    }
+
+    /// The addresses it listens on, in the order given.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Stops accepting, ends waits, and gives what is under way `grace` to end.
+    pub async fn drain(mut self, grace: Duration) {
+        self.switch.send_replace(true);
+        let ended = async { while self.serving.join_next().await.is_some() {} };
+        if tokio::time::timeout(grace, ended).await.is_err() {
+            self.serving.shutdown().await;
+        }
+    }
+}
+
+fn router(admin: Admin) -> Router {
+    Router::new()
+        .route("/health", get(names::health))
+        .route("/metrics", get(metrics::metrics))
+        .route("/api/overview", get(names::overview))
+        .route("/api/queues", get(names::queues))
+        .route("/api/topics", get(names::topics))
+        .route(
+            "/api/queues/{name}",
+            get(names::queue).put(names::create_queue).delete(names::delete_queue),
+        )
+        .route(
+            "/api/topics/{name}",
+            get(names::topic).put(names::create_topic).delete(names::delete_topic),
+        )
+        .route("/api/queues/{name}/publish", post(messages::publish))
+        .route("/api/topics/{name}/publish", post(messages::publish))
+        .route("/api/queues/{name}/consume", post(messages::consume))
+        .route("/api/topics/{name}/consume", post(messages::consume))
+        .route("/api/queues/{name}/read", post(messages::read))
+        .route("/api/topics/{name}/read", post(messages::read))
+        .route("/api/groups", get(groups::groups))
+        .route("/api/groups/{name}", get(groups::group))
+        .fallback(guard::unknown)
+        .method_not_allowed_fallback(guard::wrong_method)
+        .layer(from_fn(guard::no_foreign_page))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(admin)
+}

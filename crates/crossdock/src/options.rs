@@ -1,0 +1,170 @@
+//! Every option of the broker, once.
+
+pub(crate) mod file;
+
+use clap::Args;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// How the broker runs. Precedence: flag, variable, file, default.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// Directory of the store; created if it is not there
+    #[arg(long, env = "CROSSDOCK_DATA", value_name = "DIR", default_value = "crossdock-data")]
+    pub data: PathBuf,
+
+    /// Where a wire listens: WIRE=ADDR:PORT, or WIRE=off; repeatable. Unless told otherwise, on its
+    /// usual port of both loopback addresses
+    #[arg(long, env = "CROSSDOCK_LISTEN", value_name = "WIRE=ADDR:PORT", value_delimiter = ',')]
+    pub listen: Vec<Listen>,
+
+    /// Address that clients of a wire are told to come back by: WIRE=HOST:PORT; repeatable. Unless
+    /// told otherwise, the one they came by
+    #[arg(long, env = "CROSSDOCK_ADVERTISE", value_name = "WIRE=HOST:PORT", value_delimiter = ',')]
+    pub advertise: Vec<Advertise>,
+
+    /// Listen also on addresses that other machines can reach: there is no authentication yet
+    #[arg(long, env = "CROSSDOCK_INSECURE_LISTEN", num_args = 0..=1, require_equals = true)]
+    #[arg(default_value_t = false, default_missing_value = "true", value_name = "BOOL")]
+    pub insecure_listen: bool,
+
+    /// Bytes of messages kept in memory for readers
+    #[arg(long, env = "CROSSDOCK_CACHE_BYTES", value_name = "BYTES", default_value_t = 64 << 20)]
+    pub cache_bytes: usize,
+
+    /// Threads that order writes; a new store gets as many shards. 0: half of the cores
+    #[arg(long, env = "CROSSDOCK_WORKERS", value_name = "COUNT", default_value_t = 0)]
+    #[arg(value_parser = clap::value_parser!(u16).range(0..=256))]
+    pub workers: u16,
+
+    /// Create topics that Kafka clients ask for and that do not exist
+    #[arg(long, env = "CROSSDOCK_AUTO_CREATE_TOPICS", num_args = 0..=1, require_equals = true)]
+    #[arg(default_value_t = true, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(action = clap::ArgAction::Set)]
+    pub auto_create_topics: bool,
+
+    /// Partitions of a topic that is created without a number
+    #[arg(long, env = "CROSSDOCK_DEFAULT_PARTITIONS", value_name = "COUNT", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub default_partitions: u32,
+
+    /// Largest message that a queue takes
+    #[arg(long, env = "CROSSDOCK_MAX_MESSAGE_BYTES", value_name = "BYTES")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=(64 << 20)), default_value_t = 64 << 20)]
+    pub max_message_bytes: u32,
+
+    /// What is logged to standard error: off, error, warn, info, debug, trace
+    #[arg(long, env = "CROSSDOCK_LOG", value_name = "LEVEL", default_value = "warn")]
+    pub log: tracing_subscriber::filter::LevelFilter,
+
+    /// Open a store that is damaged, without what is lost
+    #[arg(long, env = "CROSSDOCK_SALVAGE", num_args = 0..=1, require_equals = true)]
+    #[arg(default_value_t = false, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(action = clap::ArgAction::Set)]
+    pub salvage: bool,
+
+    /// File with the same options: `data = "DIR"`, `listen = ["kafka=127.0.0.1:9092"]` …
+    #[arg(long, env = "CROSSDOCK_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Where a wire listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// The wire's name.
+    pub wire: String,
+    /// Where; none: it does not listen.
+    pub address: Option<SocketAddr>,
+}
+
+/// What clients of a wire are told to connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advertise {
+    /// The wire's name.
+    pub wire: String,
+    /// Where.
+    pub address: Address,
+}
+
+/// A host and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl Options {
+    /// A broker with its store in `data` and every other option at its default, listening nowhere.
+    ///
+    /// `CROSSDOCK_*` variables are not looked at.
+    #[must_use]
+    pub fn embedded(data: impl Into<PathBuf>) -> Options {
+        let off = |wire: &str| Listen { wire: wire.to_owned(), address: None };
+        Options {
+            data: data.into(),
+            listen: crate::wires::names().map(off).collect(),
+            advertise: Vec::new(),
+            insecure_listen: false,
+            cache_bytes: 64 << 20,
+            workers: 0,
+            auto_create_topics: true,
+            default_partitions: 1,
+            max_message_bytes: 64 << 20,
+            log: tracing_subscriber::filter::LevelFilter::OFF,
+            salvage: false,
+            config: None,
+        }
+    }
+
+    /// The same, with `wire` listening at `address`.
+    #[must_use]
+    pub fn with_listener(mut self, wire: &str, address: SocketAddr) -> Options {
+        self.listen.push(Listen { wire: wire.to_owned(), address: Some(address) });
+        self
+    }
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Listen, String> {
+        let (wire, place) = of_wire(text, "WIRE=ADDR:PORT or WIRE=off")?;
+        let address = match place {
+            "off" => None,
+            place => Some(place.parse().map_err(|_| {
+                format!("'{place}' is no address and port such as 127.0.0.1:9092 or [::1]:9092")
+            })?),
+        };
+        Ok(Listen { wire: wire.to_owned(), address })
+    }
+}
+
+impl FromStr for Advertise {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Advertise, String> {
+        let (wire, place) = of_wire(text, "WIRE=HOST:PORT")?;
+        let split = place.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+        let port = split.and_then(|(_, port)| port.parse().ok());
+        let (Some((host, _)), Some(port)) = (split, port) else {
+            return Err(format!("'{place}' is no host and port such as broker.example:9092"));
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Ok(Advertise { wire: wire.to_owned(), address: Address { host, port } })
+    }
+}
+
+fn of_wire<'a>(text: &'a str, form: &str) -> Result<(&'a str, &'a str), String> {
+    let (wire, place) = text.split_once('=').ok_or_else(|| format!("it has the form {form}"))?;
+    if crate::wires::names().any(|known| known == wire) {
+        return Ok((wire, place));
+    }
+    let known: Vec<&str> = crate::wires::names().collect();
+    Err(format!("there is no wire '{wire}'; there are {}", known.join(", ")))
+}
+
+#[cfg(test)]
+mod tests;
