@@ -175,7 +175,9 @@ pub(crate) async fn read(
     };
     let starts: Vec<(u32, StartAt)> = match positions.is_empty() {
         true => (0..u32::try_from(count_of).unwrap_or(u32::MAX)).map(|at| (at, start)).collect(),
-        false => positions.into_iter().map(|(at, from)| (at, StartAt::Offset(Offset(from)))).collect(),
+        false => {
+            positions.into_iter().map(|(at, from)| (at, StartAt::Offset(Offset(from)))).collect()
+        }
     };
     let mut consumer = local.read(&name, &starts).await?;
     let taken = gather(&admin, &mut consumer, count.min(COUNT_MAX), wait_ms).await?;

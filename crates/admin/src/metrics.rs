@@ -189,7 +189,8 @@ async fn partitions(admin: &Admin, out: &mut Exposition) -> Result<usize, Failur
             let Some(extent) = extents.get(log) else { continue };
             let natural = |offset: i64| u64::try_from(offset).unwrap_or_default();
             let values = [natural(extent.start.0), natural(extent.end.0), extent.bytes];
-            let labels = [("namespace", &**namespace), ("topic", &**topic), ("partition", partition)];
+            let labels =
+                [("namespace", &**namespace), ("topic", &**topic), ("partition", partition)];
             family.sample(&labels, values[which]);
         }
     }

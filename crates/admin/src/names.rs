@@ -129,11 +129,8 @@ pub(crate) async fn queue(
     let extent = extents.get(&queue.log).copied().unwrap_or_default();
     let mut shown = queue_line(&queue, &stats);
     let tally = stats.get(&queue.subscription.subscription).map(|it| it.tally).unwrap_or_default();
-    let arguments: Vec<Value> = queue
-        .arguments
-        .iter()
-        .map(|(name, value)| json!([name, format!("{value:?}")]))
-        .collect();
+    let arguments: Vec<Value> =
+        queue.arguments.iter().map(|(name, value)| json!([name, format!("{value:?}")])).collect();
     extend(
         &mut shown,
         json!({

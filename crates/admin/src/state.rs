@@ -42,7 +42,11 @@ impl Admin {
     /// The HTTP side of `engine`, on the current tokio runtime, and the switch that ends the waits
     /// of its requests.
     #[must_use]
-    pub fn new(engine: &Handle, about: About, wires: Vec<WireStatus>) -> (Admin, watch::Sender<bool>) {
+    pub fn new(
+        engine: &Handle,
+        about: About,
+        wires: Vec<WireStatus>,
+    ) -> (Admin, watch::Sender<bool>) {
         let (switch, stopping) = watch::channel(false);
         let local = Local::connect(engine);
         (Admin { about, wires: wires.into(), local, stopping }, switch)

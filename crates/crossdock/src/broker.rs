@@ -6,7 +6,7 @@ use crate::wires::{ADMIN, Context, WIRES};
 use admin::{About, AdminServer, WireStatus};
 use engine::{Engine, EngineError, Handle};
 use frontend::{Consumer, Limits, Local, Message, Place, Server};
-use io::{Clock as _, FsDisk, SystemClock, SystemRandom};
+use io::{FsDisk, SystemClock, SystemRandom};
 use journal::{Finding, OpenError};
 use std::error::Error as _;
 use std::net::SocketAddr;

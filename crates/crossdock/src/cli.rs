@@ -17,7 +17,9 @@ use std::process::ExitCode;
 /// One durable message broker that speaks the wires people already use.
 #[derive(Debug, Parser)]
 #[command(name = "crossdock", version, propagate_version = true, subcommand_required = true)]
-#[command(after_help = "Without a command it serves: `crossdock --data DIR` is `crossdock serve --data DIR`.")]
+#[command(
+    after_help = "Without a command it serves: `crossdock --data DIR` is `crossdock serve --data DIR`."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -44,7 +46,12 @@ enum Command {
 #[derive(Args, Debug)]
 struct Remote {
     /// The admin address of the running broker
-    #[arg(long, env = "CROSSDOCK_ADMIN", value_name = "HOST:PORT", default_value = "127.0.0.1:15672")]
+    #[arg(
+        long,
+        env = "CROSSDOCK_ADMIN",
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:15672"
+    )]
     admin: String,
     /// The namespace (in AMQP: the virtual host)
     #[arg(long, default_value = "/")]

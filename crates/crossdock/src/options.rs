@@ -27,6 +27,7 @@ pub struct Options {
     /// Listen also on addresses that other machines can reach: there is no authentication yet
     #[arg(long, env = "CROSSDOCK_INSECURE_LISTEN", num_args = 0..=1, require_equals = true)]
     #[arg(default_value_t = false, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(action = clap::ArgAction::Set)]
     pub insecure_listen: bool,
 
     /// Bytes of messages kept in memory for readers

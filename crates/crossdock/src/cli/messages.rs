@@ -142,7 +142,9 @@ fn batch(
         if line.last() == Some(&b'\n') {
             line.pop();
         } else if line.len() as u64 == LINE_BYTES_MAX {
-            return Err(Failed::new(format!("line {number} is longer than {LINE_BYTES_MAX} bytes")));
+            return Err(Failed::new(format!(
+                "line {number} is longer than {LINE_BYTES_MAX} bytes"
+            )));
         }
         messages.push(message(&line, publish, *number)?);
     }
@@ -200,16 +202,13 @@ fn patience(kind: &str) -> u64 {
 fn starts(consume: &Consume, name: &str) -> Result<Map<String, Value>, Failed> {
     let topic = consume.remote.ask_json("GET", &consume.remote.path(&["topics", name]), None)?;
     let partitions = topic["partitions"].as_array().cloned().unwrap_or_default();
-    let start = |(at, partition): (usize, Value)| (at.to_string(), partition["start_offset"].clone());
+    let start =
+        |(at, partition): (usize, Value)| (at.to_string(), partition["start_offset"].clone());
     Ok(partitions.into_iter().enumerate().map(start).collect())
 }
 
 /// Prints the messages of an answer; gives how many there were.
-fn show(
-    answer: &[u8],
-    as_json: bool,
-    positions: &mut Map<String, Value>,
-) -> Result<usize, Failed> {
+fn show(answer: &[u8], as_json: bool, positions: &mut Map<String, Value>) -> Result<usize, Failed> {
     let mut count = 0;
     let mut page = Vec::new();
     for line in answer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {

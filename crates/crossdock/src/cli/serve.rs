@@ -40,7 +40,9 @@ async fn run(options: Options) -> Result<ExitCode, Failed> {
     }
     if !broker.findings().is_empty() {
         let count = broker.findings().len();
-        out::complain(&format!("the store is damaged in {count} places; `crossdock check` lists them"));
+        out::complain(&format!(
+            "the store is damaged in {count} places; `crossdock check` lists them"
+        ));
     }
     tokio::select! {
         _ = terminate.recv() => {}

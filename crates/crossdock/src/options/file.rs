@@ -24,7 +24,9 @@ pub(crate) fn flags(path: &Path) -> Result<Vec<String>, String> {
     for (key, value) in &table {
         let flag = known.get_arguments().find(|it| it.get_long() == Some(key) && key != "config");
         let Some(flag) = flag else {
-            return Err(format!("{shown}: there is no option '{key}'; crossdock serve --help lists them"));
+            return Err(format!(
+                "{shown}: there is no option '{key}'; crossdock serve --help lists them"
+            ));
         };
         let set = |name: &std::ffi::OsStr| std::env::var_os(name).is_some();
         if flag.get_env().is_some_and(set) {
