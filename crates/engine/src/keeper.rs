@@ -13,9 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use types::LogId;
 
-/// A checkpoint after so many bytes of journal …
-const CHECKPOINT_BYTES: u64 = 128 << 20;
-/// … or so much time, if anything was written.
+/// A checkpoint after so much time, if anything was written.
 const CHECKPOINT_EVERY_US: u64 = 60_000_000;
 /// How often the workers are asked which segments they need.
 const REPORT_EVERY_US: u64 = 250_000;
@@ -40,6 +38,8 @@ pub(crate) struct Keeper {
     live: BTreeMap<usize, BTreeMap<u32, u64>>,
     /// Workers that still copy forward, and from which segment.
     relocating: Option<(u32, BTreeSet<usize>)>,
+    /// A checkpoint after so many bytes of journal.
+    pub(crate) checkpoint_bytes: u64,
     checkpointed_bytes: u64,
     checkpointed_us: u64,
     reported_us: u64,
@@ -67,6 +67,7 @@ impl Keeper {
             replay,
             live: BTreeMap::new(),
             relocating: None,
+            checkpoint_bytes: u64::MAX,
             checkpointed_bytes: 0,
             checkpointed_us: clock.micros(),
             reported_us: 0,
@@ -81,7 +82,7 @@ impl Keeper {
         let written = self.metrics.written_bytes.load(Ordering::Relaxed);
         let since = written - self.checkpointed_bytes;
         let late = now - self.checkpointed_us >= CHECKPOINT_EVERY_US;
-        if since >= CHECKPOINT_BYTES || (since > 0 && late) {
+        if since >= self.checkpoint_bytes || (since > 0 && late) {
             self.begin_checkpoint();
         }
         if now - self.reported_us >= REPORT_EVERY_US {

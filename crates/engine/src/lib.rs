@@ -28,7 +28,7 @@ pub use groups;
 pub use handle::{Client, Handle};
 pub use mailbox::Mailbox;
 pub use metrics::{Metrics, SYNC_BUCKETS_US};
-pub use open::{Engine, EngineError, Options};
+pub use open::{Engine, EngineError, Options, Sizes};
 pub use outbox::{Outbox, Wake};
 pub use stepped::{Part, Stepped};
 pub use worker::{Tally, delivery_bytes};

@@ -41,6 +41,33 @@ pub struct Options {
     pub cache_bytes: usize,
     /// Open also a store that lost acknowledged commands, without them.
     pub salvage: bool,
+    /// Sizes of what is on the disk.
+    pub sizes: Sizes,
+}
+
+/// Sizes of what is on the disk, in bytes. They may differ at every opening.
+#[derive(Clone, Debug)]
+pub struct Sizes {
+    /// Segments, growing; the last one repeats.
+    pub segment_bytes: Vec<u32>,
+    /// Largest round.
+    pub round_bytes_max: u32,
+    /// Batches above this travel in parts.
+    pub part_bytes: u32,
+    /// A checkpoint after so much journal.
+    pub checkpoint_bytes: u64,
+}
+
+impl Default for Sizes {
+    fn default() -> Sizes {
+        let journal = journal::Options::new(0);
+        Sizes {
+            segment_bytes: journal.segment_bytes,
+            round_bytes_max: journal.round_bytes_max,
+            part_bytes: journal.part_bytes,
+            checkpoint_bytes: 128 << 20,
+        }
+    }
 }
 
 impl fmt::Debug for Options {
@@ -102,6 +129,9 @@ pub(crate) struct Opened {
 pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
     let mut journal_options = journal::Options::new(options.random.next());
     journal_options.salvage = options.salvage;
+    journal_options.segment_bytes.clone_from(&options.sizes.segment_bytes);
+    journal_options.round_bytes_max = options.sizes.round_bytes_max;
+    journal_options.part_bytes = options.sizes.part_bytes;
     let (writer, reader, pool, mut recovery) =
         journal::open(Arc::clone(&options.disk), journal_options.clone())?;
     let shards = match recovery.checkpoint() {
@@ -137,6 +167,7 @@ pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
     let clock = Arc::clone(&options.clock);
     let mut keeper =
         Keeper::new(pool, ports.clone(), Arc::clone(&metrics), clock, (sequence, replay));
+    keeper.checkpoint_bytes = options.sizes.checkpoint_bytes;
     if fresh {
         // The shards of a new store are a fact from the first moment on.
         keeper.begin_checkpoint();

@@ -4,7 +4,7 @@ mod queues;
 mod streams;
 
 use crate::api::{Append, Call, Event, Op, Payload, Reply};
-use crate::{Client, Options, Stepped};
+use crate::{Client, Options, Sizes, Stepped};
 use bytes::Bytes;
 use catalog::{Action, Change, Config, DeclareQueue, DeclareTopic, Outcome, QueueOptions, Refusal};
 use io::sim::{SimClock, SimDisk, SimRandom};
@@ -154,6 +154,11 @@ fn open(disk: &Arc<SimDisk>, clock: &Arc<SimClock>, shards: u16) -> Stepped {
         shards,
         cache_bytes: 1 << 20,
         salvage: false,
+        sizes: Sizes {
+            segment_bytes: vec![256 << 10],
+            round_bytes_max: 128 << 10,
+            ..Sizes::default()
+        },
     };
     Stepped::open(options).expect("the store opens")
 }

@@ -36,7 +36,7 @@ use journal::{FrameDraft, Placed, Position};
 use ledger::ConsumerKey;
 use naming::ChangeWait;
 use reading::Reads;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use store::{Store, Waiter};
 use types::{ClientId, Error, Kind, LogId, Millis, ShardId, SubscriptionRef, Token};
@@ -111,8 +111,9 @@ pub(crate) struct Worker {
     reads_touched: BTreeSet<u64>,
     tails_ready: BTreeSet<(ShardId, ConsumerKey)>,
     changes: BTreeMap<u64, ChangeWait>,
-    /// Runs being copied forward, in the order of their frames.
-    relocating: VecDeque<(LogId, Run)>,
+    /// Runs being copied forward, by the number of the copy.
+    relocating: BTreeMap<u64, (LogId, Run)>,
+    next_copy: u64,
     next_change: u64,
     ports: Ports,
     output: Output,
@@ -133,7 +134,8 @@ impl Worker {
             reads_touched: BTreeSet::new(),
             tails_ready: BTreeSet::new(),
             changes: BTreeMap::new(),
-            relocating: VecDeque::new(),
+            relocating: BTreeMap::new(),
+            next_copy: 0,
             next_change: 0,
             ports,
             output: Output::default(),

@@ -7,6 +7,7 @@ mod aligned;
 mod clock;
 mod disk;
 mod fs;
+mod planted;
 mod random;
 pub mod sim;
 
@@ -14,4 +15,5 @@ pub use aligned::{AlignedBuf, BLOCK_BYTES};
 pub use clock::{Clock, SystemClock};
 pub use disk::{Access, DirLock, Disk, File};
 pub use fs::FsDisk;
+pub use planted::{FAULTS, plant, planted};
 pub use random::{Random, SystemRandom};

@@ -20,7 +20,7 @@ impl Worker {
     pub(super) fn placed(&mut self, placed: Placed) {
         match placed.kind {
             FrameKind::Entry => self.entry_placed(placed),
-            FrameKind::Relocate => self.relocated(placed),
+            FrameKind::Relocate => self.relocated(&placed),
             FrameKind::Part | FrameKind::Witness => {}
         }
     }

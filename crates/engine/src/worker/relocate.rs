@@ -110,28 +110,35 @@ impl Worker {
             records: run.count,
             envelope: Bytes::from_static(if run.expiring { ENVELOPE_EXPIRING } else { &[] }),
         };
+        self.next_copy += 1;
+        let index = self.next_copy;
         self.output.frames.push(FrameDraft {
             shard,
             term: TERM,
-            index: 0,
+            index,
             leader_ts: run.appended,
             kind: FrameKind::Relocate,
             synced: true,
             dests: vec![dest],
-            applied: vec![AppliedBase { index: 0, dest: 0, base: run.first }],
+            applied: vec![AppliedBase { index, dest: 0, base: run.first }],
             commands: Bytes::new(),
             batches: vec![bytes],
         });
-        self.relocating.push_back((log, *run));
+        self.relocating.insert(index, (log, *run));
     }
 
     /// A copy is on the disk: from now on it is the one that is read.
-    pub(super) fn relocated(&mut self, placed: Placed) {
-        let Some((log, run)) = self.relocating.pop_front() else { return };
+    pub(super) fn relocated(&mut self, placed: &Placed) {
+        let Some((log, run)) = self.relocating.remove(&placed.index) else { return };
         let Some(location) = placed.batches.first() else { return };
-        self.move_run(log, run, location);
+        let index = self.store.index.log(log);
+        let there = index.and_then(|index| index.at_or_after(run.first)).copied();
+        if there.is_some_and(|there| there.first == run.first && there.count == run.count) {
+            self.store.index.insert(log, Run { at: index::place(location), ..run }, location);
+        }
     }
 
+    /// A copy found at the start. The original may be gone already, its segment given back.
     pub(super) fn replay_relocate(&mut self, frame: &ScannedFrame) {
         for base in &frame.applied {
             let at = usize::from(base.dest);
@@ -147,15 +154,10 @@ impl Worker {
                 at: index::place(&batch.location),
                 expiring: dest.envelope.as_ref() == ENVELOPE_EXPIRING,
             };
-            self.move_run(dest.log, run, &batch.location);
-        }
-    }
-
-    fn move_run(&mut self, log: LogId, run: Run, location: &journal::Location) {
-        let index = self.store.index.log(log);
-        let there = index.and_then(|index| index.at_or_after(run.first)).copied();
-        if there.is_some_and(|there| there.first == run.first && there.count == run.count) {
-            self.store.index.insert(log, Run { at: index::place(location), ..run }, location);
+            let log = self.seats.values().find_map(|seat| seat.shard.logs.get(&dest.log));
+            if log.is_some_and(|log| run.end() > log.start && run.first < log.end) {
+                self.store.index.insert(dest.log, run, &batch.location);
+            }
         }
     }
 

@@ -1,0 +1,49 @@
+//! Faults planted on purpose, so that the simulator can be seen to find them.
+//!
+//! Only a build with `--cfg plant` has them; in every other build [`planted`] is `false` at compile
+//! time and the code behind it is gone.
+
+#[cfg(plant)]
+static PLANTED: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+
+/// Every fault that can be planted, and what it does.
+pub const FAULTS: &[(&str, &str)] = &[
+    ("ack-before-sync", "clients are answered when a round is written, not when it is synced"),
+    ("no-sync", "rounds are never synced"),
+    ("index-not-synced", "an index file is renamed into place before it is synced"),
+    ("checkpoint-not-synced", "a checkpoint is renamed into place before it is synced"),
+    ("directory-not-synced", "a renamed file's directory is not synced"),
+    ("offset-twice", "an append sometimes does not move the end of its log"),
+    ("lost-return", "a return is not written down"),
+    ("lost-settle", "a settle is sometimes not applied"),
+    ("early-recycle", "a segment is given back while something in it is live"),
+    ("early-checkpoint", "a checkpoint claims one frame more than it has"),
+    ("duplicate-accepted", "a producer's repeated batch is appended again"),
+    ("unordered-packing", "an open batch is reused though a later one went to the same log"),
+    ("relocate-unsynced", "copies are believed before they are synced"),
+];
+
+/// Plants a fault for this process. False when there is no such fault, or this build has none.
+#[must_use]
+pub fn plant(name: &str) -> bool {
+    #[cfg(plant)]
+    return FAULTS.iter().any(|(known, _)| *known == name) && PLANTED.set(name.to_owned()).is_ok();
+    #[cfg(not(plant))]
+    {
+        let _ = name;
+        false
+    }
+}
+
+/// Whether the fault `name` was planted.
+#[inline(always)]
+#[must_use]
+pub fn planted(name: &str) -> bool {
+    #[cfg(plant)]
+    return PLANTED.get().is_some_and(|planted| planted == name);
+    #[cfg(not(plant))]
+    {
+        let _ = name;
+        false
+    }
+}

@@ -1,0 +1,443 @@
+//! A client of a run: what it asks at random, and what it makes of the answers.
+
+use crate::model::{Id, Model, Violation, broken};
+use crate::world::{QueueUnderTest, World};
+use bytes::Bytes;
+use engine::api::{
+    Append, Call, Delivery, Disposition, Event, LeaseRange, Op, Payload, Reply, Settle, Source,
+    Take, Transaction, Verdict,
+};
+use engine::groups::{self, Commit, Generation, OffsetKey, OffsetToCommit};
+use engine::{Client, GroupName};
+use io::sim::SimRandom;
+use record::batch::Builder;
+use record::{tail, tails};
+use std::collections::{BTreeMap, BTreeSet};
+use types::{ConsumerId, Error, LogId, LogRef, Millis, Offset, ShardId, Token};
+
+/// Longest value of a record, but for the rare ones that travel in parts.
+const VALUE_BYTES_MAX: u64 = 600;
+
+/// What producers stamp their records with.
+const TIMESTAMP: Millis = Millis(1_700_000_000_000);
+
+/// What was asked and not answered.
+#[derive(Clone, Debug)]
+enum Asked {
+    Append { logs: Vec<LogId>, ids: Vec<Id> },
+    Settle { log: LogId, ids: Vec<Id> },
+    Transaction { logs: Vec<LogId>, ids: Vec<Id>, settled: Vec<(LogId, Id)> },
+    Commit { group: String, number: usize },
+    Other,
+}
+
+/// An idempotent producer's next batch, and the last one it may send again.
+#[derive(Debug)]
+struct Sequence {
+    log: LogRef,
+    next: i32,
+    last: Option<(Bytes, Vec<Id>, bool)>,
+}
+
+pub(crate) struct SimClient {
+    number: u64,
+    client: Client,
+    next_id: u64,
+    asked: BTreeMap<Token, Asked>,
+    /// Leases, by queue number.
+    held: BTreeMap<usize, BTreeMap<Offset, Id>>,
+    consumes: BTreeSet<usize>,
+    /// The last offset a queue delivered that was not a redelivery.
+    highest: BTreeMap<usize, Offset>,
+    producer: Option<Sequence>,
+}
+
+impl SimClient {
+    pub(crate) fn new(number: u64, world: &World) -> SimClient {
+        SimClient {
+            number,
+            client: world.connect(),
+            next_id: 0,
+            asked: BTreeMap::new(),
+            held: BTreeMap::new(),
+            consumes: BTreeSet::new(),
+            highest: BTreeMap::new(),
+            producer: None,
+        }
+    }
+
+    /// The process ended: nothing that was asked will be answered. The client comes back.
+    pub(crate) fn reconnect(&mut self, world: &World) {
+        self.client = world.connect();
+        self.asked.clear();
+        self.held.clear();
+        self.consumes.clear();
+        self.highest.clear();
+        self.producer = None;
+    }
+
+    /// The connection breaks and the client comes back, with the process going on.
+    pub(crate) fn drop_connection(&mut self, world: &mut World) {
+        for (number, held) in std::mem::take(&mut self.held) {
+            let log = world.queues[number].log.log;
+            held.values().for_each(|id| world.model.log(log).returned(*id));
+        }
+        self.reconnect(world);
+    }
+
+    /// Consumes every queue without bound.
+    pub(crate) fn take_all(&mut self, world: &mut World) {
+        for number in 0..world.queues.len() {
+            let take = Take {
+                consumer: consumer(number),
+                source: Source::Subscription(world.queues[number].subscription),
+                prefetch: 0,
+                window: None,
+                settle_on_delivery: false,
+                exclusive: false,
+                priority: 0,
+            };
+            self.send(world, Op::Take(take), Asked::Other);
+        }
+    }
+
+    pub(crate) fn held_count(&self) -> usize {
+        self.held.values().map(BTreeMap::len).sum()
+    }
+
+    /// What it holds of a queue.
+    pub(crate) fn held_of(&self, number: usize) -> BTreeSet<Id> {
+        self.held.get(&number).into_iter().flat_map(|held| held.values().copied()).collect()
+    }
+
+    pub(crate) fn connected_clean(&self) -> bool {
+        self.asked.is_empty()
+    }
+
+    fn send(&mut self, world: &mut World, op: Op, asked: Asked) {
+        world.next_token += 1;
+        let token = Token(world.next_token);
+        self.asked.insert(token, asked);
+        self.client.submit(op.shard(), vec![Call { token, op }]);
+    }
+
+    /// Does one thing chosen by chance.
+    pub(crate) fn act(&mut self, world: &mut World) {
+        match world.random.below(20) {
+            0..7 => self.append(world),
+            7..9 => self.append_sequenced(world),
+            9..12 => self.take(world),
+            12..17 => self.settle(world),
+            17 => self.transact(world),
+            18 => self.commit(world),
+            _ => self.trim(world),
+        }
+    }
+
+    fn new_ids(&mut self, count: u64) -> Vec<Id> {
+        let first = self.next_id;
+        self.next_id += count;
+        (first..first + count).map(|id| Id(self.number << 40 | id)).collect()
+    }
+
+    fn append(&mut self, world: &mut World) {
+        let everything: Vec<LogRef> =
+            world.topics.iter().copied().chain(world.queues.iter().map(|q| q.log)).collect();
+        let first = everything[pick(&world.random, everything.len())];
+        let mut to: Vec<LogRef> = everything
+            .into_iter()
+            .filter(|log| log.shard == first.shard && (*log == first || world.random.chance(20)))
+            .collect();
+        to.sort_unstable();
+        let count = 1 + world.random.below(4);
+        let ids = self.new_ids(count);
+        let logs: Vec<LogId> = to.iter().map(|log| log.log).collect();
+        logs.iter().for_each(|log| world.model.log(*log).asked(&ids));
+        let append = Append { to: to.into(), payload: payload(&world.random, &ids) };
+        self.send(world, Op::Append(append), Asked::Append { logs, ids });
+    }
+
+    /// A batch of an idempotent producer: a new one, or the last one again.
+    fn append_sequenced(&mut self, world: &mut World) {
+        let topic = world.topics[pick(&world.random, world.topics.len())];
+        let number = i64::try_from(self.number).unwrap_or(0);
+        let again = world.random.chance(30);
+        let fresh = self.new_ids(1);
+        let producer = self.producer.get_or_insert(Sequence { log: topic, next: 0, last: None });
+        let (batch, ids) = match &producer.last {
+            Some((batch, ids, _)) if again => (batch.clone(), ids.clone()),
+            _ => {
+                let mut builder = Builder::new(TIMESTAMP);
+                // Each life of the client is a producer of its own.
+                let life = i64::try_from(fresh[0].0 & 0xff_ffff).unwrap_or(0);
+                let id = producer.last.as_ref().map_or(number << 32 | life, |(batch, ..)| {
+                    i64::from_be_bytes(batch[43..51].try_into().expect("eight bytes"))
+                });
+                builder.set_producer(id, 0, producer.next);
+                builder.push(TIMESTAMP, &encode(&world.random, fresh[0]));
+                producer.next += 1;
+                world.model.log(producer.log.log).asked(&fresh);
+                (builder.finish(), fresh)
+            }
+        };
+        let log = producer.log;
+        producer.last = Some((batch.clone(), ids.clone(), false));
+        let append = Append { to: [log].into(), payload: Payload::Batch(batch) };
+        self.send(world, Op::Append(append), Asked::Append { logs: vec![log.log], ids });
+    }
+
+    fn take(&mut self, world: &mut World) {
+        let number = pick(&world.random, world.queues.len());
+        if !self.consumes.insert(number) {
+            return;
+        }
+        let source = Source::Subscription(world.queues[number].subscription);
+        let take = Take {
+            consumer: consumer(number),
+            source,
+            prefetch: u32::try_from(1 + world.random.below(20)).unwrap_or(1),
+            window: None,
+            settle_on_delivery: false,
+            exclusive: false,
+            priority: 0,
+        };
+        self.send(world, Op::Take(take), Asked::Other);
+    }
+
+    /// Settles or returns some of what it holds.
+    fn settle(&mut self, world: &mut World) {
+        let Some((number, offsets)) = self.choose_held(world) else { return };
+        let QueueUnderTest { log, subscription } = world.queues[number];
+        let disposition = match world.random.chance(25) {
+            true => Disposition::Returned,
+            false => Disposition::Done,
+        };
+        let (ids, ranges) = self.release(number, log.log, &offsets);
+        for id in &ids {
+            match disposition {
+                Disposition::Returned => world.model.log(log.log).returned(*id),
+                _ => world.model.log(log.log).settle_asked(*id),
+            }
+        }
+        let source = Source::Subscription(subscription);
+        let settle = Settle { consumer: consumer(number), source, ranges, disposition };
+        let asked = match disposition {
+            Disposition::Returned => Asked::Other,
+            _ => Asked::Settle { log: log.log, ids },
+        };
+        self.send(world, Op::Settle(settle), asked);
+    }
+
+    fn choose_held(&mut self, world: &World) -> Option<(usize, Vec<Offset>)> {
+        let number = pick(&world.random, world.queues.len());
+        let held = self.held.get(&number).filter(|held| !held.is_empty())?;
+        let some: Vec<Offset> =
+            held.keys().copied().filter(|_| world.random.chance(60)).take(8).collect();
+        (!some.is_empty()).then_some((number, some))
+    }
+
+    fn release(
+        &mut self,
+        number: usize,
+        log: LogId,
+        offsets: &[Offset],
+    ) -> (Vec<Id>, Vec<LeaseRange>) {
+        let held = self.held.entry(number).or_default();
+        let ids = offsets.iter().filter_map(|offset| held.remove(offset)).collect();
+        let range = |offset: &Offset| LeaseRange { log, first: *offset, last: *offset };
+        (ids, offsets.iter().map(range).collect())
+    }
+
+    /// Settles something and appends something, all or nothing.
+    fn transact(&mut self, world: &mut World) {
+        let Some((number, offsets)) = self.choose_held(world) else { return };
+        let QueueUnderTest { log, subscription } = world.queues[number];
+        let (settled, ranges) = self.release(number, log.log, &offsets);
+        settled.iter().for_each(|id| world.model.log(log.log).settle_asked(*id));
+        let ids = self.new_ids(1);
+        world.model.log(log.log).asked(&ids);
+        let transaction = Transaction {
+            shard: log.shard,
+            appends: vec![Append { to: [log].into(), payload: payload(&world.random, &ids) }],
+            settles: vec![Settle {
+                consumer: consumer(number),
+                source: Source::Subscription(subscription),
+                ranges,
+                disposition: Disposition::Done,
+            }],
+        };
+        let settled = settled.into_iter().map(|id| (log.log, id)).collect();
+        let asked = Asked::Transaction { logs: vec![log.log], ids, settled };
+        self.send(world, Op::Transaction(transaction), asked);
+    }
+
+    fn commit(&mut self, world: &mut World) {
+        let group = format!("g{}", self.number);
+        let value = i64::try_from(world.random.below(1 << 40)).unwrap_or(0);
+        let number = world.model.commit_asked(&group, value);
+        let command = groups::Command::Commit(Commit {
+            member: String::new(),
+            instance: None,
+            generation: Generation::NONE,
+            metadata_bytes_max: 100,
+            offsets: vec![OffsetToCommit {
+                key: OffsetKey { topic: "t0".to_owned(), partition: 0 },
+                offset: value,
+                leader_epoch: -1,
+                metadata: String::new(),
+            }],
+        });
+        let shard = world.engine().handle().names().group_shard("/", &group);
+        let op = Op::Group { shard, name: group_name(&group), command: Box::new(command) };
+        self.send(world, op, Asked::Commit { group, number });
+    }
+
+    /// Nothing is trimmed by clients in a run: only sometimes is a log looked at.
+    fn trim(&mut self, world: &mut World) {
+        let log = world.topics[pick(&world.random, world.topics.len())];
+        self.send(world, Op::Extent(vec![log]), Asked::Other);
+    }
+
+    /// Takes in what has arrived.
+    pub(crate) fn listen(&mut self, world: &mut World) -> Result<(), Violation> {
+        for event in self.client.outbox().take() {
+            match event {
+                Event::Reply { token, result } => self.answered(world, token, result)?,
+                Event::Deliver { consumer, items } => {
+                    let bytes = items.iter().map(engine::delivery_bytes).sum();
+                    for item in items {
+                        self.delivered(world, consumer, &item)?;
+                    }
+                    if self.client.outbox().written(bytes) {
+                        self.client.resume();
+                    }
+                }
+                Event::ConsumerGone { .. } => return broken("a consumer lost its queue"),
+                Event::Blocked(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn delivered(
+        &mut self,
+        world: &mut World,
+        consumer: ConsumerId,
+        item: &Delivery,
+    ) -> Result<(), Violation> {
+        let number = consumer.0 as usize;
+        let id = id_of(&item.tail)?;
+        world.model.log(item.log).deliver(id, item.offset, item.redelivered)?;
+        self.held.entry(number).or_default().insert(item.offset, id);
+        if !item.redelivered
+            && let Some(before) = self.highest.insert(number, item.offset)
+            && before > item.offset
+        {
+            return broken(format!("offset {} is delivered after {before}", item.offset));
+        }
+        Ok(())
+    }
+
+    fn answered(
+        &mut self,
+        world: &mut World,
+        token: Token,
+        result: Result<Reply, Error>,
+    ) -> Result<(), Violation> {
+        let model = &mut world.model;
+        match (self.asked.remove(&token), result) {
+            (Some(Asked::Append { logs, ids }), Ok(Reply::Appended(appended))) => {
+                match appended.verdict {
+                    Verdict::Appended | Verdict::Duplicate => {
+                        for (at, log) in logs.iter().enumerate() {
+                            let base = (at == 0).then_some(appended.base_offset);
+                            model.log(*log).acknowledged(&ids, base);
+                        }
+                    }
+                    verdict => return broken(format!("an append was refused: {verdict:?}")),
+                }
+            }
+            (Some(Asked::Settle { log, ids }), Ok(Reply::Done)) => {
+                ids.iter().for_each(|id| model.log(log).settle_proven(*id));
+            }
+            (Some(Asked::Transaction { logs, ids, settled }), Ok(Reply::Done)) => {
+                logs.iter().for_each(|log| model.log(*log).acknowledged(&ids, None));
+                settled.iter().for_each(|(log, id)| model.log(*log).settle_proven(*id));
+            }
+            (Some(Asked::Commit { group, number }), Ok(Reply::Group(reply))) => match *reply {
+                groups::Reply::Committed(results) if results.iter().all(Result::is_ok) => {
+                    model.commit_proven(&group, number);
+                }
+                reply => return broken(format!("a commit was answered: {reply:?}")),
+            },
+            (Some(Asked::Other), Ok(_)) => {}
+            (asked, result) => return broken(format!("{asked:?} was answered {result:?}")),
+        }
+        Ok(())
+    }
+}
+
+impl Model {
+    /// What the record holds and where it is must fit what is known.
+    pub(crate) fn look(
+        &mut self,
+        log: LogId,
+        offset: Offset,
+        tail: &[u8],
+    ) -> Result<Id, Violation> {
+        let id = id_of(tail)?;
+        self.log(log).seen(id, offset)?;
+        Ok(id)
+    }
+}
+
+pub(crate) fn group_name(group: &str) -> GroupName {
+    GroupName { namespace: "/".into(), group: group.into() }
+}
+
+/// The shard that coordinates a group.
+pub(crate) fn group_shard(world: &World, group: &str) -> ShardId {
+    world.engine().handle().names().group_shard("/", group)
+}
+
+fn consumer(queue: usize) -> ConsumerId {
+    ConsumerId(u32::try_from(queue).unwrap_or(u32::MAX))
+}
+
+fn pick(random: &SimRandom, count: usize) -> usize {
+    usize::try_from(random.below(count as u64)).unwrap_or(0)
+}
+
+fn payload(random: &SimRandom, ids: &[Id]) -> Payload {
+    let mut bytes = Vec::new();
+    for id in ids {
+        tails::push(&mut bytes, None, &encode(random, *id));
+    }
+    Payload::Tails { bytes: Bytes::from(bytes), expiring: false }
+}
+
+/// A tail that says which record it is, and whether it is whole.
+fn encode(random: &SimRandom, id: Id) -> Vec<u8> {
+    let long = random.below(400) == 0;
+    let length = random.below(if long { 50_000 } else { VALUE_BYTES_MAX });
+    let mut value = id.0.to_be_bytes().to_vec();
+    value.extend((0..length).map(|at| filler(id, at)));
+    let mut out = Vec::new();
+    tail::encode(&mut out, None, Some(&value), std::iter::empty());
+    out
+}
+
+fn filler(id: Id, at: u64) -> u8 {
+    (id.0 ^ at ^ (at >> 8)).to_le_bytes()[0]
+}
+
+fn id_of(tail: &[u8]) -> Result<Id, Violation> {
+    let view = tail::decode(tail).map_err(|why| Violation(format!("a record is broken: {why}")))?;
+    let value = view.value.unwrap_or_default();
+    let Some((head, rest)) = value.split_first_chunk::<8>() else {
+        return broken("a record lost its value");
+    };
+    let id = Id(u64::from_be_bytes(*head));
+    let whole = rest.iter().zip(0u64..).all(|(byte, at)| *byte == filler(id, at));
+    if whole { Ok(id) } else { broken(format!("the bytes of {id:?} changed")) }
+}

@@ -1,0 +1,89 @@
+//! After the work: everything that was acknowledged is there, and nothing else.
+
+use crate::client::{SimClient, group_name, group_shard};
+use crate::model::{Id, Violation, broken};
+use crate::world::World;
+use engine::api::{Op, Read, ReadFrom, Reply};
+use record::batch::{HEADER_BYTES, Header, Records};
+use std::collections::BTreeSet;
+use types::{LogRef, Millis, Offset};
+
+/// Reads every log and every group's position, and holds them against the model.
+pub(crate) fn check(world: &mut World) -> Result<(), Violation> {
+    for log in world.topics.clone() {
+        check_log(world, log, false)?;
+    }
+    for queue in world.queues.clone() {
+        check_log(world, queue.log, true)?;
+    }
+    for group in world.model.groups() {
+        let shard = group_shard(world, &group);
+        let value = match world.ask(Op::Offsets { shard, name: group_name(&group) })? {
+            Ok(Reply::Offsets(Some(offsets))) => offsets.first().map(|(_, at)| at.offset),
+            Ok(Reply::Offsets(None)) => None,
+            other => return broken(format!("positions were answered: {other:?}")),
+        };
+        world.model.committed(&group, value)?;
+    }
+    Ok(())
+}
+
+fn check_log(world: &mut World, log: LogRef, queue: bool) -> Result<(), Violation> {
+    let mut found: Vec<(Offset, Id)> = Vec::new();
+    let mut offset = Offset(0);
+    loop {
+        let read = Read {
+            logs: vec![ReadFrom { log, offset, bytes_max: 64 << 10 }],
+            bytes_max: 64 << 10,
+            bytes_min: 0,
+            wait: Millis(0),
+        };
+        let Ok(Reply::Read(mut logs)) = world.ask(Op::Read(read))? else {
+            return broken("a read was not answered with batches");
+        };
+        let batches = logs.remove(0).batches.map_err(|error| Violation(error.to_string()))?;
+        if batches.is_empty() {
+            break;
+        }
+        for batch in batches {
+            let header = Header::decode(&batch.bytes).map_err(|why| Violation(why.to_string()))?;
+            let body = batch.bytes.slice(HEADER_BYTES..);
+            for record in Records::new(&header, &body) {
+                let record = record.map_err(|why| Violation(why.to_string()))?;
+                let at = batch.base_offset.plus(record.offset_delta);
+                found.push((at, world.model.look(log.log, at, record.tail)?));
+                offset = at.next();
+            }
+        }
+    }
+    let ids: BTreeSet<Id> = found.iter().map(|(_, id)| *id).collect();
+    if ids.len() != found.len() {
+        return broken(format!("log {} holds a record twice", log.log));
+    }
+    let model = world.model.log(log.log);
+    model.in_order(&found)?;
+    model.all_there(&ids, queue).map_err(|why| Violation(format!("log {}: {why}", log.log)))
+}
+
+/// Consumes what every queue still holds: exactly what is owed.
+pub(crate) fn consume(world: &mut World) -> Result<(), Violation> {
+    let mut client = SimClient::new(999, world);
+    client.take_all(world);
+    for _ in 0..200 {
+        for _ in 0..20 {
+            if world.step_all().is_err() {
+                return broken("the disk failed though it was not to");
+            }
+        }
+        let before = client.held_count();
+        client.listen(world)?;
+        if client.held_count() == before && client.connected_clean() {
+            break;
+        }
+    }
+    for (number, queue) in world.queues.clone().into_iter().enumerate() {
+        let held = client.held_of(number);
+        world.model.log(queue.log.log).all_there(&held, true)?;
+    }
+    Ok(())
+}

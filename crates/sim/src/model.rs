@@ -1,0 +1,198 @@
+//! What the clients know: the facts that no crash may undo, one check per fact.
+//!
+//! Source of the facts: the promises of `docs/durability.md`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use types::{LogId, Offset};
+
+/// One record of the workload, unique in a run; a later one of a client is larger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Id(pub(crate) u64);
+
+/// A promise that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation(pub String);
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+pub(crate) fn broken<T>(what: impl Into<String>) -> Result<T, Violation> {
+    Err(Violation(what.into()))
+}
+
+/// What is known of one log, and of the queue over it.
+#[derive(Debug, Default)]
+pub(crate) struct LogModel {
+    /// Acknowledged, at this offset where the reply told it.
+    owed: BTreeMap<Id, Option<Offset>>,
+    /// Asked for, never answered.
+    maybe: BTreeSet<Id>,
+    /// Settled, and the settling acknowledged.
+    settled: BTreeSet<Id>,
+    /// Settling asked for, never answered.
+    maybe_settled: BTreeSet<Id>,
+    /// Delivered at some time.
+    delivered: BTreeSet<Id>,
+    /// Held by a consumer in this life of the process.
+    held: BTreeSet<Id>,
+    /// Where ids were seen.
+    places: BTreeMap<Offset, Id>,
+}
+
+/// Every fact of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Model {
+    pub(crate) logs: BTreeMap<LogId, LogModel>,
+    commits: BTreeMap<String, Commits>,
+}
+
+/// Values committed for one group, in the order they were asked for.
+#[derive(Debug, Default)]
+struct Commits {
+    asked: Vec<i64>,
+    /// How many of them are certain.
+    proven: usize,
+}
+
+impl LogModel {
+    pub(crate) fn asked(&mut self, ids: &[Id]) {
+        self.maybe.extend(ids);
+    }
+
+    /// Records were acknowledged; `base`: the first one's offset where it is known.
+    pub(crate) fn acknowledged(&mut self, ids: &[Id], base: Option<Offset>) {
+        for (at, id) in ids.iter().enumerate() {
+            let delta = u32::try_from(at).unwrap_or(u32::MAX);
+            self.maybe.remove(id);
+            self.owed.insert(*id, base.map(|base| base.plus(delta)));
+        }
+    }
+
+    /// A record was seen at an offset, by whatever way.
+    pub(crate) fn seen(&mut self, id: Id, offset: Offset) -> Result<(), Violation> {
+        match self.owed.get(&id) {
+            Some(Some(promised)) if *promised != offset => {
+                return broken(format!("record {id:?} was promised at {promised}, is at {offset}"));
+            }
+            None if !self.maybe.contains(&id) => {
+                return broken(format!("record {id:?} at {offset} was never asked for"));
+            }
+            _ => {}
+        }
+        match self.places.insert(offset, id) {
+            Some(other) if other != id => {
+                broken(format!("offset {offset} held {other:?} and now holds {id:?}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn deliver(
+        &mut self,
+        id: Id,
+        offset: Offset,
+        redelivered: bool,
+    ) -> Result<(), Violation> {
+        self.seen(id, offset)?;
+        if self.settled.contains(&id) {
+            return broken(format!("record {id:?} at {offset} was settled and is delivered again"));
+        }
+        if !self.held.insert(id) {
+            return broken(format!("record {id:?} at {offset} is delivered to two consumers"));
+        }
+        if !self.delivered.insert(id) && !redelivered {
+            return broken(format!("record {id:?} at {offset} comes again unmarked"));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn settle_asked(&mut self, id: Id) {
+        self.held.remove(&id);
+        self.maybe_settled.insert(id);
+    }
+
+    pub(crate) fn settle_proven(&mut self, id: Id) {
+        self.maybe_settled.remove(&id);
+        self.settled.insert(id);
+    }
+
+    pub(crate) fn returned(&mut self, id: Id) {
+        self.held.remove(&id);
+    }
+
+    pub(crate) fn is_maybe_settled(&self, id: Id) -> bool {
+        self.maybe_settled.contains(&id) || self.settled.contains(&id)
+    }
+
+    /// The process ended.
+    pub(crate) fn new_life(&mut self) {
+        self.held.clear();
+    }
+
+    /// Everything that must be readable is among `found` (a topic: all that was acknowledged).
+    pub(crate) fn all_there(&self, found: &BTreeSet<Id>, queue: bool) -> Result<(), Violation> {
+        for id in self.owed.keys() {
+            let settled = queue && self.is_maybe_settled(*id);
+            if !settled && !found.contains(id) {
+                let held = (found.first(), found.last(), found.len());
+                return broken(format!("acknowledged record {id:?} is lost; there are {held:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Records of one client are in the order it sent them.
+    pub(crate) fn in_order(&self, found: &[(Offset, Id)]) -> Result<(), Violation> {
+        let mut last: BTreeMap<u64, Id> = BTreeMap::new();
+        for (offset, id) in found {
+            let client = id.0 >> 40;
+            if let Some(before) = last.insert(client, *id)
+                && before >= *id
+            {
+                return broken(format!("{id:?} at {offset} comes after {before:?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Model {
+    pub(crate) fn log(&mut self, log: LogId) -> &mut LogModel {
+        self.logs.entry(log).or_default()
+    }
+
+    pub(crate) fn new_life(&mut self) {
+        self.logs.values_mut().for_each(LogModel::new_life);
+    }
+
+    pub(crate) fn commit_asked(&mut self, group: &str, value: i64) -> usize {
+        let commits = self.commits.entry(group.to_owned()).or_default();
+        commits.asked.push(value);
+        commits.asked.len()
+    }
+
+    pub(crate) fn commit_proven(&mut self, group: &str, number: usize) {
+        if let Some(commits) = self.commits.get_mut(group) {
+            commits.proven = commits.proven.max(number);
+        }
+    }
+
+    /// A group's position was read.
+    pub(crate) fn committed(&self, group: &str, value: Option<i64>) -> Result<(), Violation> {
+        let Some(commits) = self.commits.get(group) else { return Ok(()) };
+        let possible = &commits.asked[commits.proven.saturating_sub(1)..];
+        let holds = match value {
+            Some(value) => possible.contains(&value),
+            None => commits.proven == 0,
+        };
+        if holds { Ok(()) } else { broken(format!("group {group} is at {value:?}")) }
+    }
+
+    pub(crate) fn groups(&self) -> Vec<String> {
+        self.commits.keys().cloned().collect()
+    }
+}

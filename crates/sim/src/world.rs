@@ -1,0 +1,179 @@
+//! The machine a run happens on: disk, clock, engine, and what was declared.
+
+use crate::model::{Model, Violation, broken};
+use engine::api::{Call, Event, Op, Reply};
+use engine::catalog::{Action, Change, Config, DeclareQueue, DeclareTopic, Outcome, QueueOptions};
+use engine::{Client, Options, Part, Sizes, Stepped};
+use io::sim::{SimClock, SimDisk, SimRandom};
+use std::sync::Arc;
+use types::{Error, LogRef, Millis, SubscriptionRef, Token};
+
+/// Steps after which an engine that still owes an answer counts as stuck.
+const PATIENCE: usize = 20_000;
+
+/// A queue of the run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QueueUnderTest {
+    pub(crate) log: LogRef,
+    pub(crate) subscription: SubscriptionRef,
+}
+
+pub(crate) struct World {
+    pub(crate) random: SimRandom,
+    pub(crate) disk: Arc<SimDisk>,
+    pub(crate) clock: Arc<SimClock>,
+    pub(crate) engine: Option<Stepped>,
+    pub(crate) model: Model,
+    pub(crate) topics: Vec<LogRef>,
+    pub(crate) queues: Vec<QueueUnderTest>,
+    pub(crate) next_token: u64,
+    shards: u16,
+    seed: u64,
+    lives: u64,
+}
+
+/// The disk failed under the engine, as it was to.
+pub(crate) struct Dead;
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Result<World, Violation> {
+        let random = SimRandom::new(seed);
+        let shards = 1 + u16::try_from(random.below(3)).unwrap_or(0);
+        let mut world = World {
+            disk: Arc::new(SimDisk::new(seed ^ 0x5eed)),
+            clock: Arc::new(SimClock::new(Millis(1_700_000_000_000))),
+            engine: None,
+            model: Model::default(),
+            topics: Vec::new(),
+            queues: Vec::new(),
+            next_token: 0,
+            shards,
+            seed,
+            lives: 0,
+            random,
+        };
+        world.open()?;
+        world.declare()?;
+        Ok(world)
+    }
+
+    /// Opens the store, as after a start of the process.
+    pub(crate) fn open(&mut self) -> Result<(), Violation> {
+        self.engine = None;
+        self.lives += 1;
+        self.model.new_life();
+        let options = Options {
+            disk: Arc::clone(&self.disk) as _,
+            clock: Arc::clone(&self.clock) as _,
+            random: Arc::new(SimRandom::new(self.seed.wrapping_add(self.lives))),
+            workers: 1 + usize::try_from(self.random.below(2)).unwrap_or(0),
+            shards: self.shards,
+            cache_bytes: 8 << 10,
+            salvage: false,
+            sizes: Sizes {
+                segment_bytes: vec![160 << 10, 256 << 10],
+                round_bytes_max: 64 << 10,
+                part_bytes: 16 << 10,
+                checkpoint_bytes: 200 << 10,
+            },
+        };
+        match Stepped::open(options) {
+            Ok(engine) if engine.findings().is_empty() => {
+                self.engine = Some(engine);
+                Ok(())
+            }
+            Ok(engine) => broken(format!("the store is damaged: {:?}", engine.findings())),
+            Err(error) => broken(format!("the store does not open: {error}")),
+        }
+    }
+
+    fn declare(&mut self) -> Result<(), Violation> {
+        for number in 0..2 {
+            let id = self.engine().handle().new_topic_id();
+            let name = format!("t{number}").into();
+            let topic = DeclareTopic { name, id, partitions: 2, config: Config::default() };
+            match self.change(Action::DeclareTopic(topic))? {
+                Outcome::Topic { partitions, .. } => self.topics.extend(partitions.iter()),
+                other => return broken(format!("a topic was declared: {other:?}")),
+            }
+        }
+        for number in 0..3 {
+            let queue = DeclareQueue {
+                name: format!("q{number}").into(),
+                id: self.engine().handle().new_topic_id(),
+                durable: true,
+                exclusive: None,
+                auto_delete: false,
+                server_named: false,
+                arguments: Default::default(),
+                options: QueueOptions::default(),
+            };
+            match self.change(Action::DeclareQueue(queue))? {
+                Outcome::Queue { log, subscription, .. } => {
+                    self.queues.push(QueueUnderTest { log, subscription });
+                }
+                other => return broken(format!("a queue was declared: {other:?}")),
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn change(&mut self, action: Action) -> Result<Outcome, Violation> {
+        let mut change = Change::new("/", action);
+        let names = self.engine().handle().names();
+        let layer = names.place(&mut change).map_err(|why| Violation(why.to_string()))?;
+        let shard = engine::shard_of(layer);
+        match self.ask(Op::Change { shard, change: Box::new(change) })? {
+            Ok(Reply::Changed(result)) => result.map_err(|why| Violation(why.to_string())),
+            other => broken(format!("a change was answered: {other:?}")),
+        }
+    }
+
+    /// Asks by a client of its own, with no fault to come, until it is answered.
+    pub(crate) fn ask(&mut self, op: Op) -> Result<Result<Reply, Error>, Violation> {
+        let client = self.connect();
+        client.submit(op.shard(), vec![Call { token: Token(1), op }]);
+        for _ in 0..PATIENCE {
+            if self.step_all().is_err() {
+                return broken("the disk failed though it was not to");
+            }
+            for event in client.outbox().take() {
+                if let Event::Reply { result, .. } = event {
+                    return Ok(result);
+                }
+            }
+        }
+        broken("the engine does not answer")
+    }
+
+    pub(crate) fn connect(&self) -> Client {
+        self.engine().handle().connect(Arc::new(|| {}))
+    }
+
+    pub(crate) fn engine(&self) -> &Stepped {
+        self.engine.as_ref().expect("the engine is open between crashes")
+    }
+
+    /// One part of the engine goes on, chosen by chance.
+    pub(crate) fn step_any(&mut self) -> Result<(), Dead> {
+        let workers = self.engine().worker_count();
+        let part = match self.random.below(8) {
+            0..4 => Part::Worker(usize::try_from(self.random.below(workers as u64)).unwrap_or(0)),
+            4..6 => Part::Journal,
+            6 => Part::Load,
+            _ => Part::Keeper,
+        };
+        if self.random.below(16) == 0 {
+            self.clock.pass(self.random.below(20_000));
+        }
+        let engine = self.engine.as_mut().expect("the engine is open between crashes");
+        engine.step(part).map_err(|_| Dead)
+    }
+
+    /// Every part goes on, and time passes.
+    pub(crate) fn step_all(&mut self) -> Result<(), Dead> {
+        self.clock.pass(2_000);
+        let engine = self.engine.as_mut().expect("the engine is open between crashes");
+        engine.run(1).map_err(|_| Dead)
+    }
+}
