@@ -5,8 +5,6 @@
 //! others write waits for them ([`Class`]), and everything waits for a change of names.
 
 mod step;
-#[cfg(test)]
-mod tests;
 
 use crate::apis::ApiKey;
 use crate::codec::{Incoming, encode_response, read_header};
@@ -289,7 +287,7 @@ fn next_frame(input: &[u8]) -> Option<(usize, Option<ApiKey>)> {
     let length = input.get(..LENGTH_BYTES)?;
     let length = u32::from_be_bytes(length.try_into().expect("four bytes"));
     let bytes = usize::try_from(length).unwrap_or(usize::MAX);
-    if bytes < REQUEST_BYTES_MIN {
+    if !(REQUEST_BYTES_MIN..=PRODUCE_BYTES_MAX).contains(&bytes) {
         return Some((bytes, None));
     }
     let key = input.get(LENGTH_BYTES..LENGTH_BYTES + 2)?;

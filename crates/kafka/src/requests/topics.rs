@@ -30,9 +30,9 @@ const DELETE_BY_ID_FROM: i16 = 6;
 type Fault = (ErrorCode, String);
 
 /// The operation that makes a change of names.
-pub(super) fn change(cx: &Cx<'_>, action: Action) -> Result<Op, Refusal> {
+pub(super) fn change(cx: &Cx<'_>, action: Action) -> Result<Op, Box<Refusal>> {
     let mut change = Change::new(NAMESPACE, action);
-    let layer = cx.names().place(&mut change)?;
+    let layer = cx.names().place(&mut change).map_err(Box::new)?;
     Ok(Op::Change { shard: engine::shard_of(layer), change: Box::new(change) })
 }
 
@@ -42,7 +42,7 @@ pub(super) fn declare(
     name: &str,
     partitions: u32,
     config: BTreeMap<String, String>,
-) -> Result<Op, Refusal> {
+) -> Result<Op, Box<Refusal>> {
     let (name, id) = (Name::from(name), cx.new_topic_id());
     let config = Config(config);
     change(cx, Action::DeclareTopic(DeclareTopic { name, id, partitions, config }))
