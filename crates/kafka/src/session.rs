@@ -5,6 +5,8 @@
 //! others write waits for them ([`Class`]), and everything waits for a change of names.
 
 mod step;
+#[cfg(test)]
+mod tests;
 
 use crate::apis::ApiKey;
 use crate::codec::{Incoming, encode_response, read_header};

@@ -1,23 +1,23 @@
 use super::client::{Broker, Client, batch};
-use bytes::Bytes;
-use kafka::codec::messages::group_admin::{
+use crate::codec::messages::group_admin::{
     DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse,
     ListGroupsRequest, ListGroupsResponse,
 };
-use kafka::codec::messages::membership::{
+use crate::codec::messages::membership::{
     FindCoordinatorRequest, FindCoordinatorResponse, HeartbeatRequest, HeartbeatResponse,
     JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse, LeaveGroupRequest,
     LeaveGroupResponse, MemberIdentity, SyncGroupRequest, SyncGroupRequestAssignment,
     SyncGroupResponse,
 };
-use kafka::codec::messages::offsets::{
+use crate::codec::messages::offsets::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
     OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteRequestPartition,
     OffsetDeleteRequestTopic, OffsetDeleteResponse, OffsetFetchRequest, OffsetFetchRequestGroup,
     OffsetFetchRequestTopic, OffsetFetchRequestTopics, OffsetFetchResponse,
 };
-use kafka::codec::messages::topics::{DeleteTopicsRequest, DeleteTopicsResponse};
-use kafka::errors::ErrorCode;
+use crate::codec::messages::topics::{DeleteTopicsRequest, DeleteTopicsResponse};
+use crate::errors::ErrorCode;
+use bytes::Bytes;
 
 pub(crate) const GROUP: &str = "readers";
 

@@ -1,8 +1,8 @@
 use super::client::{Broker, batch, produce_request};
-use kafka::codec::encode_request;
-use kafka::codec::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
-use kafka::codec::messages::identity::{SaslHandshakeRequest, SaslHandshakeResponse};
-use kafka::errors::ErrorCode;
+use crate::codec::encode_request;
+use crate::codec::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+use crate::codec::messages::identity::{SaslHandshakeRequest, SaslHandshakeResponse};
+use crate::errors::ErrorCode;
 use proptest::prelude::*;
 
 #[test]
@@ -33,7 +33,7 @@ fn a_frame_may_come_byte_by_byte() {
     for byte in encode_request(77, None, 9, &request).concat() {
         client.send_bytes(&[byte]);
     }
-    let response: kafka::codec::messages::produce::ProduceResponse = client.receive(9, 77);
+    let response: crate::codec::messages::produce::ProduceResponse = client.receive(9, 77);
     assert_eq!(response.responses[0].partition_responses[0].error_code, ErrorCode::NONE);
 }
 
@@ -65,7 +65,7 @@ fn authentication_is_refused() {
 #[test]
 fn random_requests_do_no_harm() {
     let broker = Broker::new();
-    let keys: Vec<i16> = kafka::apis::APIS.iter().map(|api| api.key as i16).collect();
+    let keys: Vec<i16> = crate::apis::APIS.iter().map(|api| api.key as i16).collect();
     let request = (0..keys.len(), 0i16..=18, prop::collection::vec(any::<u8>(), 0..200));
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) };
     let mut runner = proptest::test_runner::TestRunner::new(config);

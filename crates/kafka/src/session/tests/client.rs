@@ -1,25 +1,25 @@
 //! A broker without sockets, and a client of it.
 
+use crate::codec::messages::fetch::{
+    FetchPartition, FetchRequest, FetchResponse, FetchTopic, FetchedPartition,
+};
+use crate::codec::messages::metadata::{
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseTopic,
+};
+use crate::codec::messages::produce::{
+    ProducePartition, ProduceRequest, ProduceResponse, ProduceTopic, ProducedPartition,
+};
+use crate::codec::messages::topics::{
+    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse,
+};
+use crate::codec::{Message, Records, decode, encode_request};
+use crate::errors::ErrorCode;
+use crate::{KafkaWire, Options};
 use bytes::{Buf as _, Bytes, BytesMut};
 use engine::{Engine, catalog};
 use frontend::{Connection, Peer, Wire as _};
 use io::SystemClock;
 use io::sim::{SimDisk, SimRandom};
-use kafka::codec::messages::fetch::{
-    FetchPartition, FetchRequest, FetchResponse, FetchTopic, FetchedPartition,
-};
-use kafka::codec::messages::metadata::{
-    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseTopic,
-};
-use kafka::codec::messages::produce::{
-    ProducePartition, ProduceRequest, ProduceResponse, ProduceTopic, ProducedPartition,
-};
-use kafka::codec::messages::topics::{
-    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse,
-};
-use kafka::codec::{Message, Records, decode, encode_request};
-use kafka::errors::ErrorCode;
-use kafka::{KafkaWire, Options};
 use record::batch::Builder;
 use std::io::IoSlice;
 use std::net::{Ipv4Addr, SocketAddr};

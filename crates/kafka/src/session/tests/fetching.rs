@@ -1,13 +1,13 @@
 use super::client::{Broker, Client, batch, fetch_request, texts, values};
-use engine::api::{Append, Op, Payload, Settle, Source};
-use engine::catalog::{Action, DeclareQueue, DeleteQueue, QueueOptions};
-use kafka::codec::messages::fetch::{FetchRequest, FetchResponse};
-use kafka::codec::messages::offsets::{
+use crate::codec::messages::fetch::{FetchRequest, FetchResponse};
+use crate::codec::messages::offsets::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
     ListOffsetsTopic, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
     OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
-use kafka::errors::ErrorCode;
+use crate::errors::ErrorCode;
+use engine::api::{Append, Op, Payload, Settle, Source};
+use engine::catalog::{Action, DeclareQueue, DeleteQueue, QueueOptions};
 use std::sync::Arc;
 use types::{ConsumerId, Offset};
 

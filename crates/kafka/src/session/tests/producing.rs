@@ -1,10 +1,10 @@
 use super::client::{Broker, batch, batch_of, builder, produce_request, texts, values};
+use crate::codec::messages::identity::{InitProducerIdRequest, InitProducerIdResponse};
+use crate::codec::messages::metadata::{MetadataRequest, MetadataResponse};
+use crate::codec::messages::offsets::{ListOffsetsRequest, ListOffsetsResponse};
+use crate::codec::messages::produce::{ProduceRequest, ProduceResponse};
+use crate::errors::ErrorCode;
 use bytes::Bytes;
-use kafka::codec::messages::identity::{InitProducerIdRequest, InitProducerIdResponse};
-use kafka::codec::messages::metadata::{MetadataRequest, MetadataResponse};
-use kafka::codec::messages::offsets::{ListOffsetsRequest, ListOffsetsResponse};
-use kafka::codec::messages::produce::{ProduceRequest, ProduceResponse};
-use kafka::errors::ErrorCode;
 use record::batch::Compression;
 use types::Millis;
 
@@ -181,7 +181,7 @@ fn without_acknowledgements_there_is_no_answer_but_an_append() {
 }
 
 fn list_latest(topic: &str) -> ListOffsetsRequest {
-    use kafka::codec::messages::offsets::{ListOffsetsPartition, ListOffsetsTopic};
+    use crate::codec::messages::offsets::{ListOffsetsPartition, ListOffsetsTopic};
     let partition = ListOffsetsPartition { timestamp: -1, ..Default::default() };
     let topic = ListOffsetsTopic { name: topic.to_owned(), partitions: vec![partition] };
     ListOffsetsRequest { topics: vec![topic], ..Default::default() }

@@ -1,6 +1,6 @@
 use super::client::{Broker, batch, batch_of, texts};
 use super::groups::{commit, committed};
-use kafka::errors::ErrorCode;
+use crate::errors::ErrorCode;
 
 #[test]
 fn everything_acknowledged_is_there_after_a_restart() {

@@ -1,23 +1,23 @@
 use super::client::{Broker, Client, PORT, batch, texts};
-use kafka::codec::messages::configs::{
+use crate::codec::messages::configs::{
     AlterConfigsRequest, AlterConfigsResource, AlterConfigsResponse, AlterableConfig,
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse,
     DescribeLogDirsRequest, DescribeLogDirsResponse, IncrementalAlterConfigsRequest,
     IncrementalAlterConfigsResource, IncrementalAlterConfigsResponse, IncrementalAlterableConfig,
 };
-use kafka::codec::messages::metadata::{
+use crate::codec::messages::metadata::{
     Cursor, DescribeClusterRequest, DescribeClusterResponse, DescribeTopicPartitionsRequest,
     DescribeTopicPartitionsResponse, MetadataRequest, MetadataResponse,
 };
-use kafka::codec::messages::offsets::{
+use crate::codec::messages::offsets::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopic,
 };
-use kafka::codec::messages::topics::{
+use crate::codec::messages::topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatePartitionsRequest,
     CreatePartitionsResponse, CreatePartitionsTopic, CreateTopicsRequest, CreateTopicsResponse,
     DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse,
 };
-use kafka::errors::ErrorCode;
+use crate::errors::ErrorCode;
 
 fn topic(name: &str, partitions: i32, replication: i16) -> CreatableTopic {
     CreatableTopic {
