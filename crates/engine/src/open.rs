@@ -99,12 +99,23 @@ pub struct Engine {
     findings: Vec<Finding>,
     ports: Ports,
     journal: Arc<Mailbox<ToJournal>>,
+    /// Ends the workers, when they have settled down.
+    stop_workers: Stop,
+    /// Ends what works for them.
     stop: Stop,
-    threads: Vec<JoinHandle<()>>,
-    writer: Option<JoinHandle<()>>,
+    notices: Arc<Mailbox<Notice>>,
+    threads: Threads,
 }
 
-#[derive(Clone, Debug)]
+/// The threads of an engine.
+struct Threads {
+    workers: Vec<JoinHandle<Worker>>,
+    readers: Vec<JoinHandle<()>>,
+    keeper: JoinHandle<Keeper>,
+    journal: JoinHandle<()>,
+}
+
+#[derive(Clone, Debug, Default)]
 struct Stop(Arc<std::sync::atomic::AtomicBool>);
 
 impl fmt::Debug for Engine {
@@ -257,8 +268,8 @@ impl Engine {
         let journal: Arc<Mailbox<ToJournal>> = Arc::default();
         let notices: Arc<Mailbox<Notice>> = Arc::default();
         let loads: Arc<Mailbox<(usize, Load)>> = Arc::default();
-        let stop = Stop(Arc::default());
-        let mut threads = Vec::new();
+        let (stop_workers, stop) = (Stop::default(), Stop::default());
+        let mut worker_threads = Vec::new();
         for (number, worker) in workers.into_iter().enumerate() {
             let outlets = Outlets {
                 journal: Arc::clone(&journal),
@@ -266,28 +277,29 @@ impl Engine {
                 loads: Arc::clone(&loads),
             };
             let inbox = Arc::clone(&ports.mailboxes[number]);
-            let (clock, stop) = (Arc::clone(&options.clock), stop.clone());
+            let (clock, stop) = (Arc::clone(&options.clock), stop_workers.clone());
             let body = move || run_worker(worker, &inbox, &outlets, clock.as_ref(), &stop);
-            threads.push(spawn(&format!("worker-{number}"), body)?);
+            worker_threads.push(spawn(&format!("worker-{number}"), body)?);
         }
+        let mut readers = Vec::new();
         for number in 0..READERS {
             let (reader, loads) = (reader.clone(), Arc::clone(&loads));
             let (ports, metrics, stop) = (ports.clone(), Arc::clone(&metrics), stop.clone());
             let body = move || run_reader(&reader, &loads, &ports, &metrics, &stop);
-            threads.push(spawn(&format!("reader-{number}"), body)?);
+            readers.push(spawn(&format!("reader-{number}"), body)?);
         }
-        let keeper_stop = stop.clone();
-        let body = move || run_keeper(keeper, &notices, &keeper_stop);
-        threads.push(spawn("keeper", body)?);
+        let (keeper_inbox, keeper_stop) = (Arc::clone(&notices), stop.clone());
+        let keeper = spawn("keeper", move || run_keeper(keeper, &keeper_inbox, &keeper_stop))?;
         let inbox = Arc::clone(&journal);
         let writer = spawn("journal", move || {
             if let Err(failed) = disk::run(rounds, &inbox) {
                 die(&failed);
             }
         })?;
+        let threads = Threads { workers: worker_threads, readers, keeper, journal: writer };
         let handle =
             Handle::new(ports.clone(), shards, metrics, Arc::clone(&options.clock), options.random);
-        Ok(Engine { handle, findings, ports, journal, stop, threads, writer: Some(writer) })
+        Ok(Engine { handle, findings, ports, journal, stop_workers, stop, notices, threads })
     }
 
     /// What front ends use.
@@ -302,19 +314,54 @@ impl Engine {
         &self.findings
     }
 
-    /// Writes down what waits, stores a checkpoint and ends the threads. Clients should be gone.
-    pub fn stop(mut self) {
+    /// Writes down what waits, stores a checkpoint of everything and ends the threads: the next
+    /// start replays nothing. Clients should be gone.
+    pub fn stop(self) {
         for mailbox in &self.ports.mailboxes {
             mailbox.push(Input::Flush);
         }
-        self.stop.0.store(true, std::sync::atomic::Ordering::Release);
-        for thread in self.threads.drain(..) {
-            // A thread that panicked has ended the process already.
-            let _ = thread.join();
-        }
+        self.stop_workers.set();
+        let workers: Vec<Worker> = self.threads.workers.into_iter().filter_map(ended).collect();
         self.journal.push(ToJournal::Stop);
-        if let Some(writer) = self.writer.take() {
-            let _ = writer.join();
+        let _ = ended(self.threads.journal);
+        self.stop.set();
+        for reader in self.threads.readers {
+            let _ = ended(reader);
+        }
+        if let Some(keeper) = ended(self.threads.keeper) {
+            last_checkpoint(keeper, workers, &self.ports, &self.notices);
+        }
+    }
+}
+
+/// What a thread ends with; one that panicked has ended the process already.
+fn ended<T>(thread: JoinHandle<T>) -> Option<T> {
+    thread.join().ok()
+}
+
+/// Nothing is written any more and everything written is applied: a checkpoint now has it all.
+fn last_checkpoint(
+    mut keeper: Keeper,
+    workers: Vec<Worker>,
+    ports: &Ports,
+    notices: &Mailbox<Notice>,
+) {
+    let mut waiting = Vec::new();
+    notices.drain(&mut waiting);
+    waiting.retain(|notice| !matches!(notice, Notice::Checkpoint { .. }));
+    keeper.begin_last_checkpoint();
+    for mut worker in workers {
+        let mut inputs = Vec::new();
+        // What is sealed has to be indexed; a call that came too late was never answered.
+        ports.mailboxes[worker.number()].drain(&mut inputs);
+        inputs.retain(|input| !matches!(input, Input::Checkpoint(_)));
+        inputs.push(Input::Checkpoint(**ports.durable.load()));
+        // Time stands still: nothing may begin any more.
+        let mut output = worker.turn(&mut inputs, Millis(0));
+        for notice in waiting.drain(..).chain(output.notices.drain(..)) {
+            if let Err(failed) = keeper.notice(notice) {
+                return tracing::error!(%failed, "no checkpoint at the stop; the next start replays");
+            }
         }
     }
 }
@@ -346,7 +393,7 @@ fn run_worker(
     outlets: &Outlets,
     clock: &dyn Clock,
     stop: &Stop,
-) {
+) -> Worker {
     let number = worker.number();
     let mut inputs = Vec::new();
     loop {
@@ -362,8 +409,8 @@ fn run_worker(
         }
         let output = worker.turn(&mut inputs, clock.now());
         outlets.send(number, output);
-        if stop.set() && worker.settled_down() {
-            return;
+        if stop.is_set() && worker.settled_down() {
+            return worker;
         }
     }
 }
@@ -376,7 +423,7 @@ fn run_reader(
     stop: &Stop,
 ) {
     let mut waiting = Vec::new();
-    while !stop.set() {
+    while !stop.is_set() {
         loads.wait_one(&mut waiting, Duration::from_millis(200));
         for (worker, load) in waiting.drain(..) {
             let loaded = disk::load(reader, load, metrics);
@@ -385,9 +432,9 @@ fn run_reader(
     }
 }
 
-fn run_keeper(mut keeper: Keeper, notices: &Mailbox<Notice>, stop: &Stop) {
+fn run_keeper(mut keeper: Keeper, notices: &Mailbox<Notice>, stop: &Stop) -> Keeper {
     let mut waiting = Vec::new();
-    while !stop.set() {
+    while !stop.is_set() {
         notices.wait(&mut waiting, KEEPER_EVERY);
         let mut result = Ok(());
         for notice in waiting.drain(..) {
@@ -397,21 +444,29 @@ fn run_keeper(mut keeper: Keeper, notices: &Mailbox<Notice>, stop: &Stop) {
             die(&failed);
         }
     }
+    keeper
 }
 
 impl Stop {
-    fn set(&self) -> bool {
+    fn is_set(&self) -> bool {
         self.0.load(std::sync::atomic::Ordering::Acquire)
+    }
+
+    fn set(&self) {
+        self.0.store(true, std::sync::atomic::Ordering::Release);
     }
 }
 
 /// A thread whose panic ends the process: what it held in memory cannot be trusted any more.
-fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, EngineError> {
+fn spawn<T: Send + 'static>(
+    name: &str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, EngineError> {
     let guarded = move || {
-        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_err() {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or_else(|_| {
             tracing::error!("a thread of the engine panicked; the broker ends");
             std::process::abort();
-        }
+        })
     };
     std::thread::Builder::new().name(name.to_owned()).spawn(guarded).map_err(EngineError::Thread)
 }
