@@ -11,7 +11,7 @@ use crate::options::{self, Options};
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// One durable message broker that speaks the wires people already use.
@@ -106,7 +106,7 @@ fn parse(arguments: Vec<OsString>) -> Result<Cli, Failed> {
 }
 
 /// The arguments with what the file says in front: typed flags come later and win.
-fn with_file(arguments: &[OsString], flags: &[String], file: &PathBuf) -> Result<Cli, Failed> {
+fn with_file(arguments: &[OsString], flags: &[String], file: &Path) -> Result<Cli, Failed> {
     let flags: Vec<OsString> = flags.iter().map(OsString::from).collect();
     let place = format!("{}: ", file.display());
     let alone = arguments[..2].iter().chain(&flags);

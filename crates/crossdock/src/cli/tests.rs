@@ -1,4 +1,5 @@
 use super::*;
+use std::path::PathBuf;
 
 fn serve(arguments: &[&str]) -> Result<Options, Failed> {
     let all = ["crossdock"].iter().chain(arguments).map(OsString::from).collect();

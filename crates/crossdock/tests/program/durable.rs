@@ -1,0 +1,68 @@
+//! What is still there afterwards.
+
+use crate::running::{Running, Scratch, run};
+
+fn lines(range: std::ops::Range<u32>) -> String {
+    range.map(|number| format!("{number}\n")).collect()
+}
+
+#[test]
+fn a_restart_keeps_messages_and_what_was_taken() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    let broker = Running::start(&store);
+    broker.ok(&["publish", "--queue", "q", "--create"], &lines(0..100));
+    broker.ok(&["publish", "--topic", "t", "--create"], &lines(0..10));
+    assert_eq!(broker.ok(&["consume", "--queue", "q", "--count", "40"], ""), lines(0..40));
+    broker.stop();
+    let broker = Running::start(&store);
+    assert_eq!(broker.ok(&["consume", "--topic", "t"], ""), lines(0..10));
+    let left = broker.ok(&["consume", "--queue", "q", "--json"], "");
+    assert_eq!(left.lines().count(), 60);
+    assert!(left.lines().next().unwrap().contains("\"offset\":40"), "{left}");
+    assert!(!left.contains("redelivered"), "a clean stop leaves no doubt: {left}");
+    broker.stop();
+}
+
+#[test]
+fn a_kill_loses_nothing_acknowledged() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    for round in 0..5 {
+        let broker = Running::start(&store);
+        broker.ok(&["publish", "--queue", "q", "--create"], &lines(round * 10..round * 10 + 10));
+        broker.kill();
+    }
+    let broker = Running::start(&store);
+    assert_eq!(broker.ok(&["consume", "--queue", "q", "--count", "20"], ""), lines(0..20));
+    broker.kill();
+    let broker = Running::start(&store);
+    assert_eq!(broker.ok(&["consume", "--queue", "q"], ""), lines(20..50));
+    broker.stop();
+}
+
+#[test]
+fn check_finds_a_good_store_good_and_a_bad_one_bad() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    let broker = Running::start(&store);
+    broker.ok(&["publish", "--queue", "q", "--create"], &lines(0..100));
+    broker.stop();
+    let ended = run(&["check", &store]);
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    assert!(ended.stdout.ends_with("intact\n"), "{}", ended.stdout);
+
+    let segment = std::path::Path::new(&store).join("j-1.seg");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let place = bytes.windows(4).position(|window| window == b"42\x00\x00").or_else(|| {
+        // A record: its value is among the bytes of the batch of lines.
+        bytes.windows(2).position(|window| window == b"57")
+    });
+    bytes[place.unwrap()] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let ended = run(&["check", &store]);
+    assert_eq!(ended.code, Some(1), "{}{}", ended.stdout, ended.stderr);
+    assert!(ended.stdout.contains("j-1.seg"), "{}", ended.stdout);
+    assert!(ended.stdout.ends_with("DAMAGED\n"), "{}", ended.stdout);
+    assert_eq!(run(&["check", "/nonexistent"]).code, Some(1));
+}

@@ -1,0 +1,6 @@
+//! The real program: what it prints, how it fails, how it stops, what it keeps.
+
+mod admin;
+mod durable;
+mod running;
+mod start;
