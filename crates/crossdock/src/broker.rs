@@ -185,7 +185,6 @@ impl Broker {
         let handle: Handle = self.engine.handle();
         let advertise = options.advertise.iter().rfind(|it| it.wire == wire);
         let context = Context {
-            engine: handle.clone(),
             advertise: advertise.map(|it| it.address.clone()),
             auto_create_topics: options.auto_create_topics,
             default_partitions: options.default_partitions,

@@ -7,7 +7,7 @@ mod out;
 mod serve;
 mod show;
 
-use crate::options::{self, Options};
+use crate::options::{self, Listen, Options};
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::{OsStr, OsString};
@@ -102,21 +102,27 @@ fn parse(arguments: Vec<OsString>) -> Result<Cli, Failed> {
     let Command::Serve(options) = &cli.command else { return Ok(cli) };
     let Some(file) = options.config.clone() else { return Ok(cli) };
     let flags = options::file::flags(&file).map_err(|why| Failed { code: 2, why })?;
-    with_file(&arguments, &flags, &file)
+    with_file(&arguments, &flags, &file, &options.listen)
 }
 
-/// The arguments with what the file says in front: typed flags come later and win.
-fn with_file(arguments: &[OsString], flags: &[String], file: &Path) -> Result<Cli, Failed> {
-    let flags: Vec<OsString> = flags.iter().map(OsString::from).collect();
+/// The arguments with what the file says in front: typed flags come later and win. Of a wire that
+/// is among those typed, what the file says about listening does not count.
+fn with_file(
+    arguments: &[OsString],
+    flags: &[String],
+    file: &Path,
+    typed: &[Listen],
+) -> Result<Cli, Failed> {
+    let all: Vec<OsString> = flags.iter().map(OsString::from).collect();
     let place = format!("{}: ", file.display());
-    let alone = arguments[..2].iter().chain(&flags);
+    let alone = arguments[..2].iter().chain(&all);
     Cli::try_parse_from(alone).map_err(|error| clap_failed(&error, &place))?;
-    let typed = &arguments[2..];
-    let listens = |argument: &&OsString| argument.to_string_lossy().starts_with("--listen");
-    // A typed list replaces the file's.
-    let typed_listen = typed.iter().any(|it| listens(&it));
-    let kept = flags.iter().filter(|flag| !(typed_listen && listens(flag)));
-    let all = arguments[..2].iter().chain(kept).chain(typed);
+    let replaced = |flag: &&String| {
+        let listen = flag.strip_prefix("--listen=").and_then(|text| text.split_once('='));
+        listen.is_some_and(|(wire, _)| typed.iter().any(|it| it.wire == wire))
+    };
+    let kept = flags.iter().filter(|flag| !replaced(flag)).map(OsString::from);
+    let all = arguments[..2].iter().cloned().chain(kept).chain(arguments[2..].iter().cloned());
     Cli::try_parse_from(all).map_err(|error| clap_failed(&error, ""))
 }
 

@@ -50,10 +50,11 @@ pub struct Options {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub default_partitions: u32,
 
-    /// Largest message that a queue takes
+    /// Largest message, and largest batch of a topic that does not say itself. Unless told
+    /// otherwise, 64 MiB in a queue and 1 MiB in a topic
     #[arg(long, env = "CROSSDOCK_MAX_MESSAGE_BYTES", value_name = "BYTES")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=(64 << 20)), default_value_t = 64 << 20)]
-    pub max_message_bytes: u32,
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=(64 << 20)))]
+    pub max_message_bytes: Option<u32>,
 
     /// What is logged to standard error: off, error, warn, info, debug, trace
     #[arg(long, env = "CROSSDOCK_LOG", value_name = "LEVEL", default_value = "warn")]
@@ -113,7 +114,7 @@ impl Options {
             workers: 0,
             auto_create_topics: true,
             default_partitions: 1,
-            max_message_bytes: 64 << 20,
+            max_message_bytes: None,
             log: tracing_subscriber::filter::LevelFilter::OFF,
             salvage: false,
             config: None,

@@ -1,7 +1,6 @@
 //! The wires there are: one row each, and nothing else to do for a new one.
 
 use crate::options::Address;
-use engine::Handle;
 use frontend::Wire;
 use std::sync::Arc;
 
@@ -22,23 +21,31 @@ pub(crate) struct Row {
 }
 
 /// What a wire is made from.
-#[expect(dead_code, reason = "the table has no wire yet that reads it")]
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Context {
-    /// The engine behind it.
-    pub(crate) engine: Handle,
     /// Where its clients are told to come back; none: where they came by.
     pub(crate) advertise: Option<Address>,
     /// Create topics that clients ask for.
     pub(crate) auto_create_topics: bool,
     /// Partitions of a topic that is created without a number.
     pub(crate) default_partitions: u32,
-    /// Largest message that a queue takes, in bytes.
-    pub(crate) message_bytes_max: u32,
+    /// Largest message, in bytes; none: what is usual on the wire.
+    pub(crate) message_bytes_max: Option<u32>,
 }
 
 /// Every wire.
-pub(crate) const WIRES: &[Row] = &[];
+pub(crate) const WIRES: &[Row] = &[Row { name: "kafka", port: 9_092, make: kafka }];
+
+fn kafka(context: &Context) -> Arc<dyn Wire> {
+    let usual = kafka::Options::default();
+    Arc::new(kafka::KafkaWire::new(kafka::Options {
+        advertised: context.advertise.clone().map(|it| (it.host, it.port)),
+        auto_create_topics: context.auto_create_topics,
+        partitions_default: context.default_partitions,
+        message_bytes_max: context.message_bytes_max.unwrap_or(usual.message_bytes_max),
+        ..usual
+    }))
+}
 
 /// What can be listened on, with its usual port.
 pub(crate) fn listenable() -> impl Iterator<Item = (&'static str, u16)> {

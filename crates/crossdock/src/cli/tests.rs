@@ -26,6 +26,9 @@ fn flags_win_over_the_file_and_the_file_over_defaults() {
     assert_eq!(options.listen, ["admin=127.0.0.1:1".parse().unwrap()]);
     let options = serve(&["--config", &named, "--listen=admin=off"]).unwrap();
     assert_eq!(options.listen, ["admin=off".parse().unwrap()]);
+    let options = serve(&["--config", &named, "--listen=kafka=off"]).unwrap();
+    let both = ["admin=127.0.0.1:1".parse().unwrap(), "kafka=off".parse().unwrap()];
+    assert_eq!(options.listen, both);
     std::fs::write(&file, "workers = 1000\n").unwrap();
     let failed = serve(&["--config", &named]).unwrap_err();
     assert!(failed.why.starts_with(&format!("{named}: invalid value '1000'")), "{}", failed.why);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_crossdock");
 
-/// Everything but the admin side, which has a free port.
+/// The admin side has a free port.
 pub(crate) const QUIET: &[&str] = &["--listen=admin=127.0.0.1:0"];
 
 /// A directory of its own, removed when dropped.
@@ -191,4 +191,4 @@ impl Drop for Running {
 }
 
 /// No wire listens unless a test says so.
-const OTHERS_OFF: &[&str] = &[];
+pub(crate) const OTHERS_OFF: &[&str] = &["--listen=kafka=off"];

@@ -1,12 +1,15 @@
 //! Starting and stopping.
 
-use crate::running::{QUIET, Running, Scratch, finish, program, run};
-use std::net::TcpListener;
+use crate::running::{OTHERS_OFF, QUIET, Running, Scratch, finish, program, run};
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 /// One line on standard error, and an exit code that is not 0.
 fn refused(arguments: &[&str], told: &[&str]) {
-    let ended = run(arguments);
+    let options = arguments[0].starts_with("--");
+    let off = if options { OTHERS_OFF } else { &[] };
+    let ended = run(&[arguments, off].concat());
     assert!(ended.code.is_some_and(|code| code != 0), "{arguments:?} ended with {:?}", ended.code);
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
     assert!(ended.stderr.starts_with("crossdock: "), "{}", ended.stderr);
@@ -34,9 +37,18 @@ fn it_prints_what_it_is_and_where_it_listens() {
 fn every_wire_listens_unless_it_is_off() {
     let scratch = Scratch::new();
     let store = scratch.store();
-    let both = ["--listen=admin=127.0.0.1:0", "--listen=admin=[::1]:0"];
-    let broker = Running::start_with(&store, &both);
+    let broker = Running::start(&store);
+    assert_eq!(broker.printed.len(), 3, "{:?}", broker.printed);
+    broker.stop();
+    let listen = ["--listen=admin=127.0.0.1:0,admin=[::1]:0", "--listen=kafka=127.0.0.1:0"];
+    let broker = Running::start_with(&store, &listen);
     assert_eq!(broker.addresses("admin").len(), 2);
+    let kafka = TcpStream::connect(broker.addresses("kafka")[0]).unwrap();
+    // ApiVersions 0 with correlation id 7 and no client id.
+    (&kafka).write_all(&[0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 7, 0xff, 0xff]).unwrap();
+    let mut head = [0; 8];
+    (&kafka).read_exact(&mut head).unwrap();
+    assert_eq!(head[4..], [0, 0, 0, 7]);
     broker.stop();
 }
 
