@@ -254,7 +254,10 @@ impl Pool {
         let name = segment_name(segment);
         self.shared.disk.rename(spare, &name)?;
         self.shared.disk.sync_dir()?;
-        self.shared.disk.open(&name, self.options().access)
+        let file = self.shared.disk.open(&name, self.options().access)?;
+        // Its length may be that of a process that was killed before it was durable.
+        file.sync()?;
+        Ok(file)
     }
 
     fn make_reserved(&self, segment: u32, bytes: u64) -> io::Result<Arc<dyn File>> {
