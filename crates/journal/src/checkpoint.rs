@@ -143,6 +143,7 @@ fn encode_head(checkpoint: &Checkpoint, epoch: u32) -> Vec<u8> {
     out.extend_from_slice(&replay.segment.to_le_bytes());
     out.extend_from_slice(&replay.byte.to_le_bytes());
     out.extend_from_slice(&replay.round.to_le_bytes());
+    out.extend_from_slice(&replay.epoch.to_le_bytes());
     for count in [applied.len(), pages.len()] {
         let count = u32::try_from(count).expect("shards and their pages are few");
         out.extend_from_slice(&count.to_le_bytes());
@@ -189,7 +190,8 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<(Checkpoint, u32), Malformed> {
     }
     let epoch = take.u32()?;
     let sequence = take.u64()?;
-    let replay = Position { segment: take.u32()?, byte: take.u32()?, round: take.u64()? };
+    let (segment, byte) = (take.u32()?, take.u32()?);
+    let replay = Position { segment, byte, round: take.u64()?, epoch: take.u32()? };
     let (applied_count, page_count) = (take.u32()?, take.u32()?);
     let applied_count = take.count(u64::from(applied_count), APPLIED_BYTES)?;
     let mut applied = Vec::with_capacity(applied_count);

@@ -15,6 +15,9 @@ pub struct Position {
     pub byte: u32,
     /// Number of the round that is, or will be, there; rounds count from 1.
     pub round: u64,
+    /// Openings of the store so far when that round was, or will be, written. A round of an
+    /// earlier one there is left over from before a crash.
+    pub epoch: u32,
 }
 
 /// Where one record batch is stored. More kinds (a log's own file, an object) can follow.

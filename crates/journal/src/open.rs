@@ -290,5 +290,6 @@ pub(crate) fn start_of(segments: &[FoundSegment]) -> Position {
         segment: first.segment,
         byte: BLOCK,
         round: first.first_round,
+        epoch: first.epoch,
     })
 }

@@ -271,8 +271,9 @@ fn begin(
         segment: segment.segment,
         byte: BLOCK,
         round: segment.first_round,
+        epoch: segment.epoch,
     };
-    let replay = replay.unwrap_or(Position { segment: 0, byte: 0, round: 1 });
+    let replay = replay.unwrap_or(Position { round: 1, ..Position::default() });
     if let Some(at) = segments.iter().position(|segment| segment.segment == replay.segment) {
         return (at, replay, None);
     }
@@ -317,8 +318,8 @@ fn rebuild(
     let Some(at) = segments.iter().position(|found| found.segment == segment) else {
         return Ok((index, Vec::new()));
     };
-    let round = segments[at].first_round;
-    let start = Position { segment, byte: BLOCK, round };
+    let FoundSegment { first_round: round, epoch, .. } = segments[at];
+    let start = Position { segment, byte: BLOCK, round, epoch };
     let rules = Rules { salvage: true, gaps: true, bodies: false };
     let mut scanner = Scanner::new(disk.place(), segments.to_vec(), (at, start), rules);
     let mut unplaced: BTreeMap<(ShardId, u64, u16), Unplaced> = BTreeMap::new();

@@ -46,10 +46,8 @@ pub(crate) struct Scanner {
     segments: Vec<FoundSegment>,
     at: usize,
     rules: Rules,
-    /// Where the next round is expected.
+    /// Where the next round is expected; one of an earlier epoch does not count.
     cursor: Position,
-    /// No round before this epoch is taken from here on: those left over from before a crash.
-    epoch: u32,
     /// The largest epoch that was seen at all.
     epoch_seen: u32,
     window: Window,
@@ -101,14 +99,12 @@ impl Scanner {
         rules: Rules,
     ) -> Scanner {
         let epoch_seen = segments.iter().map(|segment| segment.epoch).max().unwrap_or(0);
-        let epoch = segments.get(at).map_or(0, |segment| segment.epoch);
         Scanner {
             place,
             segments,
             at,
             rules,
             cursor: start,
-            epoch,
             epoch_seen,
             window: Window::default(),
             findings: Vec::new(),
@@ -146,10 +142,10 @@ impl Scanner {
                 }
                 self.report_damage(&frames, unread)?;
             }
+            self.cursor.epoch = header.epoch;
             let position = self.cursor;
             self.cursor.byte = u32::try_from(after).unwrap_or(u32::MAX);
             self.cursor.round += 1;
-            self.epoch = header.epoch;
             return Ok(Some(ScannedRound { position, frames }));
         }
         Ok(None)
@@ -195,8 +191,8 @@ impl Scanner {
         self.at += 1;
         let Some(next) = self.segments.get(self.at) else { return Ok(()) };
         let (segment, round) = (next.segment, next.first_round);
-        self.epoch = self.epoch.max(next.epoch);
-        self.cursor = Position { segment, byte: BLOCK, round };
+        let epoch = self.cursor.epoch.max(next.epoch);
+        self.cursor = Position { segment, byte: BLOCK, round, epoch };
         if is_gap && !self.rules.gaps {
             return self.report(Finding::in_segment(Damage::Missing, segment, 0));
         }
@@ -262,7 +258,7 @@ impl Scanner {
         let Ok(header) = RoundHeader::decode(bytes) else { return Ok(None) };
         let is_expected = header.segment == segment.segment
             && header.salt == segment.salt
-            && header.epoch >= self.epoch
+            && header.epoch >= self.cursor.epoch
             && header.round == self.cursor.round;
         if !is_expected {
             return Ok(None);
@@ -291,7 +287,7 @@ impl Scanner {
                 && header.salt == segment.salt
             {
                 self.epoch_seen = self.epoch_seen.max(header.epoch);
-                if header.epoch >= self.epoch && header.round > self.cursor.round {
+                if header.epoch >= self.cursor.epoch && header.round > self.cursor.round {
                     ahead.durable_round = ahead.durable_round.max(header.durable_round);
                     if ahead.first.is_none() {
                         ahead.first = Some((u32::try_from(at).unwrap_or(u32::MAX), header.round));

@@ -188,7 +188,7 @@ impl Writer {
             _ => (&self.active, self.next_round),
         };
         let (segment, byte) = active.as_ref().map_or((0, 0), |a| (a.segment, a.byte));
-        Position { segment, byte, round }
+        Position { segment, byte, round, epoch: self.epoch() }
     }
 
     /// The last round known to be durable.

@@ -185,7 +185,7 @@ proptest! {
         pages in vec((any::<bool>(), any::<u16>(), bytes(200)), 0..5),
     ) {
         let (sequence, segment, byte, round, epoch) = head;
-        let replay = Position { segment, byte, round };
+        let replay = Position { segment, byte, round, epoch: epoch ^ 1 };
         let applied = applied.into_iter();
         let applied = applied.map(|(s, term, index)| Applied { shard: ShardId(s), term, index });
         let page = |(local, shard, bytes)| Page {

@@ -42,6 +42,11 @@ fn body_byte(store: &Store, index: u64, batch: usize) -> usize {
     usize::try_from(part.position).unwrap() + 70
 }
 
+fn first_byte(store: &Store, key: (u16, u64)) -> usize {
+    let part = store.locations[&key][0].pieces().next().unwrap();
+    usize::try_from(part.position).unwrap()
+}
+
 #[test]
 fn a_corrupt_batch_is_reported_with_its_place_and_not_served() {
     let (mut store, _) = ten_rounds(1);
@@ -365,4 +370,26 @@ fn a_corrupt_part_spoils_its_batch_only() {
     store.disk.kill();
     let report = check(&store.dyn_disk()).unwrap();
     assert_eq!(report.findings.len(), 2);
+}
+
+#[test]
+fn a_checkpoint_at_the_end_does_not_let_an_old_tail_in() {
+    let (mut store, _) = ten_rounds(12);
+    store.open().unwrap();
+    for _ in 0..2 {
+        store.push(1, &[100]);
+        store.write().unwrap();
+    }
+    let torn = first_byte(&store, (1, 1)) + 80;
+    store.disk.kill();
+    store.disk.flip_bit("j-1.seg", torn, 0);
+    store.open().unwrap();
+    assert_eq!(store.durable[&1], 0, "both are dropped");
+    store.push(2, &[100]);
+    store.write().unwrap();
+    store.store_checkpoint().unwrap();
+    // Replay begins right where the second of the two still lies, whole and with the right number.
+    store.disk.restart();
+    store.open().unwrap();
+    assert_eq!((store.durable[&1], store.durable[&2]), (0, 1));
 }
