@@ -4,7 +4,7 @@
 use super::{Syntax, TIME, peer, take_output};
 use crate::{Connection, Door, Doors, Peer, Wire};
 use bytes::BytesMut;
-use engine::{Handle, Options, Stepped};
+use engine::{Handle, Options, Sizes, Stepped};
 use io::Clock as _;
 use io::sim::{SimClock, SimDisk, SimRandom};
 use std::collections::BTreeMap;
@@ -236,6 +236,7 @@ fn open(disk: &Arc<SimDisk>, clock: &Arc<SimClock>, shards: u16) -> Stepped {
         shards,
         cache_bytes: 1 << 20,
         salvage: false,
+        sizes: Sizes::default(),
     };
     Stepped::open(options).expect("a store of our own opens")
 }
