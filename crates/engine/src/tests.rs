@@ -157,6 +157,7 @@ fn open(disk: &Arc<SimDisk>, clock: &Arc<SimClock>, shards: u16) -> Stepped {
         sizes: Sizes {
             segment_bytes: vec![256 << 10],
             round_bytes_max: 128 << 10,
+            part_bytes: 64 << 10,
             ..Sizes::default()
         },
     };
