@@ -1,7 +1,9 @@
 //! Logs read by offset.
 
 use super::Stage;
-use crate::api::{Extent, Find, FindTarget, Op, Read, ReadFrom, Reply, Source, StartAt, Take};
+use crate::api::{
+    Append, Extent, Find, FindTarget, Op, Payload, Read, ReadFrom, Reply, Source, StartAt, Take,
+};
 use catalog::Config;
 use types::{ConsumerId, Kind, LogRef, Millis, Offset};
 
@@ -103,4 +105,24 @@ fn a_consumer_of_a_log_begins_where_it_asks_and_settles_nothing() {
     assert_eq!(stage.delivered(), ["b", "c"]);
     stage.publish(&[log], &["d"]).expect("published");
     assert_eq!(stage.delivered(), ["d"]);
+}
+
+#[test]
+fn a_batch_with_timestamps_of_long_ago_can_be_read_for_a_while() {
+    let mut stage = Stage::new();
+    let log = stage.topic("t", 1, Config::default())[0];
+    let mut tail = Vec::new();
+    record::tail::encode(&mut tail, None, Some(b"old"), [].into_iter());
+    let mut batch = record::batch::Builder::new(Millis(1_000));
+    batch.push(Millis(1_000), &tail);
+    let payload = Payload::Batch(batch.finish());
+    stage.call(Op::Append(Append { to: [log].into(), payload })).expect("appended");
+    let start = |stage: &mut Stage| {
+        stage.run();
+        bases(stage.call(read(log, 1, 0)).expect("read")).1.start
+    };
+    stage.clock.pass(200_000_000);
+    assert_eq!(start(&mut stage), Offset(0));
+    stage.clock.pass(200_000_000);
+    assert_eq!(start(&mut stage), Offset(1), "five minutes are over");
 }

@@ -14,6 +14,9 @@ use types::{LogId, Millis, Offset, ShardId, SubscriptionId, SubscriptionRef};
 const EXPIRE_PER_TURN: usize = 4096;
 /// How often retention is looked at.
 pub(super) const RETENTION_EVERY: Millis = Millis(1_000);
+/// How long a batch with timestamps of long ago stays at least, if its log keeps anything so long:
+/// whoever wrote it can read it. Apache Kafka looks every five minutes.
+const RETAINED_MIN: Millis = Millis(5 * 60 * 1_000);
 /// How often dead runs are looked for.
 pub(super) const SWEEP_EVERY: Millis = Millis(200);
 /// Runs looked at per log and sweep.
@@ -223,9 +226,10 @@ impl Worker {
                 let mut keep_from = None;
                 let mut bytes = index.bytes();
                 for run in index.runs() {
-                    let old = log.options.retention.is_some_and(|retention| {
-                        run.max_timestamp.max(Millis(0)).plus(retention) < self.now
-                    });
+                    let old = log
+                        .options
+                        .retention
+                        .is_some_and(|retention| outlived(run, retention, self.now));
                     let over = log.options.retention_bytes.is_some_and(|max| bytes > max);
                     if !old && !over {
                         break;
@@ -275,3 +279,9 @@ fn merged(spans: Vec<Span>) -> Vec<Span> {
 
 /// The bytes have to come from the disk first.
 struct Cold;
+
+/// Whether a batch is older than its log keeps; one without timestamps is as old as its append.
+fn outlived(run: &Run, retention: Millis, now: Millis) -> bool {
+    let stamped = if run.max_timestamp < Millis(0) { run.appended } else { run.max_timestamp };
+    stamped.plus(retention) < now && run.appended.plus(retention.min(RETAINED_MIN)) < now
+}
