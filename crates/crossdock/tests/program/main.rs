@@ -2,5 +2,6 @@
 
 mod admin;
 mod durable;
+mod embedded;
 mod running;
 mod start;
