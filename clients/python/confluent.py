@@ -6,7 +6,7 @@ import time
 import confluent_kafka as ck
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from casebook import KAFKA, WAIT_SECONDS_MAX, unique
+from casebook import KAFKA, WAIT_SECONDS_MAX, unique, wait_for
 
 VERSION = f"{ck.__version__} (librdkafka {ck.libversion()[0]})"
 
@@ -23,7 +23,14 @@ def topic(name, partitions=1, **config):
     configs = {key.replace("_", "."): str(value) for key, value in config.items()}
     made = admin().create_topics([NewTopic(name, partitions, 1, config=configs)])
     made[name].result(WAIT_SECONDS_MAX)
+    # Kafka answers when its controller knows the topic; the broker follows a moment later.
+    wait_for(lambda: len(partitions_of(name)) == partitions, "the new topic's partitions")
     return name
+
+
+def partitions_of(name):
+    found = admin().list_topics(timeout=WAIT_SECONDS_MAX).topics.get(name)
+    return found.partitions if found else {}
 
 
 def producer(**config):

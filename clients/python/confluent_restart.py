@@ -6,6 +6,17 @@ from casebook import case, restart_server, same, unique, wait_for
 from confluent import admin, consumer, producer, read, send, take, topic
 
 
+def committed(group, name):
+    try:
+        return consumer(group_id=group).committed([ck.TopicPartition(name, 0)], timeout=20)[0]
+    except ck.KafkaException as error:
+        # Just after its start a broker may still be loading the groups.
+        if error.args[0].code() not in (ck.KafkaError.NOT_COORDINATOR,
+                                        ck.KafkaError.COORDINATOR_LOAD_IN_PROGRESS):
+            raise
+        return None
+
+
 @case(restart=True)
 def records_offsets_and_clients_outlive_a_restart():
     name, group = topic("restart", 2, retention_ms=1234567), unique("group")
@@ -25,7 +36,7 @@ def records_offsets_and_clients_outlive_a_restart():
     same([record.value() for record in read(name, 100)],
          [f"{number}".encode() for number in range(100)])
     same(read(name, 1)[0].headers(), headers)
-    found = consumer(group_id=group).committed([ck.TopicPartition(name, 0)], timeout=20)[0]
+    found = wait_for(lambda: committed(group, name), "the coordinator", seconds=60, pause=0.2)
     same((found.offset, found.metadata), (60, "half"))
     key = ck.admin.ConfigResource(ck.admin.ResourceType.TOPIC, name)
     same(admin().describe_configs([key])[key].result(20)["retention.ms"].value, "1234567")

@@ -132,5 +132,7 @@ def lines_are_there_after_a_restart():
     name = created()
     tool("producer", "--topic", name, text="kept\n")
     restart_server()
-    tool("producer", "--topic", name, text="after\n")
+    # Its own patience is 1.5 s and three tries, and its exit code says nothing of them.
+    tool("producer", "--topic", name, "--request-timeout-ms", "20000",
+         "--message-send-max-retries", "100", text="after\n")
     same(consume(name, 2), ["kept", "after"])
