@@ -41,6 +41,7 @@ const FENCED: &[(&str, &[&str])] = &[
     ("anyhow", &["crossdock", "xtask"]),
     ("axum", &["admin"]),
     ("clap", &["crossdock", "xtask", "sim"]),
+    ("http-body", &["admin"]),
     ("rustix", &["io", "crossdock"]),
     ("libc", &[]),
     ("rand", &["io"]),

@@ -104,7 +104,9 @@ pub(super) fn no_banned_names(source: &Source) -> Vec<String> {
     let declared = |line: &str| -> Option<String> {
         let mut words = line.split_whitespace().skip_while(|word| word.starts_with("pub"));
         let keyword = words.next()?;
-        if !["struct", "enum", "trait", "type", "union"].contains(&keyword) {
+        // A type inside an impl has the name its trait gave it.
+        let associated = keyword == "type" && line.starts_with(' ');
+        if associated || !["struct", "enum", "trait", "type", "union"].contains(&keyword) {
             return None;
         }
         let name = words.next()?;
