@@ -75,6 +75,8 @@ pub enum StreamStart {
 pub struct ConsumeArguments {
     /// `x-stream-offset`.
     pub start: Option<StreamStart>,
+    /// `x-priority`: higher is served first.
+    pub priority: i32,
 }
 
 /// Decodes an argument table of a method.
@@ -134,17 +136,15 @@ impl ConsumeArguments {
         queue: Resource<'_>,
         arguments: &Arguments,
     ) -> Result<ConsumeArguments, Exception> {
-        if let Some(value) = find(arguments, "x-priority") {
-            match value.as_i64() {
-                Some(0) => {}
-                Some(_) => {
-                    return Err(
-                        queue.invalid_argument("x-priority", "not supported by this broker")
-                    );
-                }
-                None => return Err(queue.invalid_argument("x-priority", &not_integer(value))),
+        let priority = match find(arguments, "x-priority") {
+            None => 0,
+            Some(value) => {
+                let number = value
+                    .as_i64()
+                    .ok_or_else(|| queue.invalid_argument("x-priority", &not_integer(value)))?;
+                number.clamp(i32::MIN.into(), i32::MAX.into()) as i32
             }
-        }
+        };
         let start = match find(arguments, "x-stream-offset") {
             None => None,
             Some(value) => Some(stream_start(value).ok_or_else(|| {
@@ -152,7 +152,7 @@ impl ConsumeArguments {
                 queue.invalid_argument("x-stream-offset", &why)
             })?),
         };
-        Ok(ConsumeArguments { start })
+        Ok(ConsumeArguments { start, priority })
     }
 }
 
@@ -287,7 +287,8 @@ fn unacceptable(value: &Value) -> String {
     format!("{{unacceptable_type,{}}}", type_name(value))
 }
 
-fn described(value: Option<&Value>) -> String {
+/// A value of an argument as texts of unequal arguments spell it.
+pub(crate) fn described(value: Option<&Value>) -> String {
     match value {
         None => "none".to_owned(),
         Some(value) => {

@@ -277,9 +277,9 @@ pub fn unknown_delivery_tag(tag: u64) -> Exception {
     Exception::new(Code::PreconditionFailed, format!("unknown delivery tag {tag}"))
 }
 
-/// 406: an exchange type that does not exist.
+/// 503: an exchange type that does not exist.
 pub fn unknown_exchange_type(name: &str) -> Exception {
-    Exception::new(Code::PreconditionFailed, format!("unknown exchange type '{name}'"))
+    Exception::new(Code::CommandInvalid, format!("unknown exchange type '{name}'"))
 }
 
 /// 403: declaring, deleting or binding the default exchange.

@@ -34,7 +34,10 @@ pub(crate) struct Context {
 }
 
 /// Every wire.
-pub(crate) const WIRES: &[Row] = &[Row { name: "kafka", port: 9_092, make: kafka }];
+pub(crate) const WIRES: &[Row] = &[
+    Row { name: "kafka", port: 9_092, make: kafka },
+    Row { name: "amqp", port: 5_672, make: amqp },
+];
 
 fn kafka(context: &Context) -> Arc<dyn Wire> {
     let usual = kafka::Options::default();
@@ -43,6 +46,14 @@ fn kafka(context: &Context) -> Arc<dyn Wire> {
         auto_create_topics: context.auto_create_topics,
         partitions_default: context.default_partitions,
         message_bytes_max: context.message_bytes_max.unwrap_or(usual.message_bytes_max),
+        ..usual
+    }))
+}
+
+fn amqp(context: &Context) -> Arc<dyn Wire> {
+    let usual = amqp091::Options::default();
+    Arc::new(amqp091::Amqp::new(amqp091::Options {
+        body_bytes_max: context.message_bytes_max.map_or(usual.body_bytes_max, u64::from),
         ..usual
     }))
 }

@@ -33,6 +33,7 @@ pub(crate) struct State {
     pub(crate) paused: bool,
     pub(crate) closing: bool,
     pub(crate) draining: bool,
+    pub(crate) cut: bool,
     pub(crate) deadline: Option<Millis>,
 }
 
@@ -206,7 +207,7 @@ impl Connection {
     pub fn finished(&self) -> bool {
         let state = &self.state;
         let asked = state.closing || state.draining && state.flights.answered();
-        asked && state.output.pending() == 0
+        state.cut || asked && state.output.pending() == 0
     }
 
     /// After events or time: frames that waited are taken, then calls go out.

@@ -125,6 +125,13 @@ impl Cx<'_> {
         self.state.draining = true;
     }
 
+    /// Closes the connection at once; what waits to be written is dropped. For a client that has
+    /// gone silent.
+    pub fn close_now(&mut self) {
+        self.state.closing = true;
+        self.state.cut = true;
+    }
+
     /// Whether nothing more is read.
     #[must_use]
     pub fn closing(&self) -> bool {

@@ -46,9 +46,12 @@ enum Fate {
 
 impl Flights {
     /// Adds a call to this turn's batches. Every call that has a reply asks the engine for it, wanted
-    /// or not: that is how its bytes are known to be done with.
+    /// or not: that is how its bytes are known to be done with. Only a settle whose reply nobody wants
+    /// does not, as it would make the engine write a frame for it at once; leases bound how many
+    /// there are.
     pub(crate) fn submit(&mut self, op: Op, wanted: bool) -> Token {
         match op {
+            Op::Settle(_) if !wanted => self.batch(Token::NONE, op),
             Op::Append(append) if many_shards(&append) => self.split(append, wanted),
             // The engine has nothing to say to these, so nothing is waited for.
             Op::Cancel { .. } | Op::Touch(_) => self.batch(Token::NONE, op),

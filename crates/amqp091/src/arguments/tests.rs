@@ -120,7 +120,7 @@ fn a_second_declaration_must_say_the_same() {
 }
 
 #[test]
-fn a_stream_consumer_says_where_it_starts() {
+fn a_consumer_says_where_it_starts_and_how_important_it_is() {
     let start = |value| {
         let arguments = list(&[("x-stream-offset", value)]);
         ConsumeArguments::parse(QUEUE, &arguments).map(|parsed| parsed.start)
@@ -130,9 +130,13 @@ fn a_stream_consumer_says_where_it_starts() {
     assert_eq!(start(Value::Timestamp(Millis(9))), Ok(Some(StreamStart::Time(9))));
     assert!(start(text("whenever")).is_err());
     assert!(start(Value::I64(-1)).is_err());
-    let priority = |value| ConsumeArguments::parse(QUEUE, &list(&[("x-priority", value)]));
-    assert!(priority(Value::I32(0)).is_ok());
-    assert!(priority(Value::I32(1)).is_err());
+    let priority = |value| {
+        let arguments = list(&[("x-priority", value)]);
+        ConsumeArguments::parse(QUEUE, &arguments).map(|parsed| parsed.priority)
+    };
+    assert_eq!(priority(Value::I32(-3)), Ok(-3));
+    assert_eq!(priority(Value::I64(1 << 40)), Ok(i32::MAX));
+    assert!(priority(text("high")).is_err());
 }
 
 #[test]

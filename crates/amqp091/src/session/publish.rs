@@ -1,0 +1,274 @@
+//! From a publication to an append: checks, routing, packing, and the answers of appends.
+//!
+//! Consecutive publications of one read that go to the same logs become one append, whatever their
+//! channels. An append is sent as soon as the next publication goes elsewhere, so that the order of
+//! a connection's messages holds in every log.
+
+use super::confirm::Confirms;
+use super::link::Link;
+use super::route::Route;
+use super::transaction::Transaction;
+use crate::codec::{Content, Publication};
+use crate::errors::{self, Code, Exception};
+use crate::message::{self, ContentWriter};
+use bytes::Bytes;
+use engine::Names;
+use engine::api::{Append, Op, Payload, Reply, Verdict};
+use engine::catalog::{Name, Routes};
+use frontend::Cx;
+use record::tails;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use types::{Error, Kind, LogRef, Token};
+
+/// The queue that stands for the channel's own replies.
+pub(super) const REPLY_TO: &str = "amq.rabbitmq.reply-to";
+
+/// An append is sent when it has grown to this many bytes.
+const GROUP_BYTES: usize = 256 << 10;
+
+/// The publishing side of a channel.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    pub(super) channel: u16,
+    /// Tells channels of one number apart.
+    pub(super) epoch: u32,
+    pub(super) route: Route,
+    pub(super) confirms: Option<Confirms>,
+    pub(super) transaction: Option<Box<Transaction>>,
+    /// The queue that replies to this channel come by.
+    pub(super) replies: Option<Name>,
+}
+
+/// Where publications of a connection come from and are told about.
+#[derive(Debug)]
+pub(super) struct Site<'a> {
+    pub(super) vhost: &'a str,
+    pub(super) user: &'a str,
+    pub(super) link: &'a mut Link,
+}
+
+/// Publications on their way to the same logs.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    pub(super) to: Option<Arc<[LogRef]>>,
+    pub(super) bytes: Vec<u8>,
+    pub(super) expiring: bool,
+}
+
+/// Which channels wait for an append.
+#[derive(Debug)]
+struct Ticket {
+    group: u64,
+    lanes: Vec<(u16, u32)>,
+}
+
+/// A connection's appends.
+#[derive(Debug, Default)]
+pub(super) struct Publisher {
+    names: Option<Arc<Names>>,
+    group: Group,
+    /// Channels whose confirms wait for `group`.
+    lanes: Vec<(u16, u32)>,
+    /// Number of `group`; rises.
+    number: u64,
+    /// Bytes of the append before.
+    usual_bytes: usize,
+    /// Counts reads: what has no key goes to the next partition with each.
+    turn: u32,
+    tickets: BTreeMap<Token, Ticket>,
+    routes: Routes,
+    /// Channels that have something to confirm.
+    pub(super) dirty: Vec<u16>,
+}
+
+impl Group {
+    /// Whether publications to `to` belong in here.
+    #[inline]
+    pub(super) fn takes(&self, to: &Arc<[LogRef]>) -> bool {
+        self.to.as_ref().is_none_or(|own| Arc::ptr_eq(own, to) || own == to)
+    }
+
+    /// Appends a publication.
+    #[inline]
+    pub(super) fn push(
+        &mut self,
+        to: &Arc<[LogRef]>,
+        publication: &Publication<'_>,
+        content: &Content<'_>,
+    ) -> Result<(), Exception> {
+        let mark = tails::begin(&mut self.bytes, content.properties.timestamp);
+        if let Err(exception) = message::push_tail(&mut self.bytes, publication, content) {
+            tails::cancel(&mut self.bytes, mark);
+            return Err(exception);
+        }
+        tails::end(&mut self.bytes, mark);
+        if self.to.is_none() {
+            self.to = Some(Arc::clone(to));
+        }
+        self.expiring |= content.properties.expiration.is_some();
+        Ok(())
+    }
+
+    /// The append, if there is anything in it.
+    pub(super) fn take(&mut self) -> Option<Append> {
+        let to = self.to.take()?;
+        let bytes = std::mem::take(&mut self.bytes);
+        let expiring = std::mem::take(&mut self.expiring);
+        if bytes.is_empty() {
+            return None;
+        }
+        Some(Append { to, payload: Payload::Tails { bytes: Bytes::from(bytes), expiring } })
+    }
+}
+
+impl Publisher {
+    /// A read begins.
+    pub(super) fn begin(&mut self) {
+        self.turn = self.turn.wrapping_add(1);
+    }
+
+    /// Takes a complete publish of a channel.
+    #[inline]
+    pub(super) fn publish(
+        &mut self,
+        lane: &mut Lane,
+        publication: &Publication<'_>,
+        site: Site<'_>,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), Exception> {
+        let mut content = Content::decode(publication.properties).map_err(|_| malformed())?;
+        let replies;
+        if let Some(user) = content.properties.user_id
+            && user != site.user.as_bytes()
+        {
+            return Err(errors::user_id_mismatch(&String::from_utf8_lossy(user), site.user));
+        }
+        if content.properties.expiration.is_some() {
+            message::expiration_ms(&content)?;
+        }
+        if content.properties.reply_to == Some(REPLY_TO.as_bytes()) {
+            replies = lane.replies.clone().ok_or_else(no_reply_consumer)?;
+            content.properties.reply_to = Some(replies.as_bytes());
+        }
+        let copies = match content.headers {
+            Some(_) => message::carbon_copies(&content)?,
+            None => Vec::new(),
+        };
+        let names = self.names.get_or_insert_with(|| cx.names());
+        let asked = super::route::Asked { vhost: site.vhost, copies: &copies, turn: self.turn };
+        lane.route.find(names, publication, &content, &asked, &mut self.routes)?;
+        let to = lane.route.destinations();
+        if to.is_empty() {
+            return self.nowhere(lane, publication, site.link);
+        }
+        if let Some(transaction) = &mut lane.transaction {
+            return transaction.publish(to, publication, &content);
+        }
+        if !self.group.takes(to) || self.group.bytes.len() >= GROUP_BYTES {
+            self.flush(cx);
+        }
+        if self.group.bytes.capacity() == 0 {
+            self.group.bytes.reserve(self.usual_bytes.min(GROUP_BYTES));
+        }
+        self.group.push(to, publication, &content)?;
+        if let Some(confirms) = &mut lane.confirms {
+            confirms.publish(self.number);
+            let lane = (lane.channel, lane.epoch);
+            if self.lanes.last() != Some(&lane) && !self.lanes.contains(&lane) {
+                self.lanes.push(lane);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns a mandatory publication that reaches no queue, and confirms it.
+    #[cold]
+    fn nowhere(
+        &mut self,
+        lane: &mut Lane,
+        publication: &Publication<'_>,
+        link: &mut Link,
+    ) -> Result<(), Exception> {
+        if publication.mandatory {
+            let out = match &mut lane.transaction {
+                Some(transaction) => transaction.returns(publication)?,
+                None => &mut link.out,
+            };
+            let (channel, frame_bytes_max) = (lane.channel, link.frame_bytes_max);
+            ContentWriter { out, channel, frame_bytes_max }.returned(Code::NoRoute, publication);
+        }
+        if let Some(confirms) = &mut lane.confirms {
+            confirms.publish_nowhere(self.number);
+            self.dirty.push(lane.channel);
+        }
+        Ok(())
+    }
+
+    /// Sends what is packed.
+    pub(super) fn flush(&mut self, cx: &mut Cx<'_>) {
+        let Some(append) = self.group.take() else { return };
+        if let Payload::Tails { bytes, .. } = &append.payload {
+            self.usual_bytes = bytes.len();
+        }
+        let token = cx.submit(Op::Append(append));
+        let lanes = std::mem::take(&mut self.lanes);
+        self.tickets.insert(token, Ticket { group: self.number, lanes });
+        self.number += 1;
+    }
+
+    /// A read or a batch of events is over: nothing old is held on to.
+    pub(super) fn rest(&mut self) {
+        self.names = None;
+    }
+
+    /// Whether every append was answered.
+    pub(super) fn idle(&self) -> bool {
+        self.tickets.is_empty() && self.group.to.is_none()
+    }
+
+    /// Takes the answer to an append and tells `settle` of each channel that waits for it. False
+    /// for another operation's answer.
+    pub(super) fn answered(
+        &mut self,
+        token: Token,
+        result: &Result<Reply, Error>,
+        mut settle: impl FnMut((u16, u32), u64, bool) -> bool,
+    ) -> bool {
+        let Some(ticket) = self.tickets.remove(&token) else { return false };
+        let stored = stored(result);
+        for lane in ticket.lanes {
+            if settle(lane, ticket.group, stored) {
+                self.dirty.push(lane.0);
+            }
+        }
+        true
+    }
+}
+
+/// Whether an append counts as done: also where its queue was deleted meanwhile, as for any message
+/// that was in it.
+fn stored(result: &Result<Reply, Error>) -> bool {
+    match result {
+        Ok(Reply::Appended(appended)) => {
+            matches!(appended.verdict, Verdict::Appended | Verdict::Gone)
+        }
+        Ok(_) => false,
+        Err(error) => {
+            if error.kind != Kind::NotFound {
+                tracing::warn!(%error, "publish refused");
+            }
+            error.kind == Kind::NotFound
+        }
+    }
+}
+
+#[cold]
+fn malformed() -> Exception {
+    Exception::new(Code::FrameError, "cannot decode content properties")
+}
+
+#[cold]
+fn no_reply_consumer() -> Exception {
+    Exception::new(Code::PreconditionFailed, "fast reply consumer does not exist")
+}

@@ -1,0 +1,186 @@
+//! Where a publication goes, remembered for the next one with the same address.
+
+use crate::codec::{Content, Publication, Table};
+use crate::errors::{Exception, Resource};
+use crate::message::KAFKA_KEY;
+use engine::Names;
+use engine::catalog::{Headers, Publish, Routes, Topic, Unroutable, Value};
+use std::borrow::Cow;
+use std::sync::Arc;
+use types::LogRef;
+
+/// The last route of a channel.
+#[derive(Debug)]
+pub(super) struct Route {
+    /// The version of names that it holds for.
+    version: Option<u64>,
+    exchange: String,
+    key: String,
+    /// Logs of queues.
+    logs: Arc<[LogRef]>,
+    /// Topics, of each of which one log is chosen.
+    topics: Vec<Arc<Topic>>,
+    /// `logs` and the chosen ones.
+    to: Arc<[LogRef]>,
+}
+
+/// What else decides where a publication goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked<'a> {
+    pub(super) vhost: &'a str,
+    /// Further routing keys.
+    pub(super) copies: &'a [String],
+    /// Chooses the partition of what has no key.
+    pub(super) turn: u32,
+}
+
+impl Default for Route {
+    fn default() -> Route {
+        let none: Arc<[LogRef]> = Arc::from([]);
+        Route {
+            version: None,
+            exchange: String::new(),
+            key: String::new(),
+            logs: Arc::clone(&none),
+            topics: Vec::new(),
+            to: none,
+        }
+    }
+}
+
+impl Route {
+    /// Where the publication of the last [`Route::find`] goes: sorted, without duplicates.
+    #[inline]
+    pub(super) fn destinations(&self) -> &Arc<[LogRef]> {
+        &self.to
+    }
+
+    /// Finds where a publication goes. Fails when its exchange is not there or is internal.
+    #[inline]
+    pub(super) fn find(
+        &mut self,
+        names: &Names,
+        publication: &Publication<'_>,
+        content: &Content<'_>,
+        asked: &Asked<'_>,
+        routes: &mut Routes,
+    ) -> Result<(), Exception> {
+        let known = self.version == Some(names.version())
+            && self.key == publication.routing_key
+            && self.exchange == publication.exchange
+            && asked.copies.is_empty();
+        if !known {
+            self.route(names, publication, content, asked, routes)?;
+        }
+        if !self.topics.is_empty() {
+            self.choose(content, asked.turn);
+        }
+        Ok(())
+    }
+
+    fn route(
+        &mut self,
+        names: &Names,
+        publication: &Publication<'_>,
+        content: &Content<'_>,
+        asked: &Asked<'_>,
+        routes: &mut Routes,
+    ) -> Result<(), Exception> {
+        self.version = None;
+        let headers = TableHeaders(content.headers.unwrap_or_default());
+        let (vhost, exchange) = (asked.vhost, publication.exchange);
+        let one = [publication.routing_key];
+        let many: Vec<&str>;
+        let keys = match asked.copies {
+            [] => &one[..],
+            copies => {
+                many = one.into_iter().chain(copies.iter().map(String::as_str)).collect();
+                &many
+            }
+        };
+        let publish = Publish { namespace: vhost, router: exchange, keys, headers: &headers };
+        names.route(&publish, routes).map_err(|why| {
+            let exchange = Resource::exchange(exchange, vhost);
+            match why {
+                Unroutable::NoRouter => exchange.not_found(),
+                Unroutable::Internal => exchange.internal(),
+            }
+        })?;
+        self.logs = routes.logs.as_slice().into();
+        self.to = Arc::clone(&self.logs);
+        self.topics.clear();
+        self.topics.append(&mut routes.topics);
+        if !routes.by_headers && asked.copies.is_empty() {
+            self.version = Some(names.version());
+            self.exchange.clear();
+            self.exchange.push_str(exchange);
+            self.key.clear();
+            self.key.push_str(publication.routing_key);
+        }
+        Ok(())
+    }
+
+    /// Chooses one log of each topic.
+    fn choose(&mut self, content: &Content<'_>, turn: u32) {
+        let number = match kafka_key(content) {
+            Some(key) => murmur2(key) & 0x7fff_ffff,
+            None => turn,
+        };
+        let chosen = self.topics.iter().filter_map(|topic| {
+            let count = u32::try_from(topic.partitions.len()).ok()?;
+            topic.partitions.get(number.checked_rem(count)? as usize).copied()
+        });
+        let mut to: Vec<LogRef> = self.logs.iter().copied().chain(chosen).collect();
+        to.sort_unstable();
+        to.dedup();
+        if *self.to != *to {
+            self.to = to.into();
+        }
+    }
+}
+
+/// The key that the record will have.
+fn kafka_key<'a>(content: &Content<'a>) -> Option<&'a [u8]> {
+    let mut fields = content.headers?.raw().filter_map(Result::ok);
+    let named = |name: &[u8], kind| name == KAFKA_KEY.as_bytes() && matches!(kind, b'S' | b'x');
+    fields.find(|(name, raw)| named(name, raw.kind)).map(|(_, raw)| raw.bytes)
+}
+
+/// Headers that are decoded when they are asked for.
+struct TableHeaders<'a>(Table<'a>);
+
+impl Headers for TableHeaders<'_> {
+    fn header(&self, name: &str) -> Option<Cow<'_, Value>> {
+        let mut fields = self.0.raw().filter_map(Result::ok);
+        let (_, raw) = fields.find(|(found, _)| *found == name.as_bytes())?;
+        raw.decode().ok().map(Cow::Owned)
+    }
+}
+
+/// The hash by which Kafka's Java clients choose a partition, so that a key has the same one
+/// whichever wire it came by.
+///
+/// Source: Apache Kafka, `Utils.murmur2`.
+fn murmur2(bytes: &[u8]) -> u32 {
+    const MIX: u32 = 0x5bd1_e995;
+    const SEED: u32 = 0x9747_b28c;
+    let mut hash = SEED ^ bytes.len() as u32;
+    let mut words = bytes.chunks_exact(4);
+    for word in &mut words {
+        let mut word = word.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte));
+        word = u32::wrapping_mul(word, MIX);
+        word ^= word >> 24;
+        hash = hash.wrapping_mul(MIX) ^ word.wrapping_mul(MIX);
+    }
+    let rest = words.remainder();
+    if !rest.is_empty() {
+        hash ^= rest.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte));
+        hash = hash.wrapping_mul(MIX);
+    }
+    hash ^= hash >> 13;
+    hash = hash.wrapping_mul(MIX);
+    hash ^ hash >> 15
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,4 @@
+//! The session against the real engine on a simulated disk, and against scripts.
+
+mod basics;
+mod client;
