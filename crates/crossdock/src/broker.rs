@@ -231,7 +231,7 @@ fn engine_options(options: &Options) -> Result<(String, engine::Options), StartE
         shards: 0,
         cache_bytes: options.cache_bytes,
         salvage: options.salvage,
-        sizes: Default::default(),
+        sizes: engine::Sizes::default(),
     };
     Ok((path.display().to_string(), opened))
 }
