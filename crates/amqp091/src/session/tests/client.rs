@@ -81,25 +81,46 @@ impl Broker {
     /// Sends what the client wrote as one read, lets everybody go on until nothing happens, and
     /// gives the frames that came.
     pub(super) fn talk(&mut self, client: &mut Client) -> Vec<String> {
+        let received = self.exchange(client);
+        client.received = received;
+        client.frames()
+    }
+
+    /// The same, but gives the bytes that came.
+    pub(super) fn exchange(&mut self, client: &mut Client) -> Vec<u8> {
         let bytes = std::mem::take(&mut client.sending);
         client.connection.input().extend_from_slice(&bytes);
         client.connection.received(bytes.len(), &*client.door, Millis(0));
-        self.settle(client)
+        self.go_on(client);
+        std::mem::take(&mut client.received)
     }
 
     /// Lets everybody go on; gives the frames that came.
     pub(super) fn settle(&mut self, client: &mut Client) -> Vec<String> {
+        self.go_on(client);
+        client.frames()
+    }
+
+    fn go_on(&mut self, client: &mut Client) {
         for _ in 0..8 {
             self.engine.run(4).expect("the disk works");
             self.clock.pass(3_000);
             client.connection.events(&*client.door, Millis(0));
             client.read();
         }
-        client.frames()
     }
 }
 
 impl Client {
+    /// Whether the session closed the connection.
+    pub(super) fn finished(&self) -> bool {
+        self.connection.finished()
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) {
+        self.sending.extend_from_slice(bytes);
+    }
+
     pub(super) fn method(&mut self, channel: u16, method: &Method<'_>) {
         frame::push_method(&mut self.sending, channel, method);
     }
@@ -133,6 +154,15 @@ impl Client {
     }
 
     pub(super) fn publish(&mut self, exchange: &str, routing_key: &str, body: &[u8]) {
+        self.publish_all(exchange, routing_key, body, &[0x10, 0, 2]);
+    }
+
+    /// A publish to a queue; `properties`: flags and list.
+    pub(super) fn publish_with(&mut self, queue: &str, body: &[u8], properties: &[u8]) {
+        self.publish_all("", queue, body, properties);
+    }
+
+    fn publish_all(&mut self, exchange: &str, routing_key: &str, body: &[u8], properties: &[u8]) {
         let mandatory = true;
         let publish =
             Method::BasicPublish { ticket: 0, exchange, routing_key, mandatory, immediate: false };
@@ -140,7 +170,7 @@ impl Client {
         let mark = frame::begin(&mut self.sending, FrameKind::Header, 1);
         self.sending.extend_from_slice(&[0, 60, 0, 0]);
         self.sending.extend_from_slice(&(body.len() as u64).to_be_bytes());
-        self.sending.extend_from_slice(&[0x10, 0, 2]);
+        self.sending.extend_from_slice(properties);
         frame::end(&mut self.sending, mark);
         frame::push_body(&mut self.sending, 1, body, 131_072);
     }
