@@ -80,6 +80,10 @@ def chosen_programs(options, target, tools, report):
             print(f"SKIPPED client {client.name}: {why}", flush=True)
             report.skip_client(client.name, str(why))
             continue
+        except RuntimeError as why:
+            fail = {"case": "installation", "result": "failed", "seconds": 0.0, "detail": str(why)}
+            record(report.client(client.name), client.name, json.dumps(fail), options)
+            continue
         yield client, line, extra
 
 

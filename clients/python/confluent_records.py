@@ -7,7 +7,7 @@ import time
 
 import confluent_kafka as ck
 
-from casebook import KAFKA, case, same, unique, wait_for
+from casebook import KAFKA, case, raises, same, unique, wait_for
 from confluent import VERSION, admin, consumer, producer, read, send, take, topic, values
 
 __all__ = ["VERSION"]
@@ -94,6 +94,13 @@ def two_idempotent_producers_do_not_disturb_each_other():
     for which in ("0", "1"):
         same([text for text in found if text.startswith(which)],
              [f"{which}:{number}" for number in range(200)])
+
+
+@case(only=["crossdock"])
+def transactions_are_refused_and_not_waited_for():
+    source = producer(transactional_id=unique("txn"))
+    error = raises(ck.KafkaException, source.init_transactions, 15).args[0]
+    assert error.code() != ck.KafkaError._TIMED_OUT, error
 
 
 @case

@@ -212,6 +212,14 @@ def client_properties_of_any_kind_are_accepted():
 
 
 @case
+def secret_is_updated_on_an_open_connection():
+    connection = connect()
+    connection.update_secret("guest", "because")
+    assert connection.channel().is_open
+    connection.close()
+
+
+@case
 def exclusive_queue_ends_with_its_connection():
     first, second = connect(), connect()
     name = queue(first.channel(), exclusive=True)

@@ -133,6 +133,20 @@ def nonsense_argument_is_refused_by_name(setting):
     close(connection)
 
 
+@case(each=["x-dead-letter-exchange", "x-dead-letter-routing-key", "x-delivery-limit",
+            "x-max-priority", "x-single-active-consumer", "x-overflow", "x-dead-letter-strategy"],
+      only=["crossdock"])
+def argument_that_is_not_built_is_refused_by_name(key):
+    value = {"x-max-priority": 10, "x-delivery-limit": 3, "x-single-active-consumer": True,
+             "x-overflow": "reject-publish"}.get(key, "some")
+    connection = connect()
+    code, text = error_of(connection.channel().queue_declare, unique("q"), durable=True,
+                          arguments={key: value})
+    same(code, 406)
+    assert key in text, text
+    close(connection)
+
+
 @case
 def exclusive_queue_is_locked_to_others():
     owner, other = connect(), connect()
