@@ -149,6 +149,9 @@ impl FromStr for Advertise {
 
     fn from_str(text: &str) -> Result<Advertise, String> {
         let (wire, place) = of_wire(text, "WIRE=HOST:PORT")?;
+        if !crate::wires::WIRES.iter().any(|row| row.name == wire && row.advertises) {
+            return Err(format!("clients of {wire} are never told an address"));
+        }
         let split = place.rsplit_once(':').filter(|(host, _)| !host.is_empty());
         let port = split.and_then(|(_, port)| port.parse().ok());
         let (Some((host, _)), Some(port)) = (split, port) else {

@@ -16,6 +16,8 @@ pub(crate) struct Row {
     pub(crate) name: &'static str,
     /// Where its clients look for it.
     pub(crate) port: u16,
+    /// Whether its protocol tells clients where to connect.
+    pub(crate) advertises: bool,
     /// Makes it.
     pub(crate) make: fn(&Context) -> Arc<dyn Wire>,
 }
@@ -35,8 +37,8 @@ pub(crate) struct Context {
 
 /// Every wire.
 pub(crate) const WIRES: &[Row] = &[
-    Row { name: "kafka", port: 9_092, make: kafka },
-    Row { name: "amqp", port: 5_672, make: amqp },
+    Row { name: "kafka", port: 9_092, advertises: true, make: kafka },
+    Row { name: "amqp", port: 5_672, advertises: false, make: amqp },
 ];
 
 fn kafka(context: &Context) -> Arc<dyn Wire> {

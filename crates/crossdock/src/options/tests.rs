@@ -43,12 +43,13 @@ fn an_address_is_taken_or_told_why_not() {
 #[test]
 fn an_advertised_address_is_a_name_or_a_number() {
     for (text, host) in
-        [("admin=broker.example:9", "broker.example"), ("admin=[::1]:9", "::1"), ("admin=a:9", "a")]
+        [("kafka=broker.example:9", "broker.example"), ("kafka=[::1]:9", "::1"), ("kafka=a:9", "a")]
     {
         let advertise: Advertise = text.parse().unwrap();
         assert_eq!(advertise.address, Address { host: host.into(), port: 9 });
     }
-    for text in ["admin=", "admin=:9", "admin=a:", "admin=a:70000", "admin=a"] {
+    for text in ["kafka=", "kafka=:9", "kafka=a:", "kafka=a:70000", "kafka=a", "amqp=a:9", "x=a:9"]
+    {
         assert!(text.parse::<Advertise>().is_err(), "{text}");
     }
 }

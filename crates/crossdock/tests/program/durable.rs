@@ -6,6 +6,22 @@ fn lines(range: std::ops::Range<u32>) -> String {
     range.map(|number| format!("{number}\n")).collect()
 }
 
+/// Changes a bit of the first `needle` in a segment of the store; gives the segment's name.
+fn spoil(store: &str, needle: &[u8]) -> String {
+    for entry in std::fs::read_dir(store).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let place = bytes.windows(needle.len()).position(|window| window == needle);
+        if let Some(place) = place.filter(|_| name.ends_with(".seg")) {
+            bytes[place] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+            return name;
+        }
+    }
+    panic!("{needle:?} is in no segment");
+}
+
 #[test]
 fn a_restart_keeps_messages_and_what_was_taken() {
     let scratch = Scratch::new();
@@ -46,23 +62,16 @@ fn check_finds_a_good_store_good_and_a_bad_one_bad() {
     let scratch = Scratch::new();
     let store = scratch.store();
     let broker = Running::start(&store);
-    broker.ok(&["publish", "--queue", "q", "--create"], &lines(0..100));
+    broker.ok(&["publish", "--queue", "q", "--create"], "one\nneedle\ntwo\n");
     broker.stop();
     let ended = run(&["check", &store]);
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
     assert!(ended.stdout.ends_with("intact\n"), "{}", ended.stdout);
 
-    let segment = std::path::Path::new(&store).join("j-1.seg");
-    let mut bytes = std::fs::read(&segment).unwrap();
-    let place = bytes.windows(4).position(|window| window == b"42\x00\x00").or_else(|| {
-        // A record: its value is among the bytes of the batch of lines.
-        bytes.windows(2).position(|window| window == b"57")
-    });
-    bytes[place.unwrap()] ^= 1;
-    std::fs::write(&segment, bytes).unwrap();
+    let segment = spoil(&store, b"needle");
     let ended = run(&["check", &store]);
     assert_eq!(ended.code, Some(1), "{}{}", ended.stdout, ended.stderr);
-    assert!(ended.stdout.contains("j-1.seg"), "{}", ended.stdout);
+    assert!(ended.stdout.contains(&segment), "{}", ended.stdout);
     assert!(ended.stdout.ends_with("DAMAGED\n"), "{}", ended.stdout);
     assert_eq!(run(&["check", "/nonexistent"]).code, Some(1));
 }

@@ -191,4 +191,4 @@ impl Drop for Running {
 }
 
 /// No wire listens unless a test says so.
-pub(crate) const OTHERS_OFF: &[&str] = &["--listen=kafka=off"];
+pub(crate) const OTHERS_OFF: &[&str] = &["--listen=kafka=off", "--listen=amqp=off"];

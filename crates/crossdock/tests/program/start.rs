@@ -40,7 +40,11 @@ fn every_wire_listens_unless_it_is_off() {
     let broker = Running::start(&store);
     assert_eq!(broker.printed.len(), 3, "{:?}", broker.printed);
     broker.stop();
-    let listen = ["--listen=admin=127.0.0.1:0,admin=[::1]:0", "--listen=kafka=127.0.0.1:0"];
+    let listen = [
+        "--listen=admin=127.0.0.1:0,admin=[::1]:0",
+        "--listen=kafka=127.0.0.1:0",
+        "--listen=amqp=127.0.0.1:0",
+    ];
     let broker = Running::start_with(&store, &listen);
     assert_eq!(broker.addresses("admin").len(), 2);
     let kafka = TcpStream::connect(broker.addresses("kafka")[0]).unwrap();
@@ -49,6 +53,12 @@ fn every_wire_listens_unless_it_is_off() {
     let mut head = [0; 8];
     (&kafka).read_exact(&mut head).unwrap();
     assert_eq!(head[4..], [0, 0, 0, 7]);
+    let amqp = TcpStream::connect(broker.addresses("amqp")[0]).unwrap();
+    (&amqp).write_all(b"AMQP\x00\x00\x09\x01").unwrap();
+    // A method frame on channel 0: connection.start.
+    let mut head = [0; 11];
+    (&amqp).read_exact(&mut head).unwrap();
+    assert_eq!((&head[..3], &head[7..]), (&[1, 0, 0][..], &[0, 10, 0, 10][..]));
     broker.stop();
 }
 
