@@ -56,7 +56,8 @@ impl Trie {
         let mut active = Active::new();
         let mut next = Active::new();
         enter(&self.root, false, &mut active);
-        for word in key.split('.') {
+        // RabbitMQ's empty key has no words, rather than an empty one.
+        for word in key.split('.').filter(|_| !key.is_empty()) {
             let mut stays = false;
             for &(node, after_hash) in &active {
                 if let Some(child) = node.words.get(word) {
