@@ -84,3 +84,22 @@ fn alterations_set_delete_append_and_subtract() {
     }
     assert_eq!(Alteration::from_number(4).unwrap_err().code, ErrorCode::INVALID_REQUEST);
 }
+
+#[test]
+fn the_document_lists_every_configuration_as_it_is() {
+    let document = include_str!("../../../../docs/kafka.md");
+    let rows: Vec<&str> =
+        document.lines().skip_while(|line| *line != "| name | default | |").skip(2).collect();
+    let table: Vec<String> = TOPIC_CONFIGS
+        .iter()
+        .map(|config| {
+            let default = match config.default {
+                "" => String::new(),
+                text => format!(" `{text}`"),
+            };
+            let effect = format!("{:?}", config.effect).to_lowercase();
+            format!("| `{}` |{default} | {effect} |", config.name)
+        })
+        .collect();
+    assert_eq!(rows, table);
+}
