@@ -17,6 +17,9 @@ use types::{ClientId, LogId, LogRef, Millis, ShardId, Token};
 /// Envelope of a destination whose batch holds records with a time to live of their own.
 pub(crate) const ENVELOPE_EXPIRING: &[u8] = &[1];
 
+/// A batch of this size is closed: what one reader of it costs stays bounded, and it travels whole.
+const BATCH_BYTES: usize = 128 << 10;
+
 /// Who waits for a frame, and for what in it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pending {
@@ -161,7 +164,11 @@ impl Draft {
     ) -> (usize, &mut Packing) {
         let open = self.open.get(to).copied().filter(|first| {
             let batch = self.dests[*first].batch;
-            to.iter().all(|dest| self.latest.get(&dest.log) == Some(&batch))
+            let room = match &self.batches[batch] {
+                Packing::Open(builder) => builder.len() < BATCH_BYTES,
+                Packing::Whole(_) => false,
+            };
+            room && to.iter().all(|dest| self.latest.get(&dest.log) == Some(&batch))
                 && self.dests[*first].expiring == expiring
         });
         let first = match open {

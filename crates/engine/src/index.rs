@@ -4,6 +4,9 @@
 //! settled is taken out and leaves a hole. The bytes each segment still holds for somebody are
 //! counted here.
 
+#[cfg(test)]
+mod tests;
+
 use crate::draft::ENVELOPE_EXPIRING;
 use bytes::Bytes;
 use journal::{Location, Parts, SegmentIndex};
@@ -112,22 +115,25 @@ impl Index {
     /// Adds a run; one of the same first offset is replaced (it was copied forward).
     pub(crate) fn insert(&mut self, log: LogId, run: Run, location: &Location) {
         let index = self.logs.entry(log).or_default();
-        if let Location::Parts(parts) = location {
-            index.parts.insert(run.first, Arc::clone(parts));
-            self.parted.insert((log, run.first));
-        } else {
-            self.recent.entry(run.at.segment).or_default().push((log, run.first));
-        }
-        count(&mut self.live, location, true);
         let position = index.position(run.first);
-        match index.runs.get(position) {
-            Some(there) if there.first == run.first => {
-                let was = index.location(there);
-                if !matches!(location, Location::Parts(_)) {
-                    index.parts.remove(&run.first);
-                    self.parted.remove(&(log, run.first));
-                }
-                index.bytes -= u64::from(index.runs[position].at.len);
+        let there = index.runs.get(position).filter(|there| there.first == run.first).copied();
+        // Where it lay has to be asked before the parts of the new place take the old ones' room.
+        let was = there.map(|there| index.location(&there));
+        count(&mut self.live, location, true);
+        match location {
+            Location::Parts(parts) => {
+                index.parts.insert(run.first, Arc::clone(parts));
+                self.parted.insert((log, run.first));
+            }
+            Location::Journal { segment, .. } => {
+                index.parts.remove(&run.first);
+                self.parted.remove(&(log, run.first));
+                self.recent.entry(*segment).or_default().push((log, run.first));
+            }
+        }
+        match (there, was) {
+            (Some(there), Some(was)) => {
+                index.bytes -= u64::from(there.at.len);
                 index.runs[position] = run;
                 count(&mut self.live, &was, false);
             }
