@@ -6,6 +6,7 @@
 
 mod accept;
 mod run;
+mod sim;
 mod suite;
 #[cfg(test)]
 mod tidy;
@@ -45,14 +46,17 @@ enum Command {
     /// Runs simulations from a seed; the same seed is the same run.
     Sim {
         /// First seed.
-        #[arg(long)]
-        seed: u64,
-        /// How many seeds, one after the other.
         #[arg(long, default_value_t = 1)]
-        count: u64,
+        seed: u64,
+        /// How many seeds, one after the other; with `--plant` at most 5,000 unless told.
+        #[arg(long)]
+        count: Option<u64>,
         /// Operations of each run.
         #[arg(long)]
         ops: Option<u64>,
+        /// Builds with planted faults, and says whether the simulation finds this one, or `all`.
+        #[arg(long)]
+        plant: Option<String>,
         /// Passed on to the simulator as they are.
         #[arg(last = true)]
         rest: Vec<String>,
@@ -83,7 +87,13 @@ fn dispatch(command: Command) -> Result<bool> {
         Command::Ci => suite::ci(),
         Command::Fix => suite::fix(),
         Command::Accept { name: _, only, full } => accept::two_wires(&only, full),
-        Command::Sim { seed, count, ops, rest } => suite::sim(seed, count, ops, &rest),
+        Command::Sim { seed, count, ops, plant, rest } => {
+            let runs = sim::Runs { seed, count, ops, rest };
+            match plant {
+                Some(name) => sim::plant(&runs, &name),
+                None => sim::run(&runs),
+            }
+        }
         Command::Bench { rest } => suite::bench(&rest),
     }
 }

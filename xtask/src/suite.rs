@@ -1,6 +1,7 @@
-//! What `test`, `ci`, `fix`, `sim` and `bench` run.
+//! What `test`, `ci`, `fix` and `bench` run.
 
 use crate::run::{self, Tally, say};
+use crate::sim;
 use anyhow::{Result, bail};
 use std::process::Command;
 use std::time::Instant;
@@ -86,11 +87,7 @@ pub(crate) fn ci() -> Result<bool> {
     } else {
         suite.skip("dependencies", "cargo-deny is not installed");
     }
-    if run::exists("crates/sim") {
-        suite.check("simulation", &mut sim_command(1, CI_SIM_SEEDS, None, &[]))?;
-    } else {
-        suite.skip("simulation", "there is no simulator yet");
-    }
+    suite.check("simulation", &mut sim::command(&sim::Runs::first(CI_SIM_SEEDS)))?;
     Ok(suite.close())
 }
 
@@ -143,24 +140,6 @@ pub(crate) fn fix() -> Result<bool> {
         "--allow-staged",
     ]))?;
     Ok(run::succeeds(&mut cargo(&["fmt", "--all"]))? && lints)
-}
-
-/// Runs the simulator.
-pub(crate) fn sim(seed: u64, count: u64, ops: Option<u64>, rest: &[String]) -> Result<bool> {
-    if !run::exists("crates/sim") {
-        bail!("there is no simulator yet (crates/sim)");
-    }
-    run::succeeds(&mut sim_command(seed, count, ops, rest))
-}
-
-fn sim_command(seed: u64, count: u64, ops: Option<u64>, rest: &[String]) -> Command {
-    let mut command = cargo(&["run", "--quiet", "--release", "--package", "sim", "--"]);
-    command.args(["--seed", &seed.to_string(), "--count", &count.to_string()]);
-    if let Some(ops) = ops {
-        command.args(["--ops", &ops.to_string()]);
-    }
-    command.args(rest);
-    command
 }
 
 /// Builds the broker and the drivers, then runs the comparison.

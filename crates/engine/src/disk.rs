@@ -74,6 +74,9 @@ impl Rounds {
     /// Fails when the disk is not to be trusted any more: the process has to end.
     pub(crate) fn step(&mut self) -> Result<bool, Failed> {
         self.fill();
+        if io::planted("ack-before-sync") {
+            self.writer.sync()?;
+        }
         let written = match self.writer.round(&mut self.queue) {
             Ok(written) => written,
             Err(failed) if failed.kind == FailedKind::NoSpace => {
@@ -89,17 +92,13 @@ impl Rounds {
         let (local, synced): (Vec<Placed>, Vec<Placed>) =
             written.placed.into_iter().partition(|placed| placed.shard == ShardId::LOCAL);
         self.tell(local);
-        if written.needs_sync {
+        if written.needs_sync && !io::planted("ack-before-sync") {
             let before = self.clock.micros();
             self.writer.sync()?;
             self.ports.durable.store(Arc::new(written.end));
             self.metrics.synced(self.clock.micros().saturating_sub(before));
         }
-        if let Some(segment) = written.sealed {
-            for mailbox in &self.ports.mailboxes {
-                mailbox.push(Input::Sealed(segment));
-            }
-        }
+        self.tell_sealed(written.sealed);
         self.tell(synced);
         self.fill();
         Ok(true)
@@ -107,8 +106,16 @@ impl Rounds {
 
     pub(crate) fn witness(&mut self) -> Result<(), Failed> {
         match self.writer.witness() {
-            Err(failed) if failed.kind == FailedKind::NoSpace => Ok(()),
-            result => result,
+            Ok(sealed) => self.tell_sealed(sealed),
+            Err(failed) if failed.kind == FailedKind::NoSpace => {}
+            Err(failed) => return Err(failed),
+        }
+        Ok(())
+    }
+
+    fn tell_sealed(&self, sealed: Option<u32>) {
+        if let Some(segment) = sealed {
+            self.ports.mailboxes.iter().for_each(|inbox| inbox.push(Input::Sealed(segment)));
         }
     }
 

@@ -59,7 +59,7 @@ pub(crate) struct LogIndex {
 pub(crate) struct Index {
     logs: BTreeMap<LogId, LogIndex>,
     live: BTreeMap<u32, u64>,
-    /// What was added to each segment that is not sealed.
+    /// What was added to each segment that the stored checkpoint replays from, or a later one.
     recent: BTreeMap<u32, Vec<(LogId, Offset)>>,
     /// Runs in parts: they span segments, so checkpoints keep them, not index files.
     parted: BTreeSet<(LogId, Offset)>,
@@ -115,31 +115,26 @@ impl Index {
     /// Adds a run; one of the same first offset is replaced (it was copied forward).
     pub(crate) fn insert(&mut self, log: LogId, run: Run, location: &Location) {
         let index = self.logs.entry(log).or_default();
-        let position = index.position(run.first);
-        let there = index.runs.get(position).filter(|there| there.first == run.first).copied();
-        // Where it lay has to be asked before the parts of the new place take the old ones' room.
-        let was = there.map(|there| index.location(&there));
         count(&mut self.live, location, true);
-        match location {
-            Location::Parts(parts) => {
-                index.parts.insert(run.first, Arc::clone(parts));
-                self.parted.insert((log, run.first));
-            }
-            Location::Journal { segment, .. } => {
-                index.parts.remove(&run.first);
-                self.parted.remove(&(log, run.first));
-                self.recent.entry(*segment).or_default().push((log, run.first));
-            }
-        }
-        match (there, was) {
-            (Some(there), Some(was)) => {
-                index.bytes -= u64::from(there.at.len);
-                index.runs[position] = run;
+        let position = index.position(run.first);
+        match index.runs.get(position) {
+            Some(there) if there.first == run.first => {
+                let was = index.location(there);
                 count(&mut self.live, &was, false);
+                index.bytes -= u64::from(index.runs[position].at.len);
+                index.runs[position] = run;
             }
             _ => index.runs.insert(position, run),
         }
         index.bytes += u64::from(run.at.len);
+        if let Location::Parts(parts) = location {
+            index.parts.insert(run.first, Arc::clone(parts));
+            self.parted.insert((log, run.first));
+        } else {
+            index.parts.remove(&run.first);
+            self.parted.remove(&(log, run.first));
+            self.recent.entry(run.at.segment).or_default().push((log, run.first));
+        }
     }
 
     /// Drops the runs that end at or before `start`.
@@ -267,8 +262,14 @@ impl Index {
         self.insert(stored.log, run, &stored.location);
     }
 
-    /// The runs that no index file has: those of segments not sealed yet, and those in parts.
-    pub(crate) fn unsealed(&self, of: impl Fn(LogId) -> bool) -> Vec<StoredRun> {
+    /// Every segment before this one has its index file, and no replay begins before it.
+    pub(crate) fn indexed_before(&mut self, segment: u32) {
+        self.recent = self.recent.split_off(&segment);
+    }
+
+    /// The runs that a restart may not find in an index file, for it reads those of the segments
+    /// before its replay only; and those in parts.
+    pub(crate) fn unindexed(&self, of: impl Fn(LogId) -> bool) -> Vec<StoredRun> {
         let recent = self.recent.values().flatten().chain(&self.parted);
         let mut stored: Vec<StoredRun> = recent
             .filter(|(log, _)| of(*log))
@@ -282,7 +283,8 @@ impl Index {
     /// A segment is sealed: the index file of what this worker has in it.
     pub(crate) fn seal(&mut self, segment: u32, of: impl Fn(LogId) -> bool) -> SegmentIndex {
         let mut sealed = SegmentIndex { segment, ..SegmentIndex::default() };
-        for (log, first) in self.recent.remove(&segment).unwrap_or_default() {
+        for (log, first) in self.recent.get(&segment).into_iter().flatten() {
+            let (log, first) = (*log, *first);
             let Some(stored) = self.stored(log, first).filter(|_| of(log)) else { continue };
             if !stored.location.pieces().any(|piece| piece.segment == segment) {
                 continue;

@@ -29,6 +29,8 @@ pub(crate) struct Keeper {
     sequence: u64,
     /// Index parts of sealed segments, until every worker has given its own.
     indexing: BTreeMap<u32, (BTreeSet<usize>, SegmentIndex)>,
+    /// Complete ones that could not be stored yet.
+    unstored: Vec<SegmentIndex>,
     indexed: BTreeSet<u32>,
     /// Parts of the checkpoint being made; `None` when none is.
     gathering: Option<BTreeMap<usize, CheckpointPart>>,
@@ -61,6 +63,7 @@ impl Keeper {
             metrics,
             sequence,
             indexing: BTreeMap::new(),
+            unstored: Vec::new(),
             indexed,
             gathering: None,
             ready: None,
@@ -78,6 +81,8 @@ impl Keeper {
     /// What has to be done now, whether or not anything came in.
     pub(crate) fn tick(&mut self) -> Result<(), Failed> {
         quietly_full(self.pool.prepare())?;
+        self.store_indexes()?;
+        self.store_checkpoint()?;
         let now = self.clock.micros();
         let written = self.metrics.written_bytes.load(Ordering::Relaxed);
         let since = written - self.checkpointed_bytes;
@@ -98,15 +103,21 @@ impl Keeper {
             self.checkpointed_bytes = self.metrics.written_bytes.load(Ordering::Relaxed);
             self.checkpointed_us = self.clock.micros();
             self.gathering = Some(BTreeMap::new());
-            let durable = **self.ports.durable.load();
-            self.tell(|| Input::Checkpoint(durable));
+            let part = self.part();
+            self.tell(|| part());
         }
     }
 
-    /// Begins a checkpoint in place of one that is being made; the parts come without being asked for.
-    pub(crate) fn begin_last_checkpoint(&mut self) {
+    /// Begins a checkpoint in place of one that is being made; gives what asks a worker for its part.
+    pub(crate) fn begin_last_checkpoint(&mut self) -> impl Fn() -> Input + use<> {
         self.ready = None;
         self.gathering = Some(BTreeMap::new());
+        self.part()
+    }
+
+    fn part(&self) -> impl Fn() -> Input + use<> {
+        let (durable, indexed_before) = (**self.ports.durable.load(), self.replay.segment);
+        move || Input::Checkpoint { durable, indexed_before }
     }
 
     /// Takes in what a worker says.
@@ -147,8 +158,20 @@ impl Keeper {
             && let Some((_, mut index)) = self.indexing.remove(&segment)
         {
             index.live_bytes = live_bytes(&index);
-            quietly_full(self.pool.store_index(&index))?;
-            self.indexed.insert(segment);
+            self.unstored.push(index);
+        }
+        self.store_indexes()
+    }
+
+    /// Stores what is complete; a full disk keeps the rest for later.
+    fn store_indexes(&mut self) -> Result<(), Failed> {
+        while let Some(index) = self.unstored.last() {
+            match self.pool.store_index(index) {
+                Err(failed) if failed.kind == FailedKind::NoSpace => break,
+                result => result?,
+            }
+            self.indexed.insert(index.segment);
+            self.unstored.pop();
         }
         Ok(())
     }
@@ -207,7 +230,8 @@ impl Keeper {
         for segment in segments.iter().filter(|s| s.sealed && s.segment < self.replay.segment) {
             let number = segment.segment;
             let live: u64 = self.live.values().filter_map(|live| live.get(&number)).sum();
-            if live == 0 {
+            let early = io::planted("early-recycle") && live * 100 < segment.bytes;
+            if live == 0 || early {
                 if self.pool.recycle(number)? {
                     self.indexed.remove(&number);
                     metrics::add(&self.metrics.recycled_segments, 1);

@@ -40,6 +40,11 @@ impl<T> Mailbox<T> {
         }
     }
 
+    /// Whether nothing is there.
+    pub fn is_empty(&self) -> bool {
+        self.lock().items.is_empty()
+    }
+
     /// Moves everything that is there to the end of `into`.
     pub fn drain(&self, into: &mut Vec<T>) {
         into.extend(self.lock().items.drain(..));

@@ -8,9 +8,10 @@ use crate::shard::Shard;
 use crate::worker::{Input, Load, Notice, Output, Ports, Seat, Worker};
 use crate::{Handle, Mailbox, worker_number};
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use catalog::{Catalog, Layer, Names};
 use io::{Clock, Disk, Random};
-use journal::{Checkpoint, Failed, Finding, OpenError, PageKind, Reader, Recovery};
+use journal::{Checkpoint, Failed, Finding, OpenError, Page, PageKind, Position, Reader, Recovery};
 use std::fmt;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -164,13 +165,17 @@ pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
     workers[0].add_seat(Seat::new(local));
     let now = options.clock.now();
     for worker in &mut workers {
-        worker.start(now, clean);
+        worker.start(now, clean, writer.end());
     }
     workers[0].publish_names();
     let metrics = Arc::new(Metrics::default());
     let (sequence, replay) =
-        recovery.checkpoint().map_or((0, writer.end()), |c| (c.sequence, c.replay));
+        recovery.checkpoint().map_or((0, Position::default()), |c| (c.sequence, c.replay));
     ports.durable.store(Arc::new(writer.end()));
+    for segment in pool.segments().iter().filter(|s| s.sealed && s.segment >= replay.segment) {
+        // Nobody may have come to index it before the last process ended.
+        ports.mailboxes.iter().for_each(|inbox| inbox.push(Input::Sealed(segment.segment)));
+    }
     let findings = recovery.findings().to_vec();
     report(&findings, ids.len());
     let clock = Arc::clone(&options.clock);
@@ -233,7 +238,10 @@ fn restore(workers: &mut [Worker], recovery: &mut Recovery) -> Result<bool, Engi
         }
     }
     if let Some(checkpoint) = recovery.checkpoint() {
-        for page in checkpoint.pages.iter().filter(|page| page.kind == PageKind::Local) {
+        for page in &checkpoint.pages {
+            if page.kind != PageKind::Local || page.shard == ShardId::LOCAL {
+                continue;
+            }
             let runs: Vec<StoredRun> =
                 postcard::from_bytes(&page.bytes).map_err(|_| EngineError::Newer)?;
             workers[worker_number(page.shard, workers.len())].restore_runs(runs);
@@ -247,7 +255,13 @@ fn restore(workers: &mut [Worker], recovery: &mut Recovery) -> Result<bool, Engi
         let worker = &mut workers[worker_number(frame.shard, workers.len())];
         replayed += u64::from(worker.replay(&frame).map_err(|_| EngineError::Newer)?);
     }
-    Ok(replayed == 0 && recovery.checkpoint().is_some())
+    let left_cleanly = |checkpoint: &Checkpoint| checkpoint.pages.contains(&clean_stop());
+    Ok(replayed == 0 && recovery.checkpoint().is_some_and(left_cleanly))
+}
+
+/// In the checkpoint of a clean stop only: what was on its way to consumers had come back by then.
+fn clean_stop() -> Page {
+    Page { kind: PageKind::Local, shard: ShardId::LOCAL, bytes: Bytes::from_static(b"clean") }
 }
 
 fn report(findings: &[Finding], shards: usize) {
@@ -349,16 +363,20 @@ fn last_checkpoint(
     let mut waiting = Vec::new();
     notices.drain(&mut waiting);
     waiting.retain(|notice| !matches!(notice, Notice::Checkpoint { .. }));
-    keeper.begin_last_checkpoint();
+    let part = keeper.begin_last_checkpoint();
+    let mut marks = vec![clean_stop()];
     for mut worker in workers {
         let mut inputs = Vec::new();
         // What is sealed has to be indexed; a call that came too late was never answered.
         ports.mailboxes[worker.number()].drain(&mut inputs);
-        inputs.retain(|input| !matches!(input, Input::Checkpoint(_)));
-        inputs.push(Input::Checkpoint(**ports.durable.load()));
+        inputs.retain(|input| !matches!(input, Input::Checkpoint { .. }));
+        inputs.push(part());
         // Time stands still: nothing may begin any more.
         let mut output = worker.turn(&mut inputs, Millis(0));
-        for notice in waiting.drain(..).chain(output.notices.drain(..)) {
+        for mut notice in waiting.drain(..).chain(output.notices.drain(..)) {
+            if let Notice::Checkpoint { part, .. } = &mut notice {
+                part.pages.append(&mut marks);
+            }
             if let Err(failed) = keeper.notice(notice) {
                 return tracing::error!(%failed, "no checkpoint at the stop; the next start replays");
             }

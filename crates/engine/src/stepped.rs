@@ -13,6 +13,7 @@ use journal::{Failed, Finding, Reader};
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use types::ShardId;
 
 /// A part of the engine that can go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,10 +143,20 @@ impl Stepped {
     }
 
     /// The replicated state of every durable shard, as a checkpoint would keep it: equal states
-    /// give equal bytes.
+    /// give equal bytes, however many workers share the shards.
     #[must_use]
-    pub fn state(&self) -> Vec<Vec<u8>> {
-        self.workers.iter().flat_map(Worker::state).collect()
+    pub fn state(&self) -> Vec<(ShardId, Vec<u8>)> {
+        let mut states: Vec<_> = self.workers.iter().flat_map(Worker::state).collect();
+        states.sort_unstable_by_key(|(shard, _)| *shard);
+        states
+    }
+
+    /// Whether nothing is on its way: every frame that was begun is on the disk and applied.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.rounds.is_empty()
+            && self.mailboxes.iter().all(|mailbox| mailbox.is_empty())
+            && self.workers.iter().all(Worker::settled_down)
     }
 
     fn turn(&mut self, number: usize) {

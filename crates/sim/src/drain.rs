@@ -45,6 +45,7 @@ fn check_log(world: &mut World, log: LogRef, queue: bool) -> Result<(), Violatio
         if batches.is_empty() {
             break;
         }
+        let before = offset;
         for batch in batches {
             let header = Header::decode(&batch.bytes).map_err(|why| Violation(why.to_string()))?;
             let body = batch.bytes.slice(HEADER_BYTES..);
@@ -54,6 +55,9 @@ fn check_log(world: &mut World, log: LogRef, queue: bool) -> Result<(), Violatio
                 found.push((at, world.model.look(log.log, at, record.tail)?));
                 offset = at.next();
             }
+        }
+        if offset <= before {
+            return broken(format!("log {}: stuck, reading at {before} goes nowhere", log.log));
         }
     }
     let ids: BTreeSet<Id> = found.iter().map(|(_, id)| *id).collect();

@@ -8,7 +8,19 @@ mod client;
 mod drain;
 mod model;
 mod run;
+#[cfg(test)]
+mod tests;
 mod world;
 
 pub use model::Violation;
 pub use run::{Plan, Tally, run};
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Does the run of `seed`; a panic of the engine is a violation as well.
+///
+/// Fails with the first promise that was broken.
+pub fn run_caught(seed: u64, plan: Plan) -> Result<Tally, Violation> {
+    catch_unwind(AssertUnwindSafe(|| run(seed, plan)))
+        .unwrap_or_else(|_| Err(Violation("the engine panicked".to_owned())))
+}

@@ -1,9 +1,14 @@
 //! `cargo xtask sim`: runs seeds, and says which one broke what.
 
 use clap::Parser;
-use sim::{Plan, Tally};
+use sim::{Plan, Tally, Violation};
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+/// A run that takes longer than this is stuck.
+const RUN_MAX: Duration = Duration::from_secs(120);
 
 /// Runs the engine on a simulated disk, from seeds.
 #[derive(Debug, Parser)]
@@ -20,47 +25,104 @@ struct Arguments {
     /// Ends of the process per seed.
     #[arg(long, default_value_t = 5)]
     lives: u64,
+    /// Goes on after a seed that broke something.
+    #[arg(long)]
+    keep_going: bool,
     /// A fault to plant, which the run has to find (needs a build with `--cfg plant`).
     #[arg(long)]
     plant: Option<String>,
+    /// Lists the faults that can be planted, and ends.
+    #[arg(long)]
+    list_plants: bool,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Some(name) = &arguments.plant
-        && !io::plant(name)
-    {
-        say(&format!(
-            "this build has no planted faults: build with RUSTFLAGS='--cfg plant' ({name})"
-        ));
-        return ExitCode::FAILURE;
+    if arguments.list_plants {
+        io::FAULTS.iter().for_each(|(name, _)| say(name));
+        return ExitCode::SUCCESS;
     }
-    let plan = Plan { ops_per_life: arguments.ops, lives: arguments.lives };
+    let alive = watch();
+    match &arguments.plant {
+        Some(name) => planted(&arguments, name, &alive),
+        None => sound(&arguments, &alive),
+    }
+}
+
+/// Runs seeds of the program as it is: none may break anything.
+fn sound(arguments: &Arguments, alive: &Sender<u64>) -> ExitCode {
     let mut total = Tally::default();
-    for seed in arguments.seed..arguments.seed.saturating_add(arguments.count) {
-        match sim::run(seed, plan) {
+    let mut broken = 0;
+    for seed in seeds(arguments) {
+        match run(seed, arguments, alive) {
             Ok(tally) => {
                 total.ops += tally.ops;
                 total.crashes += tally.crashes;
             }
             Err(violation) => {
+                broken += 1;
                 say(&format!("seed {seed}: {violation}"));
+                let Arguments { ops, lives, .. } = arguments;
                 say(&format!(
-                    "repeat with: cargo xtask sim --seed {seed} --ops {} --lives {}",
-                    arguments.ops, arguments.lives
+                    "repeat with: cargo xtask sim --seed {seed} --ops {ops} -- --lives {lives}"
                 ));
-                return ExitCode::FAILURE;
+                if !arguments.keep_going {
+                    return ExitCode::FAILURE;
+                }
             }
         }
     }
-    say(&format!(
-        "seeds {}..{}: {} operations, {} crash points, nothing broken",
-        arguments.seed,
-        arguments.seed.saturating_add(arguments.count),
-        total.ops,
-        total.crashes
-    ));
-    ExitCode::SUCCESS
+    let Tally { ops, crashes } = total;
+    let seeds = seeds(arguments);
+    say(&format!("seeds {seeds:?}: {ops} operations, {crashes} crash points, {broken} broken"));
+    if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs seeds with a fault in the program until one finds it.
+fn planted(arguments: &Arguments, name: &str, alive: &Sender<u64>) -> ExitCode {
+    if !io::plant(name) {
+        say(&format!("{name}: no such fault, or this build (without `--cfg plant`) has none"));
+        return ExitCode::FAILURE;
+    }
+    // What a fault makes panic is told by the violation.
+    std::panic::set_hook(Box::new(|_| {}));
+    for seed in seeds(arguments) {
+        if let Err(violation) = run(seed, arguments, alive) {
+            say(&format!("{name}: found at seed {seed}: {violation}"));
+            return ExitCode::SUCCESS;
+        }
+    }
+    say(&format!("{name}: NOT FOUND in seeds {:?}", seeds(arguments)));
+    ExitCode::FAILURE
+}
+
+fn seeds(arguments: &Arguments) -> std::ops::Range<u64> {
+    arguments.seed..arguments.seed.saturating_add(arguments.count)
+}
+
+fn run(seed: u64, arguments: &Arguments, alive: &Sender<u64>) -> Result<Tally, Violation> {
+    // The one who listens ends the process, never itself alone.
+    let _ = alive.send(seed);
+    sim::run_caught(seed, Plan { ops_per_life: arguments.ops, lives: arguments.lives })
+}
+
+/// Ends the process when a run goes on for too long: it is stuck where no step is counted.
+fn watch() -> Sender<u64> {
+    let (alive, seeds) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut last = 0;
+        loop {
+            match seeds.recv_timeout(RUN_MAX) {
+                Ok(seed) => last = seed,
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {
+                    say(&format!("seed {last}: stuck, no end after {} s", RUN_MAX.as_secs()));
+                    std::process::exit(1);
+                }
+            }
+        }
+    });
+    alive
 }
 
 fn say(line: &str) {

@@ -39,6 +39,8 @@ pub(crate) struct LogModel {
     delivered: BTreeSet<Id>,
     /// Held by a consumer in this life of the process.
     held: BTreeSet<Id>,
+    /// How often a record was given back for certain.
+    returns: BTreeMap<Id, u16>,
     /// Where ids were seen.
     places: BTreeMap<Offset, Id>,
 }
@@ -95,9 +97,15 @@ impl LogModel {
         &mut self,
         id: Id,
         offset: Offset,
-        redelivered: bool,
+        (redelivered, attempts): (bool, u16),
     ) -> Result<(), Violation> {
         self.seen(id, offset)?;
+        let returns = self.returns.get(&id).copied().unwrap_or(0);
+        if attempts < returns {
+            return broken(format!(
+                "record {id:?} at {offset} was given back {returns} times, not {attempts}"
+            ));
+        }
         if self.settled.contains(&id) {
             return broken(format!("record {id:?} at {offset} was settled and is delivered again"));
         }
@@ -122,6 +130,10 @@ impl LogModel {
 
     pub(crate) fn returned(&mut self, id: Id) {
         self.held.remove(&id);
+    }
+
+    pub(crate) fn return_proven(&mut self, id: Id) {
+        *self.returns.entry(id).or_default() += 1;
     }
 
     pub(crate) fn is_maybe_settled(&self, id: Id) -> bool {

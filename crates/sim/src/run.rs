@@ -2,7 +2,7 @@
 
 use crate::client::SimClient;
 use crate::drain;
-use crate::model::Violation;
+use crate::model::{Violation, broken};
 use crate::world::World;
 use io::sim::Fault;
 
@@ -24,6 +24,9 @@ pub struct Tally {
     pub crashes: u64,
 }
 
+/// Steps in which an engine that nobody asks anything has to come to rest.
+const QUIET_STEPS_MAX: usize = 5_000;
+
 /// Clients of a run.
 const CLIENTS: u64 = 4;
 
@@ -37,8 +40,12 @@ pub fn run(seed: u64, plan: Plan) -> Result<Tally, Violation> {
     for _ in 0..plan.lives {
         let ops = 1 + world.random.below(plan.ops_per_life * 2);
         arrange_end(&mut world, ops);
-        tally.ops += live(&mut world, &mut clients, ops)?;
-        end(&mut world)?;
+        let (done, alive) = live(&mut world, &mut clients, ops)?;
+        tally.ops += done;
+        let quietly = alive && world.random.chance(20);
+        if !quietly || !quiet_end(&mut world, &mut clients)? {
+            end(&mut world)?;
+        }
         tally.crashes += 1;
         clients.iter_mut().for_each(|client| client.reconnect(&world));
         drain::check(&mut world)?;
@@ -57,13 +64,13 @@ fn arrange_end(world: &mut World, ops: u64) {
     }
 }
 
-/// Works until the ops are done or the disk ends it.
-fn live(world: &mut World, clients: &mut [SimClient], ops: u64) -> Result<u64, Violation> {
+/// Works until the ops are done or the disk ends it: how many were done, and whether it lives.
+fn live(world: &mut World, clients: &mut [SimClient], ops: u64) -> Result<(u64, bool), Violation> {
     let mut done = 0;
     while done < ops {
         for _ in 0..=world.random.below(6) {
             if world.step_any().is_err() {
-                return Ok(done);
+                return Ok((done, false));
             }
         }
         let at = usize::try_from(world.random.below(clients.len() as u64)).unwrap_or(0);
@@ -76,7 +83,30 @@ fn live(world: &mut World, clients: &mut [SimClient], ops: u64) -> Result<u64, V
             client.listen(world)?;
         }
     }
-    Ok(done)
+    Ok((done, true))
+}
+
+/// Lets everything come to rest, and kills the process: the next one must come to the same state,
+/// byte by byte. False when the disk failed on the way.
+fn quiet_end(world: &mut World, clients: &mut [SimClient]) -> Result<bool, Violation> {
+    for _ in 0..QUIET_STEPS_MAX {
+        if world.step_all().is_err() {
+            return Ok(false);
+        }
+        for client in clients.iter_mut() {
+            client.listen(world)?;
+        }
+        if world.engine().is_quiet() {
+            let before = world.engine().state();
+            world.disk.kill();
+            world.open()?;
+            return match world.engine().state() == before {
+                true => Ok(true),
+                false => broken("replay came to another state"),
+            };
+        }
+    }
+    broken("stuck: the engine does not come to rest")
 }
 
 /// Ends the process where it stands, and starts it again on what is left.

@@ -27,6 +27,8 @@ pub(crate) struct World {
     pub(crate) topics: Vec<LogRef>,
     pub(crate) queues: Vec<QueueUnderTest>,
     pub(crate) next_token: u64,
+    /// A part that hardly gets its turn, for a while.
+    slow: Option<Part>,
     shards: u16,
     seed: u64,
     lives: u64,
@@ -47,6 +49,7 @@ impl World {
             topics: Vec::new(),
             queues: Vec::new(),
             next_token: 0,
+            slow: None,
             shards,
             seed,
             lives: 0,
@@ -157,14 +160,27 @@ impl World {
     /// One part of the engine goes on, chosen by chance.
     pub(crate) fn step_any(&mut self) -> Result<(), Dead> {
         let workers = self.engine().worker_count();
-        let part = match self.random.below(8) {
+        if self.random.below(100) == 0 {
+            self.slow = match self.random.below(8) {
+                0 => Some(Part::Journal),
+                1 => Some(Part::Keeper),
+                2 => Some(Part::Load),
+                _ => None,
+            };
+        }
+        let mut part = match self.random.below(8) {
             0..4 => Part::Worker(usize::try_from(self.random.below(workers as u64)).unwrap_or(0)),
             4..6 => Part::Journal,
             6 => Part::Load,
             _ => Part::Keeper,
         };
-        if self.random.below(16) == 0 {
-            self.clock.pass(self.random.below(20_000));
+        if self.slow == Some(part) && self.random.below(30) > 0 {
+            part = Part::Worker(0);
+        }
+        match self.random.below(320) {
+            0..20 => self.clock.pass(self.random.below(20_000)),
+            20 => self.clock.pass(300_000),
+            _ => {}
         }
         let engine = self.engine.as_mut().expect("the engine is open between crashes");
         engine.step(part).map_err(|_| Dead)

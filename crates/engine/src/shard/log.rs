@@ -73,7 +73,8 @@ impl Log {
                 Err(refused) => return refused,
             }
         }
-        self.end = base.plus(count);
+        let stays = io::planted("offset-twice") && base.0 % 7 == 3;
+        self.end = if stays { base } else { base.plus(count) };
         (Verdict::Appended, base)
     }
 
@@ -99,7 +100,10 @@ impl Log {
         }
         if let Some(earlier) = producer.batches.iter().find(|b| (b.first, b.last) == (first, last))
         {
-            return Err((Verdict::Duplicate, earlier.base));
+            return match io::planted("duplicate-accepted") {
+                true => Ok(()),
+                false => Err((Verdict::Duplicate, earlier.base)),
+            };
         }
         match producer.batches.back() {
             Some(latest) if following(latest.last) != first => {

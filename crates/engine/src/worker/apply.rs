@@ -42,6 +42,7 @@ impl Worker {
             &mut effects,
         );
         seat.position = placed.position;
+        seat.starting = false;
         for (at, location) in placed.batches.iter().enumerate() {
             self.store.cache.insert(cache::key(location), sealed.batches[at].clone());
         }

@@ -408,7 +408,9 @@ impl Worker {
     pub(super) fn dispatch(&mut self) {
         let shards: Vec<ShardId> = self.seats.keys().copied().collect();
         for shard in shards {
-            let Some(seat) = self.seats.get_mut(&shard) else { continue };
+            let Some(seat) = self.seats.get_mut(&shard).filter(|seat| !seat.starting) else {
+                continue;
+            };
             let ready = std::mem::take(&mut seat.ready);
             for id in ready {
                 if self.dispatch_queue(shard, id)

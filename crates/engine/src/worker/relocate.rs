@@ -52,22 +52,25 @@ impl Worker {
     }
 
     /// `durable`: where the journal was durable up to when this was asked for. A shard with nothing
-    /// on its way has applied all of it.
+    /// on its way, copies included, has applied all of it.
     pub(super) fn checkpoint(&mut self, durable: Position) {
         let mut part = CheckpointPart { replay: None, applied: Vec::new(), pages: Vec::new() };
         for (id, seat) in &self.seats {
             if *id == ShardId::LOCAL {
                 continue;
             }
-            let replicated =
-                postcard::to_allocvec(&seat.shard).expect("a Vec takes every state there is");
-            let runs = self.store.index.unsealed(|log| seat.shard.logs.contains_key(&log));
+            let replicated = match io::planted("early-checkpoint") {
+                true => postcard::to_allocvec(&seat.shard.clone().one_frame_more()),
+                false => postcard::to_allocvec(&seat.shard),
+            };
+            let replicated = replicated.expect("a Vec takes every state there is");
+            let runs = self.store.index.unindexed(|log| seat.shard.logs.contains_key(&log));
             let local = postcard::to_allocvec(&runs).expect("a Vec takes every state there is");
             for (kind, bytes) in [(PageKind::Replicated, replicated), (PageKind::Local, local)] {
                 part.pages.push(Page { kind, shard: *id, bytes: Bytes::from(bytes) });
             }
             part.applied.push(Applied { shard: *id, term: TERM, index: seat.shard.applied });
-            let settled = seat.in_flight.is_empty();
+            let settled = seat.in_flight.is_empty() && self.relocating.is_empty();
             let position = if settled { seat.position.max(durable) } else { seat.position };
             if position != Position::default() {
                 part.replay = part.replay.into_iter().chain([position]).min();
@@ -118,7 +121,7 @@ impl Worker {
             index,
             leader_ts: run.appended,
             kind: FrameKind::Relocate,
-            synced: true,
+            synced: !io::planted("relocate-unsynced"),
             dests: vec![dest],
             applied: vec![AppliedBase { index, dest: 0, base: run.first }],
             commands: Bytes::new(),

@@ -108,14 +108,16 @@ impl SimDisk {
         }
         state.names.clone_from(&state.durable_names);
         for inode in &mut state.inodes {
-            inode.survive(&state.random, odds);
-            inode.cached.clone_from(&inode.durable);
+            inode.forget_cache(&state.random, odds);
         }
+        state.drop_nameless();
     }
 
     /// Ends the process as SIGKILL does: what it wrote is still there, but not durable.
     pub fn kill(&self) {
-        self.state().new_life();
+        let state = &mut *self.state();
+        state.new_life();
+        state.drop_nameless();
     }
 
     /// Bounds the bytes that files can still grow by.
@@ -169,6 +171,25 @@ impl State {
         self.crashed = false;
         self.held = Weak::new();
         self.faults.clear();
+    }
+
+    /// Empties the files that no name stands for or can come to stand for.
+    fn drop_nameless(&mut self) {
+        let mut named = vec![false; self.inodes.len()];
+        for inode in self.names.values().chain(self.durable_names.values()) {
+            named[*inode] = true;
+        }
+        for change in &self.name_changes {
+            match change {
+                NameChange::Create(_, inode) | NameChange::Rename { inode, .. } => {
+                    named[*inode] = true;
+                }
+                NameChange::Remove(_) => {}
+            }
+        }
+        for (inode, _) in self.inodes.iter_mut().zip(named).filter(|(_, named)| !named) {
+            *inode = Inode::default();
+        }
     }
 
     fn alive(&self) -> io::Result<()> {

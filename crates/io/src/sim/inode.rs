@@ -12,6 +12,8 @@ pub(super) struct Inode {
     pub(super) durable: Vec<u8>,
     /// What is in the one and not yet in the other.
     changes: Vec<Change>,
+    /// A sync failed: what processes see will not become durable by itself.
+    lost: bool,
 }
 
 #[derive(Debug)]
@@ -44,9 +46,20 @@ impl Inode {
         }
     }
 
+    /// The process and its cache are gone: what is durable is what is seen.
+    pub(super) fn forget_cache(&mut self, random: &SimRandom, odds: u64) {
+        if self.changes.is_empty() && !self.lost {
+            return;
+        }
+        self.survive(random, odds);
+        self.cached.clone_from(&self.durable);
+        self.lost = false;
+    }
+
     /// Makes each block of what was not synced durable with a chance of `odds` percent, whole or
     /// torn, and forgets the rest.
     pub(super) fn survive(&mut self, random: &SimRandom, odds: u64) {
+        self.lost |= !self.changes.is_empty();
         for change in std::mem::take(&mut self.changes) {
             match change {
                 Change::Len(len) => {
