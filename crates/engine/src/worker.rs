@@ -504,14 +504,12 @@ impl Worker {
     }
 }
 
-/// Whether an append can go into a frame; whether its batch gets the leader's time.
+/// Whether an append can go into a frame: some destination is there. Gives whether its batch gets the
+/// leader's time.
 fn checked(seat: &Seat, append: &Append) -> Result<bool, Error> {
-    let mut stamp = false;
-    for dest in append.to.iter() {
-        let log = seat.shard.logs.get(&dest.log).ok_or_else(no_log)?;
-        stamp |= log.options.append_time;
-    }
-    Ok(stamp)
+    let known = append.to.iter().filter_map(|dest| seat.shard.logs.get(&dest.log));
+    let stamp = known.map(|log| log.options.append_time).reduce(|one, other| one | other);
+    stamp.ok_or_else(no_log)
 }
 
 fn no_log() -> Error {

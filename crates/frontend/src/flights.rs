@@ -4,7 +4,7 @@
 use crate::Gather;
 use engine::api::{Append, Call, Event, Op, Payload, Reply, Settle, Verdict};
 use std::collections::BTreeMap;
-use types::{Error, ShardId, Token};
+use types::{Error, Kind, ShardId, Token};
 
 /// What any call costs beside its payload.
 const CALL_BYTES: usize = 64;
@@ -133,20 +133,30 @@ fn many_shards(append: &Append) -> bool {
     append.to.windows(2).any(|pair| pair[0].shard != pair[1].shard)
 }
 
-/// One answer for a split append: a failure of any shard is the failure of the whole; else what
-/// the first destination said, or the first that is still there if that one is gone.
+/// One answer for a split append: a failure of any shard is the failure of the whole, but that a
+/// destination is gone is one only where all are; else what the first destination said, or the first
+/// that is still there.
 fn merged(answers: Vec<Answer>) -> Answer {
-    let mut chosen: Option<Reply> = None;
+    let mut chosen: Option<Answer> = None;
     for answer in answers {
-        let reply = answer?;
-        let gone =
-            |reply: &Reply| matches!(reply, Reply::Appended(at) if at.verdict == Verdict::Gone);
-        match &chosen {
-            Some(first) if !gone(first) || gone(&reply) => {}
-            _ => chosen = Some(reply),
+        match (&chosen, is_gone(&answer)) {
+            (_, false) if answer.is_err() => return answer,
+            (None, _) => chosen = Some(answer),
+            (Some(first), false) if is_gone(first) => chosen = Some(answer),
+            _ => {}
         }
     }
-    Ok(chosen.expect("a split append has at least two parts"))
+    chosen.expect("a split append has at least two parts")
+}
+
+/// Whether the destinations of one shard are not there any more.
+fn is_gone(answer: &Answer) -> bool {
+    match answer {
+        Ok(reply) => {
+            matches!(reply, Reply::Appended(appended) if appended.verdict == Verdict::Gone)
+        }
+        Err(error) => error.kind == Kind::NotFound,
+    }
 }
 
 /// What an operation holds on to until it is answered, in bytes.

@@ -203,3 +203,17 @@ fn state_after_replay_is_byte_equal_to_the_state_before() {
     stage.reopen();
     assert_eq!(stage.engine.state(), live, "from a checkpoint and the frames since");
 }
+
+#[test]
+fn a_destination_that_is_gone_does_not_keep_a_message_from_the_others() {
+    let mut stage = Stage::new();
+    let (log, queue) = stage.queue("q", QueueOptions::default());
+    let gone = LogRef { log: types::LogId(log.log.0 + 1), ..log };
+    stage.publish(&[log, gone], &["a"]).expect("published where it can be");
+    assert!(stage.publish(&[gone], &["b"]).is_err());
+    take(&mut stage, queue, 0);
+    assert_eq!(stage.delivered(), ["a"]);
+    let live = stage.engine.state();
+    stage.reopen();
+    assert_eq!(stage.engine.state(), live, "replay skips it too");
+}
