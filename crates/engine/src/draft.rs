@@ -12,7 +12,7 @@ use record::batch::{self, Builder, Header};
 use record::tails::Tails;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use types::{ClientId, LogId, LogRef, Millis, ShardId, Token};
+use types::{ClientId, Error, Kind, LogId, LogRef, Millis, ShardId, Token};
 
 /// Envelope of a destination whose batch holds records with a time to live of their own.
 pub(crate) const ENVELOPE_EXPIRING: &[u8] = &[1];
@@ -27,6 +27,11 @@ pub(crate) struct Pending {
     pub(crate) token: Token,
     pub(crate) awaits: Awaits,
 }
+
+/// Largest command of a client, encoded, in bytes.
+const COMMAND_BYTES_MAX: usize = 1 << 20;
+/// Most bytes of clients' commands in one frame.
+const COMMANDS_BYTES_MAX: usize = 2 << 20;
 
 /// What a reply is made from.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +58,7 @@ pub(crate) struct Draft {
     open: BTreeMap<Arc<[LogRef]>, usize>,
     latest: BTreeMap<LogId, usize>,
     bytes: usize,
+    command_bytes: usize,
     urgent: bool,
 }
 
@@ -109,6 +115,22 @@ impl Draft {
         self.bytes += 32;
         self.commands.push(command);
         self.commands.len() - 1
+    }
+
+    /// Makes room for a command of any length that a client brings: the commands of a frame lie in one
+    /// round, which is 4 MiB long.
+    ///
+    /// Fails when the command is too large (`TooLarge`), or for this frame (`Throttled`).
+    pub(crate) fn admit(&mut self, command: &Command) -> Result<(), Error> {
+        let bytes = command::encode(std::slice::from_ref(command)).len();
+        if bytes > COMMAND_BYTES_MAX {
+            return Err(Error::new(Kind::TooLarge, "the change is larger than a frame can be"));
+        }
+        if self.command_bytes + bytes > COMMANDS_BYTES_MAX {
+            return Err(Error::new(Kind::Throttled, "too many large changes at once"));
+        }
+        self.command_bytes += bytes;
+        Ok(())
     }
 
     /// Adds a command that should be written soon.

@@ -39,7 +39,11 @@ impl Worker {
         command: groups::Command,
     ) {
         let Some(seat) = self.seats.get_mut(&shard) else { return };
-        let at = seat.draft.command_now(Command::Group { group: name, command });
+        let command = Command::Group { group: name, command };
+        if let Err(error) = seat.draft.admit(&command) {
+            return self.clients.reply(client, token, Err(error));
+        }
+        let at = seat.draft.command_now(command);
         seat.draft.wait(client, token, Awaits::Command(at));
     }
 

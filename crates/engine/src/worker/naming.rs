@@ -32,7 +32,11 @@ impl Worker {
         {
             client.has_local_names = true;
         }
-        let at = seat.draft.command_now(Command::Change(change));
+        let command = Command::Change(change);
+        if let Err(error) = seat.draft.admit(&command) {
+            return self.clients.reply(client, token, Err(error));
+        }
+        let at = seat.draft.command_now(command);
         seat.draft.wait(client, token, Awaits::Command(at));
     }
 

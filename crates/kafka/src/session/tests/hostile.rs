@@ -89,3 +89,63 @@ fn random_requests_do_no_harm() {
     client.create("events", 1, &[]);
     assert_eq!(client.produce("events", 0, batch(&["a"])).error_code, ErrorCode::NONE);
 }
+
+#[test]
+fn changes_larger_than_a_frame_are_refused_and_do_no_harm() {
+    use super::groups::{GROUP, committed};
+    use crate::codec::messages::offsets::{
+        OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+        OffsetCommitResponse,
+    };
+    use crate::codec::messages::topics::{
+        CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse,
+    };
+    let broker = Broker::new();
+    let mut client = broker.client();
+    let long = CreatableTopicConfig {
+        name: "follower.replication.throttled.replicas".to_owned(),
+        value: Some("x".repeat(7 << 20)),
+    };
+    let topic = CreatableTopic {
+        name: "long".to_owned(),
+        num_partitions: 1,
+        replication_factor: 1,
+        configs: vec![long],
+        ..Default::default()
+    };
+    let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
+    let response: CreateTopicsResponse = client.ask(5, &request);
+    assert_eq!(response.topics[0].error_code, ErrorCode::MESSAGE_TOO_LARGE);
+    client.create("wide", 600, &[]);
+    let commit = |partitions| {
+        let partition = |partition_index| OffsetCommitRequestPartition {
+            partition_index,
+            committed_offset: 9,
+            committed_metadata: Some("x".repeat(4096)),
+            ..Default::default()
+        };
+        let topic = OffsetCommitRequestTopic {
+            name: "wide".to_owned(),
+            partitions: (0..partitions).map(partition).collect(),
+        };
+        OffsetCommitRequest {
+            group_id: GROUP.to_owned(),
+            topics: vec![topic],
+            ..Default::default()
+        }
+    };
+    let response: OffsetCommitResponse = client.ask(8, &commit(600));
+    let refused = ErrorCode::OFFSET_METADATA_TOO_LARGE;
+    assert_eq!(response.topics[0].partitions[0].error_code, refused);
+    // Each is small enough, and all of them at once are not.
+    let ids: Vec<i32> = (0..8).map(|_| client.send(8, &commit(200))).collect();
+    for id in ids {
+        let response: OffsetCommitResponse = client.receive(8, id);
+        let code = response.topics[0].partitions[0].error_code;
+        assert!(
+            [ErrorCode::NONE, ErrorCode::COORDINATOR_NOT_AVAILABLE].contains(&code),
+            "{code:?}"
+        );
+    }
+    assert_eq!(committed(&mut client, "wide").0, 9);
+}
