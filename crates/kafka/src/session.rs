@@ -40,7 +40,7 @@ const REQUEST_BYTES_MIN: usize = 8;
 
 /// How soon a connection whose client does not read is looked at again: nobody tells a session
 /// that its output has gone.
-const LOOK_AGAIN: Millis = Millis(5);
+const LOOK_AGAIN: Millis = Millis(100);
 
 /// Which requests may overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
