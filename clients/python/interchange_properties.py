@@ -77,7 +77,8 @@ def amqp_timestamp_is_the_kafka_timestamp(channel):
 def kafka_timestamp_is_the_amqp_timestamp(channel):
     name = topic("stamp")
     _, properties, _ = from_kafka(channel, name, {"value": b"x", "timestamp": STAMP * 1000 + 999})
-    same(properties.timestamp, STAMP)
+    same((properties.timestamp, properties.headers["x-kafka-timestamp"]),
+         (STAMP, STAMP * 1000 + 999))
 
 
 @case
