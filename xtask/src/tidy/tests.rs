@@ -13,7 +13,7 @@ fn every_rule_objects_to_what_it_forbids() {
         (no_leftovers, "crates/x/src/y.rs", "// TODO later\nlet x = dbg!(1);", 2),
         (no_leftovers, "docs/x.md", "nothing left over", 0),
         (no_banned_names, "a.rs", "pub(crate) struct QueueManager<T> {", 1),
-        (no_banned_names, "a.rs", "pub enum TopicInfo {\n    type Data = u8;", 2),
+        (no_banned_names, "a.rs", "pub enum TopicInfo {}\ntype Data = u8;\n    type Data = u8;", 2),
         (no_banned_names, "a.rs", "pub struct Managed;\nimpl Handler for X {}", 0),
         (crate_doc, "crates/x/src/lib.rs", "use std::fmt;", 1),
         (crate_doc, "crates/x/src/lib.rs", "//! What it is.", 0),
