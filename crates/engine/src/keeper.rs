@@ -104,7 +104,7 @@ impl Keeper {
             self.checkpointed_us = self.clock.micros();
             self.gathering = Some(BTreeMap::new());
             let part = self.part();
-            self.tell(|| part());
+            self.tell(part);
         }
     }
 

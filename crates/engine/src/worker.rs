@@ -29,6 +29,7 @@ use crate::command::Command;
 use crate::draft::Awaits;
 use crate::index::Run;
 use crate::{Mailbox, Outbox};
+use apply::Arrivals;
 use arc_swap::ArcSwap;
 use catalog::{Change, LogChange, Names};
 use clients::Clients;
@@ -109,6 +110,8 @@ pub(crate) struct Worker {
     clients: Clients,
     store: Store,
     reads: Reads,
+    /// What was appended this turn: it has not waited yet, so it has not expired either.
+    arrived: Arrivals,
     reads_touched: BTreeSet<u64>,
     tails_ready: BTreeSet<(ShardId, ConsumerKey)>,
     changes: BTreeMap<u64, ChangeWait>,
@@ -132,6 +135,7 @@ impl Worker {
             clients: Clients::default(),
             store: Store::new(cache_bytes_max),
             reads: Reads::default(),
+            arrived: Arrivals::default(),
             reads_touched: BTreeSet::new(),
             tails_ready: BTreeSet::new(),
             changes: BTreeMap::new(),
@@ -215,6 +219,7 @@ impl Worker {
         }
         self.dispatch();
         self.dispatch_tails();
+        self.look_at_arrivals();
         self.store.settle_fresh();
         self.seal(false);
         self.clients.emit();

@@ -4,7 +4,7 @@ use clap::Parser;
 use sim::{Plan, Tally, Violation};
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
 /// A run that takes longer than this is stuck.
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
 }
 
 /// Runs seeds of the program as it is: none may break anything.
-fn sound(arguments: &Arguments, alive: &Sender<u64>) -> ExitCode {
+fn sound(arguments: &Arguments, alive: &SyncSender<u64>) -> ExitCode {
     let mut total = Tally::default();
     let mut broken = 0;
     for seed in seeds(arguments) {
@@ -79,7 +79,7 @@ fn sound(arguments: &Arguments, alive: &Sender<u64>) -> ExitCode {
 }
 
 /// Runs seeds with a fault in the program until one finds it.
-fn planted(arguments: &Arguments, name: &str, alive: &Sender<u64>) -> ExitCode {
+fn planted(arguments: &Arguments, name: &str, alive: &SyncSender<u64>) -> ExitCode {
     if !io::plant(name) {
         say(&format!("{name}: no such fault, or this build (without `--cfg plant`) has none"));
         return ExitCode::FAILURE;
@@ -100,15 +100,15 @@ fn seeds(arguments: &Arguments) -> std::ops::Range<u64> {
     arguments.seed..arguments.seed.saturating_add(arguments.count)
 }
 
-fn run(seed: u64, arguments: &Arguments, alive: &Sender<u64>) -> Result<Tally, Violation> {
+fn run(seed: u64, arguments: &Arguments, alive: &SyncSender<u64>) -> Result<Tally, Violation> {
     // The one who listens ends the process, never itself alone.
     let _ = alive.send(seed);
     sim::run_caught(seed, Plan { ops_per_life: arguments.ops, lives: arguments.lives })
 }
 
 /// Ends the process when a run goes on for too long: it is stuck where no step is counted.
-fn watch() -> Sender<u64> {
-    let (alive, seeds) = mpsc::channel();
+fn watch() -> SyncSender<u64> {
+    let (alive, seeds) = mpsc::sync_channel(1);
     std::thread::spawn(move || {
         let mut last = 0;
         loop {

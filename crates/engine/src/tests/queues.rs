@@ -156,6 +156,23 @@ fn messages_expire_after_the_queues_or_their_own_time() {
 }
 
 #[test]
+fn a_message_that_may_not_wait_reaches_a_consumer_that_does() {
+    let mut stage = Stage::new();
+    let (log, queue) = stage.queue("q", QueueOptions::default());
+    take(&mut stage, queue, 0);
+    stage.call(append(&[log], &["now"], Some("0"))).expect("published");
+    assert_eq!(stage.delivered(), ["now"]);
+    let source = Source::Subscription(queue);
+    let leave = Leave { consumer: ConsumerId(1), source, release: true };
+    settle(&mut stage, (log, queue), (0, 0), Disposition::Done);
+    stage.call(Op::Leave(leave)).expect("left");
+    stage.call(append(&[log], &["never"], Some("0"))).expect("published");
+    stage.run();
+    take(&mut stage, queue, 0);
+    assert_eq!(stage.delivered(), Vec::<String>::new());
+}
+
+#[test]
 fn an_unused_queue_goes_when_its_time_has_come() {
     let mut stage = Stage::new();
     let options = QueueOptions { expires: Some(Millis(1_000)), ..QueueOptions::default() };

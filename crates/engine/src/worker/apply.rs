@@ -12,6 +12,25 @@ use record::batch::Header;
 use std::collections::BTreeMap;
 use types::{ClientId, LogId, Millis, Offset, ShardId, SubscriptionId, SubscriptionRef, Token};
 
+/// The appends of a turn.
+#[derive(Debug, Default)]
+pub(super) struct Arrivals {
+    dests: Vec<(ShardId, Dest)>,
+    since: Option<Millis>,
+}
+
+impl Arrivals {
+    fn note(&mut self, shard: ShardId, sealed: &Sealed) {
+        self.dests.extend(sealed.dests.iter().map(|dest| (shard, dest.clone())));
+        self.since = self.since.into_iter().chain([sealed.time]).min();
+    }
+
+    /// Whether what was appended at `time` came in this turn.
+    pub(super) fn include(&self, time: Millis) -> bool {
+        self.since.is_some_and(|since| time >= since)
+    }
+}
+
 /// A frame's appends: what each destination said.
 type Bases = Vec<(Verdict, Offset)>;
 
@@ -101,9 +120,7 @@ impl Worker {
             self.changed(shard, askers.get(&command).copied(), result, follow);
         }
         self.tell_followed(shard, sealed.index);
-        for dest in &sealed.dests {
-            self.limit_and_arm(shard, dest);
-        }
+        self.arrived.note(shard, sealed);
         for pending in &sealed.pending {
             self.answer(shard, sealed, &bases, *pending);
         }
@@ -157,6 +174,13 @@ impl Worker {
             }
         }
         self.log_touched(shard, dest.log);
+    }
+
+    /// After consumers had their chance at what arrived this turn: limits, and times to live.
+    pub(super) fn look_at_arrivals(&mut self) {
+        for (shard, dest) in std::mem::take(&mut self.arrived).dests {
+            self.limit_and_arm(shard, &dest);
+        }
     }
 
     fn limit_and_arm(&mut self, shard: ShardId, dest: &Dest) {

@@ -1,6 +1,7 @@
 //! Delivery of a subscription: consumers in, messages out, settlements back.
 
 use super::Worker;
+use super::apply::Arrivals;
 use super::clients::Clients;
 use super::seat::Seat;
 use super::store::{Found, Store, Waiter};
@@ -430,6 +431,7 @@ impl Worker {
             seat,
             store: &mut self.store,
             clients: &mut self.clients,
+            arrived: &self.arrived,
             now: self.now,
             left: PER_TURN_MAX,
         };
@@ -444,6 +446,7 @@ struct Turn<'a> {
     seat: &'a mut Seat,
     store: &'a mut Store,
     clients: &'a mut Clients,
+    arrived: &'a Arrivals,
     now: Millis,
     left: usize,
 }
@@ -483,7 +486,7 @@ impl Turn<'_> {
         }
         let (ledger, end) = ledger_of(&self.seat.shard, id, log.log)?;
         let index = self.store.index.log(log.log)?;
-        let now = self.now;
+        let (now, arrived) = (self.now, self.arrived);
         let mut last: Option<Run> = None;
         let assignment = log.dispatch.next(ledger, end, run_max, |offset| {
             let run = match last {
@@ -491,7 +494,8 @@ impl Turn<'_> {
                 _ => *index.at_or_after(offset).filter(|run| run.first <= offset)?,
             };
             last = Some(run);
-            (!expired(&run, ttl, now)).then(|| record_bytes(&run))
+            let expired = !arrived.include(run.appended) && expired(&run, ttl, now);
+            (!expired).then(|| record_bytes(&run))
         })?;
         Some(Handout::from((assignment, None)))
     }
@@ -628,7 +632,8 @@ impl Turn<'_> {
 
     /// The message's own time to live has passed.
     fn outlived(&self, run: &Run, tail: &[u8]) -> bool {
-        run.expiring && expiration(tail).is_some_and(|ttl| run.appended.plus(ttl) <= self.now)
+        let waited = run.expiring && !self.arrived.include(run.appended);
+        waited && expiration(tail).is_some_and(|ttl| run.appended.plus(ttl) <= self.now)
     }
 }
 
