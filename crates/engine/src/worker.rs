@@ -15,6 +15,7 @@ mod seat;
 mod store;
 mod tailing;
 mod upkeep;
+mod window;
 
 pub(crate) use naming::NODE;
 pub(crate) use relocate::{CheckpointPart, Notice};

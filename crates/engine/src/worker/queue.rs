@@ -5,11 +5,12 @@ use super::apply::Arrivals;
 use super::clients::Clients;
 use super::seat::Seat;
 use super::store::{Found, Store, Waiter};
+use super::window::{self, WindowId};
 use crate::api::{Delivery, Disposition, Event, Get, LeaseRange, Leave, Reply, Source, Take};
 use crate::index::Run;
 use catalog::QueueOptions;
 use ledger::{AddError, Assignment, ConsumerKey, ConsumerOptions, Dispatch, Held, Span, Window};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use types::{
     ClientId, Error, Kind, LogId, Millis, Offset, ShardId, SubscriptionId, SubscriptionRef, Token,
 };
@@ -38,22 +39,6 @@ pub(crate) struct Queue {
     pub(crate) timer: Option<Millis>,
     /// Consumers bound by windows that reach beyond one log's dispatch.
     windowed: BTreeMap<ConsumerKey, Vec<WindowId>>,
-}
-
-/// A window over more than one log: a consumer's over all logs of its subscription, or one that
-/// several consumers of a client share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum WindowId {
-    Consumer(ConsumerKey),
-    Shared { client: ClientId, number: u32 },
-}
-
-/// A window's size and who it binds.
-#[derive(Debug, Default)]
-pub(crate) struct WideWindow {
-    /// Most unsettled messages; 0 is no limit.
-    limit: u32,
-    members: BTreeSet<(SubscriptionId, ConsumerKey)>,
 }
 
 /// What went through a queue since the process started.
@@ -307,7 +292,7 @@ impl Worker {
         queue.used = now;
         let was_standing = queue.consumers.remove(&key).is_some();
         if let Some(windows) = queue.windowed.remove(&key) {
-            leave_windows(&mut seat.windows, &windows, (id, key));
+            window::leave(&mut seat.windows, &windows, (id, key));
         }
         for (log, spans) in back {
             seat.give_back(id, log, &spans, true);
@@ -677,30 +662,6 @@ pub(super) fn tell_gone(clients: &mut Clients, queue: &Queue) {
 
 pub(super) fn gone() -> Error {
     Error::new(Kind::NotFound, "the subscription does not exist any more")
-}
-
-fn leave_windows(
-    windows: &mut BTreeMap<WindowId, WideWindow>,
-    ids: &[WindowId],
-    member: (SubscriptionId, ConsumerKey),
-) {
-    for id in ids {
-        if let Some(window) = windows.get_mut(id) {
-            window.members.remove(&member);
-        }
-        if matches!(id, WindowId::Consumer(_)) {
-            windows.remove(id);
-        }
-    }
-}
-
-impl WindowId {
-    fn client(self) -> ClientId {
-        match self {
-            WindowId::Consumer(key) => key.client,
-            WindowId::Shared { client, .. } => client,
-        }
-    }
 }
 
 fn drop_held(log: &mut QueueLog, of: impl Fn(&Handout) -> bool) {

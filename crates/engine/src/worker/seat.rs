@@ -1,8 +1,9 @@
 //! A shard and everything its leader keeps beside it in memory.
 
 use super::grouping::Coordinator;
-use super::queue::{Queue, WideWindow, WindowId};
+use super::queue::Queue;
 use super::tailing::Tailer;
+use super::window::{WideWindow, WindowId};
 use crate::command::{Command, Range};
 use crate::draft::{Awaits, Draft, Sealed, Stamp};
 use crate::shard::Shard;
