@@ -8,9 +8,13 @@ fn lines(range: std::ops::Range<u32>) -> String {
 
 /// Changes a bit of the first `needle` in a segment of the store; gives the segment's name.
 fn spoil(store: &str, needle: &[u8]) -> String {
-    for entry in std::fs::read_dir(store).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+    for entry in std::fs::read_dir(store).expect("the store is a directory") {
+        let path = entry.expect("an entry of it").path();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .expect("a file name in ASCII")
+            .to_owned();
         let mut bytes = std::fs::read(&path).unwrap();
         let place = bytes.windows(needle.len()).position(|window| window == needle);
         if let Some(place) = place.filter(|_| name.ends_with(".seg")) {

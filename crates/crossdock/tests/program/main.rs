@@ -1,5 +1,7 @@
 //! The real program: what it prints, how it fails, how it stops, what it keeps.
 
+#![expect(clippy::unwrap_used, reason = "in tests, a failure is a failed test")]
+
 mod admin;
 mod durable;
 mod embedded;
