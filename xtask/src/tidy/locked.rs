@@ -8,8 +8,6 @@ const PACKAGES_MAX: usize = 250;
 /// Packages that must not come in: one TLS provider, and none that builds or links C for it.
 const NEVER: &[&str] = &["openssl-sys", "native-tls", "aws-lc-sys", "aws-lc-rs"];
 
-const INDEX: &str = "registry+https://github.com/rust-lang/crates.io-index";
-
 fn offences(lock: &Table) -> Vec<String> {
     let packages = lock.get("package").and_then(Value::as_array).cloned().unwrap_or_default();
     let mut found = Vec::new();
@@ -22,7 +20,8 @@ fn offences(lock: &Table) -> Vec<String> {
             found.push(format!("{name} is locked"));
         }
         let source = package.get("source").and_then(Value::as_str);
-        if source.is_some_and(|source| source != INDEX) {
+        let index = packages.iter().find_map(|package| package.get("source")?.as_str());
+        if source.is_some_and(|source| !source.starts_with("registry+") || Some(source) != index) {
             found.push(format!("{name} comes from {}", source.unwrap_or_default()));
         }
     }

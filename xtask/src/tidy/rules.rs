@@ -153,7 +153,7 @@ pub(super) fn tests_do_not_wait(source: &Source) -> Vec<String> {
 }
 
 pub(super) fn no_machine_paths(source: &Source) -> Vec<String> {
-    const WORDS: &[&str] = &["/work/", "/root/", "/home/", "/Users/", "../shared", "/tmp/wt"];
+    const WORDS: &[&str] = &["/root/", "/home/", "/Users/"];
     if source.states_the_rules() {
         Vec::new()
     } else {
