@@ -218,7 +218,8 @@ impl Shard {
     }
 
     /// Carries out what a change of names means for a log or subscription here. Doing it again
-    /// changes nothing: after a crash the catalog's owner repeats what may not have arrived.
+    /// changes nothing. A crash between the catalog's frame and this one leaves a change that was
+    /// never answered half done: the name is there, the log is not.
     fn follow(&mut self, change: &LogChange, effects: &mut Vec<Effect>) {
         match change {
             LogChange::CreateLog { log, config } => {
