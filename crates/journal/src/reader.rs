@@ -1,9 +1,8 @@
 //! Batches from the disk.
 
-use std::io;
-use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
 
-use ::io::{AlignedBuf, File};
+use ::io::AlignedBuf;
 use bytes::{Bytes, BytesMut};
 
 use crate::error::ReadError;
@@ -17,20 +16,43 @@ const GAP_BYTES_MAX: u64 = 64 << 10;
 /// Largest read that neighbours are put together into.
 const READ_BYTES_MAX: u64 = 1 << 20;
 
-/// Reads batches by their location, from any thread.
-#[derive(Clone, Debug)]
+/// What a read's memory is at least, so that the next one can use it again.
+const SCRATCH_BYTES: usize = 256 << 10;
+
+/// Reads batches by their location, from any thread; a clone of it for each thread is best.
+#[derive(Debug)]
 pub struct Reader {
     pool: Pool,
+    /// What the last read used. Fresh memory for each would cost more than copying out of this.
+    scratch: Mutex<Option<AlignedBuf>>,
+}
+
+impl Clone for Reader {
+    fn clone(&self) -> Reader {
+        Reader::new(self.pool.clone())
+    }
 }
 
 impl Reader {
     pub(crate) fn new(pool: Pool) -> Reader {
-        Reader { pool }
+        Reader { pool, scratch: Mutex::new(None) }
     }
 
     /// The batch at `location`, its checksum verified.
     pub fn read(&self, location: &Location) -> Result<Bytes, ReadError> {
-        let bytes = self.read_unverified(location)?;
+        let bytes = match location {
+            Location::Journal { segment, position, len } => {
+                let part = Part { segment: *segment, position: *position, len: *len };
+                self.read_part(part, Bytes::copy_from_slice)?
+            }
+            Location::Parts(parts) => {
+                let mut whole = BytesMut::new();
+                for part in &parts.list {
+                    self.read_part(*part, |bytes| whole.extend_from_slice(bytes))?;
+                }
+                whole.freeze()
+            }
+        };
         verified(bytes, location)
     }
 
@@ -54,56 +76,59 @@ impl Reader {
             let (together, others) = rest.split_at(neighbours(rest));
             rest = others;
             let span = span(together);
-            match self.read_part(span) {
-                Ok(bytes) => {
-                    for (part, i) in together {
-                        let from = (part.position - span.position) as usize;
-                        let one = bytes.slice(from..from + part.len as usize);
-                        found[*i] = Some(verified(compact(one, bytes.len()), &locations[*i]));
-                    }
+            let read = self.read_part(span, |bytes| {
+                for (part, i) in together {
+                    let from = (part.position - span.position) as usize;
+                    let one = Bytes::copy_from_slice(&bytes[from..from + part.len as usize]);
+                    found[*i] = Some(verified(one, &locations[*i]));
                 }
-                // Together they failed; each one's own error says where.
-                Err(_) => {
-                    for (_, i) in together {
-                        found[*i] = Some(self.read(&locations[*i]));
-                    }
+            });
+            // Together they failed; each one's own error says where.
+            if read.is_err() {
+                for (_, i) in together {
+                    found[*i] = Some(self.read(&locations[*i]));
                 }
             }
         }
         found.into_iter().map(|one| one.expect("each is read alone or with neighbours")).collect()
     }
 
-    fn read_unverified(&self, location: &Location) -> Result<Bytes, ReadError> {
-        match location {
-            Location::Journal { segment, position, len } => {
-                self.read_part(Part { segment: *segment, position: *position, len: *len })
-            }
-            Location::Parts(parts) => {
-                let mut whole = BytesMut::new();
-                for part in &parts.list {
-                    whole.extend_from_slice(&self.read_part(*part)?);
-                }
-                Ok(whole.freeze())
-            }
-        }
-    }
-
-    fn read_part(&self, part: Part) -> Result<Bytes, ReadError> {
+    /// Gives the bytes of `part` to `take`; it is called once, or not at all when the read failed.
+    fn read_part<T>(&self, part: Part, take: impl FnOnce(&[u8]) -> T) -> Result<T, ReadError> {
         let Part { segment, position, len } = part;
         let file = self.pool.file(segment).ok_or(ReadError::Gone { segment })?;
-        let found = read_range(&file, u64::from(position), len as usize);
+        let (start, end) = blocks(u64::from(position), u64::from(len));
+        // A damaged place can lie beyond the file, and must not cost memory.
+        let is_within =
+            file.len().map(|file_bytes| u64::from(position) + u64::from(len) <= file_bytes);
+        let read_bytes = if matches!(is_within, Ok(true)) { (end - start) as usize } else { 0 };
+        let mut buffer = self.buffer(read_bytes);
+        let found = is_within.and_then(|_| file.read_at(start, &mut buffer[..read_bytes]));
         // A file given up while it was read may have been written meanwhile.
-        if !self.pool.is_used(segment) {
-            return Err(ReadError::Gone { segment });
-        }
-        match found {
-            Ok(Some(bytes)) => Ok(bytes),
-            Ok(None) => Err(ReadError::Corrupt { segment, position }),
-            Err(source) => {
-                let position = u64::from(position);
-                Err(ReadError::Disk { segment, position, len: len as usize, source })
+        let result = if self.pool.is_used(segment) {
+            let before = (u64::from(position) - start) as usize;
+            match found {
+                Ok(count) if count >= before + len as usize => {
+                    Ok(take(&buffer[before..before + len as usize]))
+                }
+                Ok(_) => Err(ReadError::Corrupt { segment, position }),
+                Err(source) => {
+                    let position = u64::from(position);
+                    Err(ReadError::Disk { segment, position, len: len as usize, source })
+                }
             }
-        }
+        } else {
+            Err(ReadError::Gone { segment })
+        };
+        *self.scratch.lock().unwrap_or_else(PoisonError::into_inner) = Some(buffer);
+        result
+    }
+
+    /// Memory for a read of `bytes`: the last one's, where that was as large.
+    fn buffer(&self, bytes: usize) -> AlignedBuf {
+        let last = self.scratch.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let last = last.filter(|buffer| buffer.len() >= bytes);
+        last.unwrap_or_else(|| AlignedBuf::zeroed(bytes.max(SCRATCH_BYTES)))
     }
 }
 
@@ -141,26 +166,8 @@ fn span(together: &[(Part, usize)]) -> Part {
     Part { segment, position, len: end - position }
 }
 
-/// `bytes`, in memory of their own when they are a small part of the `read_bytes` they share.
-fn compact(bytes: Bytes, read_bytes: usize) -> Bytes {
-    if bytes.len() * 2 < read_bytes { Bytes::copy_from_slice(&bytes) } else { bytes }
-}
-
-/// `len` bytes at `position`; `None` when the file ends before.
-fn read_range(file: &Arc<dyn File>, position: u64, len: usize) -> io::Result<Option<Bytes>> {
+/// Where the blocks around `len` bytes at `position` begin and end.
+fn blocks(position: u64, len: u64) -> (u64, u64) {
     let block = u64::from(BLOCK);
-    let start = position / block * block;
-    let before = usize::try_from(position - start).expect("less than a block");
-    let end = before + len;
-    if position + len as u64 > file.len()? {
-        return Ok(None);
-    }
-    let mut buffer = AlignedBuf::zeroed(end.next_multiple_of(BLOCK as usize));
-    let count = file.read_at(start, &mut buffer)?;
-    if count < end {
-        return Ok(None);
-    }
-    let read_bytes = buffer.len();
-    let bytes = Bytes::from_owner(buffer).slice(before..end);
-    Ok(Some(compact(bytes, read_bytes)))
+    (position / block * block, (position + len).next_multiple_of(block))
 }
