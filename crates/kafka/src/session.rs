@@ -32,6 +32,9 @@ const LENGTH_BYTES: usize = 4;
 /// Largest Produce request, in bytes; the largest append fits.
 const PRODUCE_BYTES_MAX: usize = INPUT_BYTES_MAX - LENGTH_BYTES;
 
+/// Up to so many bytes, a request gets its room at once, on the word of its length.
+const ROOM_BYTES_MAX: usize = 2 << 20;
+
 /// Largest request of any other kind, in bytes.
 const REQUEST_BYTES_MAX: usize = 8 << 20;
 
@@ -235,7 +238,7 @@ impl Session for KafkaSession {
                 return cx.close_after_flush();
             }
             if input.len() < LENGTH_BYTES + bytes {
-                return;
+                return make_room(input, LENGTH_BYTES + bytes);
             }
             let class = class(key);
             if !self.may_begin(class) || cx.output_pending() >= OUTPUT_BYTES_MAX {
@@ -295,6 +298,15 @@ fn next_frame(input: &[u8]) -> Option<(usize, Option<ApiKey>)> {
     let key = input.get(LENGTH_BYTES..LENGTH_BYTES + 2)?;
     let key = i16::from_be_bytes(key.try_into().expect("two bytes"));
     Some((bytes, crate::apis::find(key).map(|api| api.key)))
+}
+
+/// Makes room for a frame of which the first bytes are there. A batch stays where it was read, also
+/// in the cache: room beyond it would stay with it.
+fn make_room(input: &mut BytesMut, frame_bytes: usize) {
+    let missing = frame_bytes.saturating_sub(input.len());
+    if missing <= ROOM_BYTES_MAX && input.capacity() - input.len() < missing {
+        input.reserve(missing);
+    }
 }
 
 fn class(key: Option<ApiKey>) -> Class {
