@@ -167,6 +167,8 @@ impl Draft {
                 self.bytes += bytes.len();
                 let (dest, packing) = self.open_batch(&append.to, time, *expiring);
                 let Packing::Open(builder) = packing else { return (dest, 0) };
+                // An entry's own header is longer than what a record has before its tail.
+                builder.reserve(bytes.len());
                 let delta = builder.count();
                 for entry in Tails::new(bytes) {
                     let (timestamp, tail) = entry.expect("packed by record::tails");

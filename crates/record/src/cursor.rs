@@ -95,15 +95,20 @@ impl<'a> Cursor<'a> {
     /// An unsigned varint of up to 64 bits.
     #[inline(always)]
     pub fn unsigned_varlong(&mut self) -> Result<u64, Malformed> {
-        match self.bytes.get(self.at) {
-            Some(&byte) if byte < 0x80 => {
+        match self.bytes[self.at..] {
+            [byte, ..] if byte < 0x80 => {
                 self.at += 1;
                 Ok(u64::from(byte))
+            }
+            [low, high, ..] if high < 0x80 => {
+                self.at += 2;
+                Ok(u64::from(low & 0x7f) | u64::from(high) << 7)
             }
             _ => self.long_varint(),
         }
     }
 
+    #[cold]
     fn long_varint(&mut self) -> Result<u64, Malformed> {
         let mut value = 0u64;
         let mut shift = 0;
@@ -144,20 +149,24 @@ impl<'a> Cursor<'a> {
     /// Bytes after a zigzag varint length; length -1 is null.
     #[inline(always)]
     pub fn nullable_bytes(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
-        // One even byte: a length of 0 to 63.
-        if let Some(&byte) = self.bytes.get(self.at)
-            && byte & 0x81 == 0
-        {
-            let start = self.at + 1;
-            let end = start + usize::from(byte >> 1);
-            if let Some(bytes) = self.bytes.get(start..end) {
-                self.at = end;
-                return Ok(Some(bytes));
+        // One or two bytes, the first one even: a length of 0 to 8191.
+        let (start, length) = match self.bytes[self.at..] {
+            [byte, ..] if byte & 0x81 == 0 => (self.at + 1, usize::from(byte >> 1)),
+            [low, high, ..] if low & 1 == 0 && high < 0x80 => {
+                (self.at + 2, usize::from(low & 0x7f) >> 1 | usize::from(high) << 6)
             }
+            _ => return self.long_nullable_bytes(),
+        };
+        match self.bytes.get(start..start + length) {
+            Some(bytes) => {
+                self.at = start + length;
+                Ok(Some(bytes))
+            }
+            None => self.long_nullable_bytes(),
         }
-        self.long_nullable_bytes()
     }
 
+    #[cold]
     fn long_nullable_bytes(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
         match self.varint()? {
             -1 => Ok(None),

@@ -95,6 +95,7 @@ pub fn push_header(out: &mut Vec<u8>, name: &[u8], value: Option<&[u8]>) {
 }
 
 /// Decodes a tail; the headers are checked too, and no byte may be left over.
+#[inline]
 pub fn decode(bytes: &[u8]) -> Result<TailView<'_>, Malformed> {
     let mut cursor = Cursor::new(bytes);
     let key = cursor.nullable_bytes()?;

@@ -5,6 +5,9 @@ use crate::varint;
 use bytes::Bytes;
 use types::{Millis, Offset};
 
+/// A finished batch keeps at most this part of its length as unused room.
+const SPARE_SHARE: usize = 8;
+
 /// One batch under construction: one copy of each tail, one pass of checksum at the end.
 #[derive(Clone, Debug)]
 pub struct Builder {
@@ -68,6 +71,15 @@ impl Builder {
         self.count += 1;
     }
 
+    /// Makes room for `bytes` more of records: exactly so much in an empty batch.
+    pub fn reserve(&mut self, bytes: usize) {
+        let bytes = bytes + varint::BYTES_MAX;
+        match self.is_empty() {
+            true => self.out.reserve_exact(bytes),
+            false => self.out.reserve(bytes),
+        }
+    }
+
     /// Bytes of the batch so far, header included.
     pub fn len(&self) -> usize {
         self.out.len()
@@ -118,6 +130,10 @@ impl Builder {
         self.out[..HEADER_BYTES].copy_from_slice(&header.encode());
         header.crc = crc32c(&self.out[ATTRIBUTES_AT..]);
         self.out[..HEADER_BYTES].copy_from_slice(&header.encode());
+        // It is kept in memory, and counted by its length.
+        if self.out.capacity() - self.out.len() > self.out.len() / SPARE_SHARE {
+            self.out.shrink_to_fit();
+        }
         Bytes::from(self.out)
     }
 }

@@ -48,6 +48,7 @@ impl<'a> Records<'a> {
         self.cursor.at()
     }
 
+    #[inline]
     fn record(&mut self) -> Result<RecordView<'a>, Malformed> {
         let length = self.cursor.varint()?;
         let start = self.cursor.at();
@@ -60,6 +61,7 @@ impl<'a> Records<'a> {
 impl<'a> Iterator for Records<'a> {
     type Item = Result<RecordView<'a>, Malformed>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.failed {
             return None;
@@ -106,6 +108,7 @@ pub fn check_records(
     Ok(())
 }
 
+#[inline]
 fn decode_record(bytes: &[u8]) -> Result<RecordView<'_>, Malformed> {
     let mut cursor = Cursor::new(bytes);
     let attributes = cursor.i8()?;
