@@ -1,5 +1,8 @@
 //! Batches in memory: what was written last, and what was read last, bounded in bytes.
 
+#[cfg(test)]
+mod tests;
+
 use bytes::Bytes;
 use journal::Location;
 use record::batch::{self, Header, Records};
@@ -32,9 +35,24 @@ struct Record {
     timestamp: Millis,
 }
 
+impl Decoded {
+    /// Bytes it takes beside the `stored` batch.
+    fn added_bytes(&self, stored: &Bytes) -> usize {
+        let shared = stored.as_ptr_range().contains(&self.body.as_ptr());
+        let body_bytes = if shared { 0 } else { self.body.len() };
+        body_bytes + self.records.capacity() * size_of::<Record>()
+    }
+}
+
 impl Batch {
     pub(crate) fn new(bytes: Bytes) -> Batch {
         Batch { bytes, decoded: OnceLock::new() }
+    }
+
+    /// Bytes it takes in memory by now: as stored, and what taking it apart has added.
+    fn held_bytes(&self) -> usize {
+        let decoded = self.decoded.get().and_then(Option::as_ref);
+        self.bytes.len() + decoded.map_or(0, |decoded| decoded.added_bytes(&self.bytes))
     }
 
     /// The tail and timestamp of the record `delta` after the batch's first; `None` where compaction
@@ -116,6 +134,8 @@ pub(crate) fn key(location: &Location) -> Key {
 pub(crate) struct BatchCache {
     entries: BTreeMap<Key, Entry>,
     order: VecDeque<Key>,
+    /// Batches that may have been taken apart since they were counted.
+    touched: Vec<Key>,
     bytes: usize,
     bytes_max: usize,
 }
@@ -124,27 +144,52 @@ pub(crate) struct BatchCache {
 struct Entry {
     batch: Arc<Batch>,
     used: bool,
+    /// Bytes of it in the cache's sum.
+    counted: usize,
 }
 
 impl BatchCache {
     pub(crate) fn new(bytes_max: usize) -> BatchCache {
-        BatchCache { entries: BTreeMap::new(), order: VecDeque::new(), bytes: 0, bytes_max }
+        BatchCache {
+            entries: BTreeMap::new(),
+            order: VecDeque::new(),
+            touched: Vec::new(),
+            bytes: 0,
+            bytes_max,
+        }
     }
 
     pub(crate) fn get(&mut self, key: Key) -> Option<Arc<Batch>> {
         let entry = self.entries.get_mut(&key)?;
         entry.used = true;
+        if entry.counted == entry.batch.bytes.len() && self.touched.last() != Some(&key) {
+            self.touched.push(key);
+        }
         Some(Arc::clone(&entry.batch))
+    }
+
+    /// Counts what taking batches apart has added since the last call, and makes room for it.
+    pub(crate) fn recount(&mut self) {
+        for key in self.touched.drain(..) {
+            if let Some(entry) = self.entries.get_mut(&key) {
+                let held = entry.batch.held_bytes();
+                self.bytes += held - entry.counted;
+                entry.counted = held;
+            }
+        }
+        self.evict();
     }
 
     pub(crate) fn insert(&mut self, key: Key, bytes: Bytes) -> Arc<Batch> {
         if let Some(entry) = self.entries.get_mut(&key) {
             return Arc::clone(&entry.batch);
         }
-        self.bytes += bytes.len();
+        let counted = bytes.len();
+        self.bytes += counted;
         let batch = Arc::new(Batch::new(bytes));
-        self.entries.insert(key, Entry { batch: Arc::clone(&batch), used: false });
+        self.entries.insert(key, Entry { batch: Arc::clone(&batch), used: false, counted });
         self.order.push_back(key);
+        self.touched.push(key);
         self.evict();
         batch
     }
@@ -165,7 +210,7 @@ impl BatchCache {
 
     fn drop_entry(&mut self, key: Key) {
         if let Some(entry) = self.entries.remove(&key) {
-            self.bytes -= entry.batch.bytes.len();
+            self.bytes -= entry.counted;
         }
     }
 }

@@ -132,5 +132,6 @@ impl Store {
     /// Whoever waited has had its turn.
     pub(crate) fn settle_fresh(&mut self) {
         self.fresh.clear();
+        self.cache.recount();
     }
 }

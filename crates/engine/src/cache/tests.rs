@@ -1,0 +1,43 @@
+use super::{BatchCache, Key};
+use record::batch::{Builder, Compression};
+use record::tail;
+use types::Millis;
+
+const BODY_BYTES: usize = 100_000;
+
+/// A batch of one record, much shorter as stored than unpacked.
+fn packed() -> bytes::Bytes {
+    let mut tail = Vec::new();
+    tail::encode(&mut tail, None, Some(&[7; BODY_BYTES]), std::iter::empty());
+    let mut builder = Builder::new(Millis(0));
+    builder.push(Millis(0), &tail);
+    builder.finish_compressed(Compression::Lz4)
+}
+
+fn key(number: u32) -> Key {
+    (1, number)
+}
+
+#[test]
+fn an_unpacked_body_counts_from_the_turn_it_is_unpacked_in() {
+    let stored = packed();
+    assert!(stored.len() < BODY_BYTES / 10);
+    let mut cache = BatchCache::new(3 * BODY_BYTES);
+    for number in 0..10 {
+        cache.insert(key(number), stored.clone());
+    }
+    cache.recount();
+    assert_eq!(cache.bytes, 10 * stored.len());
+    let kept = (0..10).filter_map(|number| cache.get(key(number))).collect::<Vec<_>>();
+    assert_eq!(kept.len(), 10);
+    for batch in &kept {
+        assert_eq!(batch.record(0).expect("there is one").0.len(), BODY_BYTES + 5);
+    }
+    cache.recount();
+    assert!(cache.bytes <= 3 * BODY_BYTES, "{} bytes are held", cache.bytes);
+    assert!(cache.bytes > 2 * BODY_BYTES);
+    for number in 0..10 {
+        cache.drop_entry(key(number));
+    }
+    assert_eq!(cache.bytes, 0);
+}
