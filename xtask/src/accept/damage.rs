@@ -12,6 +12,9 @@ use std::time::Duration;
 
 const KILLS: u64 = 100;
 
+/// Numbers published before index files are deleted.
+const INDEXED: u64 = 1000;
+
 /// Messages published before a store is damaged.
 const STORED: usize = 200;
 
@@ -74,7 +77,8 @@ fn missing(port: u16, confirmed: u64) -> Result<u64> {
         if body == b"end" {
             break;
         }
-        let number: usize = String::from_utf8(body)?.parse()?;
+        // What is no number was published between them.
+        let Ok(number) = String::from_utf8(body)?.parse::<usize>() else { continue };
         if let Some(place) = found.get_mut(number) {
             *place = true;
         }
@@ -129,6 +133,50 @@ pub(super) fn corrupted(ground: &Ground) -> Result<Outcome> {
     amqp.publish("undamaged", b"works")?;
     amqp.await_confirms(1)?;
     Ok(Outcome::Passed(format!("byte {at} of {name}; the store opens and works")))
+}
+
+/// Line 5: index files that are gone are made again at the next start, and everything is there.
+pub(super) fn index_deleted(ground: &Ground) -> Result<Outcome> {
+    let data = ground.directory("index")?.join("data");
+    let broker = Broker::start(ground, &data)?;
+    let mut amqp = Amqp::connect(broker.amqp)?;
+    amqp.declare("killed")?;
+    amqp.confirm()?;
+    // Enough for several segments to be sealed; their index files follow.
+    let filler = "x".repeat(100_000);
+    for number in 1..=INDEXED {
+        amqp.publish("killed", format!("{number}").as_bytes())?;
+        amqp.publish("killed", filler.as_bytes())?;
+        amqp.await_confirms(2 * number)?;
+    }
+    broker.stop()?;
+    let deleted = index_files(&data)?;
+    for path in &deleted {
+        std::fs::remove_file(path)?;
+    }
+    let broker = Broker::start(ground, &data)?;
+    let missing = missing(broker.amqp, INDEXED)?;
+    broker.stop()?;
+    let rebuilt = index_files(&data)?;
+    let figure = format!(
+        "{} deleted, {} there after a start, {missing} of {INDEXED} messages missing",
+        deleted.len(),
+        deleted.iter().filter(|path| rebuilt.contains(path)).count()
+    );
+    let all = deleted.iter().all(|path| rebuilt.contains(path));
+    Ok(Outcome::of(!deleted.is_empty() && all && missing == 0, figure))
+}
+
+fn index_files(data: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(data)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "idx") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 fn body(number: usize) -> String {
