@@ -1,6 +1,7 @@
 //! The state machine: changes in, outcomes and work for the data shards out.
 
 mod bindings;
+mod everything;
 mod namespaces;
 mod queues;
 mod routers;

@@ -8,6 +8,7 @@
 
 pub mod api;
 mod cache;
+mod catch_up;
 mod command;
 mod disk;
 mod draft;

@@ -1,5 +1,6 @@
 //! Opening the engine: recovery, then threads.
 
+use crate::catch_up::catch_up;
 use crate::disk::{self, Rounds, ToJournal};
 use crate::index::StoredRun;
 use crate::keeper::Keeper;
@@ -179,7 +180,9 @@ pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
     let findings = recovery.findings().to_vec();
     report(&findings, ids.len());
     let clock = Arc::clone(&options.clock);
-    let rounds = Rounds::new(writer, &journal_options, ports.clone(), Arc::clone(&metrics), clock);
+    let mut rounds =
+        Rounds::new(writer, &journal_options, ports.clone(), Arc::clone(&metrics), clock);
+    catch_up(&mut workers, &mut rounds, !options.salvage, now).map_err(EngineError::Write)?;
     let clock = Arc::clone(&options.clock);
     let mut keeper =
         Keeper::new(pool, ports.clone(), Arc::clone(&metrics), clock, (sequence, replay));

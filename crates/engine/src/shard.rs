@@ -218,8 +218,7 @@ impl Shard {
     }
 
     /// Carries out what a change of names means for a log or subscription here. Doing it again
-    /// changes nothing. A crash between the catalog's frame and this one leaves a change that was
-    /// never answered half done: the name is there, the log is not.
+    /// changes nothing.
     fn follow(&mut self, change: &LogChange, effects: &mut Vec<Effect>) {
         match change {
             LogChange::CreateLog { log, config } => {
@@ -286,7 +285,7 @@ impl Range {
     }
 }
 
-fn log_options(config: &LogConfig) -> LogOptions {
+pub(crate) fn log_options(config: &LogConfig) -> LogOptions {
     LogOptions {
         retention: config.retention_ms,
         retention_bytes: config.retention_bytes,

@@ -156,6 +156,14 @@ impl Worker {
         self.number
     }
 
+    pub(crate) fn shards(&self) -> impl Iterator<Item = &crate::shard::Shard> {
+        self.seats.values().map(|seat| &seat.shard)
+    }
+
+    pub(crate) fn seats_mut(&mut self) -> impl Iterator<Item = &mut Seat> {
+        self.seats.values_mut()
+    }
+
     pub(crate) fn add_seat(&mut self, seat: Seat) {
         self.seats.insert(seat.shard.id, seat);
     }

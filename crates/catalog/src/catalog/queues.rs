@@ -18,7 +18,7 @@ use types::Millis;
 const QUEUE_TYPE: &str = "x-queue-type";
 
 impl LogConfig {
-    fn of_queue(options: &QueueOptions) -> LogConfig {
+    pub(super) fn of_queue(options: &QueueOptions) -> LogConfig {
         let stream = options.kind == QueueKind::Stream;
         LogConfig {
             trim_settled: !stream,
@@ -31,7 +31,7 @@ impl LogConfig {
 }
 
 impl SubscriptionOptions {
-    fn of_queue(options: &QueueOptions) -> SubscriptionOptions {
+    pub(super) fn of_queue(options: &QueueOptions) -> SubscriptionOptions {
         match options.kind {
             QueueKind::Classic | QueueKind::Quorum => {
                 SubscriptionOptions { primary: true, queue: *options }

@@ -1,4 +1,5 @@
 mod bindings;
+mod everything;
 mod layers;
 mod queues;
 mod routers;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use types::{LogRef, Millis, SubscriptionRef};
 
 impl LogConfig {
-    fn of_topic(config: &Config) -> LogConfig {
+    pub(super) fn of_topic(config: &Config) -> LogConfig {
         LogConfig {
             trim_settled: false,
             retention_ms: config.retention_ms(),
