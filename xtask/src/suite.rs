@@ -88,6 +88,8 @@ pub(crate) fn ci() -> Result<bool> {
         suite.skip("dependencies", "cargo-deny is not installed");
     }
     suite.check("simulation", &mut sim::command(&sim::Runs::first(CI_SIM_SEEDS)))?;
+    let found = suite.timed("planted faults", || sim::plant(&sim::Runs::first(None), "all"))?;
+    suite.parts.push(("planted faults", Tally::one(found)));
     Ok(suite.close())
 }
 

@@ -5,7 +5,7 @@ use crate::world::{QueueUnderTest, World};
 use bytes::Bytes;
 use engine::api::{
     Append, Call, Delivery, Disposition, Event, LeaseRange, Op, Payload, Reply, Settle, Source,
-    Take, Transaction, Verdict,
+    Take, Transaction, Trim, Verdict,
 };
 use engine::groups::{self, Commit, Generation, OffsetKey, OffsetToCommit};
 use engine::{Client, GroupName};
@@ -18,6 +18,9 @@ use types::{ConsumerId, Error, LogId, LogRef, Millis, Offset, ShardId, Token};
 /// Longest value of a record, but for the rare ones that travel in parts.
 const VALUE_BYTES_MAX: u64 = 600;
 
+/// A trim leaves fewer than so many of the records that are known.
+const TRIM_STAY_MAX: u64 = 40;
+
 /// What producers stamp their records with.
 const TIMESTAMP: Millis = Millis(1_700_000_000_000);
 
@@ -29,6 +32,7 @@ enum Asked {
     Return { log: LogId, ids: Vec<Id> },
     Transaction { logs: Vec<LogId>, ids: Vec<Id>, settled: Vec<(LogId, Id)> },
     Commit { group: String, number: usize },
+    Trim { log: LogId, before: Offset },
     Other,
 }
 
@@ -142,8 +146,10 @@ impl SimClient {
     }
 
     fn append(&mut self, world: &mut World) {
-        let everything: Vec<LogRef> =
-            world.topics.iter().copied().chain(world.queues.iter().map(|q| q.log)).collect();
+        let mut everything: Vec<LogRef> = world.queues.iter().map(|queue| queue.log).collect();
+        if world.mood.reaches_topics(&world.random) {
+            everything.extend(&world.topics);
+        }
         let first = everything[pick(&world.random, everything.len())];
         let mut to: Vec<LogRef> = everything
             .into_iter()
@@ -160,7 +166,10 @@ impl SimClient {
 
     /// A batch of an idempotent producer: a new one, or the last one again.
     fn append_sequenced(&mut self, world: &mut World) {
-        let topic = world.topics[pick(&world.random, world.topics.len())];
+        let topic = match world.mood.reaches_topics(&world.random) {
+            true => world.topics[pick(&world.random, world.topics.len())],
+            false => world.queues[pick(&world.random, world.queues.len())].log,
+        };
         let number = i64::try_from(self.number).unwrap_or(0);
         let again = world.random.chance(30);
         let fresh = self.new_ids(1);
@@ -232,8 +241,10 @@ impl SimClient {
     fn choose_held(&mut self, world: &World) -> Option<(usize, Vec<Offset>)> {
         let number = pick(&world.random, world.queues.len());
         let held = self.held.get(&number).filter(|held| !held.is_empty())?;
-        let some: Vec<Offset> =
-            held.keys().copied().filter(|_| world.random.chance(60)).take(8).collect();
+        let (odds, most) = if world.mood.prompt { (100, usize::MAX) } else { (60, 8) };
+        let wanted = held.iter().filter(|(_, id)| !world.mood.parks(**id));
+        let some = wanted.map(|(offset, _)| *offset).filter(|_| world.random.chance(odds));
+        let some: Vec<Offset> = some.take(most).collect();
         (!some.is_empty()).then_some((number, some))
     }
 
@@ -293,10 +304,18 @@ impl SimClient {
         self.send(world, op, Asked::Commit { group, number });
     }
 
-    /// Nothing is trimmed by clients in a run: only sometimes is a log looked at.
+    /// Looks at a topic's log, or trims it to some offset that it has.
     fn trim(&mut self, world: &mut World) {
         let log = world.topics[pick(&world.random, world.topics.len())];
-        self.send(world, Op::Extent(vec![log]), Asked::Other);
+        let end = world.model.log(log.log).end();
+        if world.random.chance(50) || end == Offset(0) {
+            return self.send(world, Op::Extent(vec![log]), Asked::Other);
+        }
+        let stay = i64::try_from(world.random.below(TRIM_STAY_MAX)).unwrap_or(0);
+        let before = Offset((end.0 - stay).max(0));
+        world.model.log(log.log).trim_asked(before);
+        let trim = Trim { log, before: Some(before) };
+        self.send(world, Op::Trim(trim), Asked::Trim { log: log.log, before });
     }
 
     /// Takes in what has arrived.
@@ -374,6 +393,9 @@ impl SimClient {
                 }
                 reply => return broken(format!("a commit was answered: {reply:?}")),
             },
+            (Some(Asked::Trim { log, before }), Ok(Reply::Trimmed(start))) if start >= before => {
+                model.log(log).trim_proven(before);
+            }
             (Some(Asked::Other), Ok(_)) => {}
             (asked, result) => return broken(format!("{asked:?} was answered {result:?}")),
         }

@@ -30,7 +30,7 @@ pub(crate) fn check(world: &mut World) -> Result<(), Violation> {
 
 fn check_log(world: &mut World, log: LogRef, queue: bool) -> Result<(), Violation> {
     let mut found: Vec<(Offset, Id)> = Vec::new();
-    let mut offset = Offset(0);
+    let mut offset = if queue { Offset(0) } else { start_of(world, log)? };
     loop {
         let read = Read {
             logs: vec![ReadFrom { log, offset, bytes_max: 64 << 10 }],
@@ -52,8 +52,12 @@ fn check_log(world: &mut World, log: LogRef, queue: bool) -> Result<(), Violatio
             for record in Records::new(&header, &body) {
                 let record = record.map_err(|why| Violation(why.to_string()))?;
                 let at = batch.base_offset.plus(record.offset_delta);
-                found.push((at, world.model.look(log.log, at, record.tail)?));
-                offset = at.next();
+                let id = world.model.look(log.log, at, record.tail)?;
+                // A batch comes whole; what lies before the offset asked for is skipped.
+                if at >= before {
+                    found.push((at, id));
+                    offset = at.next();
+                }
             }
         }
         if offset <= before {
@@ -67,6 +71,16 @@ fn check_log(world: &mut World, log: LogRef, queue: bool) -> Result<(), Violatio
     let model = world.model.log(log.log);
     model.in_order(&found)?;
     model.all_there(&ids, queue).map_err(|why| Violation(format!("log {}: {why}", log.log)))
+}
+
+fn start_of(world: &mut World, log: LogRef) -> Result<Offset, Violation> {
+    match world.ask(Op::Extent(vec![log]))? {
+        Ok(Reply::Extents(extents)) => match extents.first() {
+            Some(Some(extent)) => Ok(extent.start),
+            _ => broken(format!("log {} is not there", log.log)),
+        },
+        other => broken(format!("an extent was answered: {other:?}")),
+    }
 }
 
 /// Consumes what every queue still holds: exactly what is owed.

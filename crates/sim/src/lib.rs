@@ -4,9 +4,11 @@
 //! the power goes, what of the unsynced writes survives. A [`Model`](model::Model) keeps what was
 //! acknowledged and checks every delivery, every read and every restart against it.
 
+mod churn;
 mod client;
 mod drain;
 mod model;
+mod mood;
 mod run;
 #[cfg(test)]
 mod tests;

@@ -55,10 +55,7 @@ fn sound(arguments: &Arguments, alive: &SyncSender<u64>) -> ExitCode {
     let mut broken = 0;
     for seed in seeds(arguments) {
         match run(seed, arguments, alive) {
-            Ok(tally) => {
-                total.ops += tally.ops;
-                total.crashes += tally.crashes;
-            }
+            Ok(tally) => total += tally,
             Err(violation) => {
                 broken += 1;
                 say(&format!("seed {seed}: {violation}"));
@@ -72,9 +69,13 @@ fn sound(arguments: &Arguments, alive: &SyncSender<u64>) -> ExitCode {
             }
         }
     }
-    let Tally { ops, crashes } = total;
-    let seeds = seeds(arguments);
-    say(&format!("seeds {seeds:?}: {ops} operations, {crashes} crash points, {broken} broken"));
+    let Tally { ops, crashes, recycled, relocated } = total;
+    let count = arguments.count;
+    say(&format!(
+        "{count} seeds from {}: {ops} operations, {crashes} crash points, {broken} broken; \
+         {recycled} segments given back, {relocated} copied forward",
+        arguments.seed
+    ));
     if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

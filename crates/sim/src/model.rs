@@ -43,6 +43,10 @@ pub(crate) struct LogModel {
     returns: BTreeMap<Id, u16>,
     /// Where ids were seen.
     places: BTreeMap<Offset, Id>,
+    /// After the last offset that is known.
+    end: Offset,
+    /// What lies before may be gone, and before the second is gone.
+    trimmed: (Offset, Offset),
 }
 
 /// Every fact of a run.
@@ -70,16 +74,33 @@ impl LogModel {
         for (at, id) in ids.iter().enumerate() {
             let delta = u32::try_from(at).unwrap_or(u32::MAX);
             self.maybe.remove(id);
-            self.owed.insert(*id, base.map(|base| base.plus(delta)));
+            let offset = base.map(|base| base.plus(delta));
+            self.end = self.end.max(offset.map_or(Offset(0), Offset::next));
+            let known = self.owed.entry(*id).or_default();
+            *known = offset.or(*known);
         }
+    }
+
+    /// After the last offset that is known.
+    pub(crate) fn end(&self) -> Offset {
+        self.end
+    }
+
+    pub(crate) fn trim_asked(&mut self, before: Offset) {
+        self.trimmed.0 = self.trimmed.0.max(before);
+    }
+
+    pub(crate) fn trim_proven(&mut self, start: Offset) {
+        self.trimmed.1 = self.trimmed.1.max(start);
     }
 
     /// A record was seen at an offset, by whatever way.
     pub(crate) fn seen(&mut self, id: Id, offset: Offset) -> Result<(), Violation> {
-        match self.owed.get(&id) {
+        match self.owed.get_mut(&id) {
             Some(Some(promised)) if *promised != offset => {
                 return broken(format!("record {id:?} was promised at {promised}, is at {offset}"));
             }
+            Some(unknown) => *unknown = Some(offset),
             None if !self.maybe.contains(&id) => {
                 return broken(format!("record {id:?} at {offset} was never asked for"));
             }
@@ -147,9 +168,11 @@ impl LogModel {
 
     /// Everything that must be readable is among `found` (a topic: all that was acknowledged).
     pub(crate) fn all_there(&self, found: &BTreeSet<Id>, queue: bool) -> Result<(), Violation> {
-        for id in self.owed.keys() {
+        for (id, offset) in &self.owed {
             let settled = queue && self.is_maybe_settled(*id);
-            if !settled && !found.contains(id) {
+            // One that nobody has seen yet may lie anywhere.
+            let trimmed = offset.unwrap_or(Offset(0)) < self.trimmed.0;
+            if !settled && !trimmed && !found.contains(id) {
                 let held = (found.first(), found.last(), found.len());
                 return broken(format!("acknowledged record {id:?} is lost; there are {held:?}"));
             }
@@ -157,8 +180,11 @@ impl LogModel {
         Ok(())
     }
 
-    /// Records of one client are in the order it sent them.
+    /// Records of one client are in the order it sent them, and none from before the start.
     pub(crate) fn in_order(&self, found: &[(Offset, Id)]) -> Result<(), Violation> {
+        if let Some((offset, id)) = found.first().filter(|(offset, _)| *offset < self.trimmed.1) {
+            return broken(format!("{id:?} at {offset} was trimmed and is back"));
+        }
         let mut last: BTreeMap<u64, Id> = BTreeMap::new();
         for (offset, id) in found {
             let client = id.0 >> 40;

@@ -1,5 +1,6 @@
 //! One run: work, ends, restarts, checks.
 
+use crate::churn::Churn;
 use crate::client::SimClient;
 use crate::drain;
 use crate::model::{Violation, broken};
@@ -22,36 +23,59 @@ pub struct Tally {
     pub ops: u64,
     /// Ends of the process, each followed by a restart.
     pub crashes: u64,
+    /// Segments given back.
+    pub recycled: u64,
+    /// Segments whose survivors were copied forward.
+    pub relocated: u64,
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Tally) {
+        self.ops += other.ops;
+        self.crashes += other.crashes;
+        self.recycled += other.recycled;
+        self.relocated += other.relocated;
+    }
 }
 
 /// Steps in which an engine that nobody asks anything has to come to rest.
 const QUIET_STEPS_MAX: usize = 5_000;
 
+/// Most steps in a row in which nobody asks for anything.
+const IDLE_STEPS_MAX: u64 = 600;
+
 /// Clients of a run.
 const CLIENTS: u64 = 4;
+
+/// Everybody who asks for something.
+struct Crowd {
+    clients: Vec<SimClient>,
+    churn: Churn,
+}
 
 /// Does the run of `seed`.
 ///
 /// Fails with the first promise that was broken.
 pub fn run(seed: u64, plan: Plan) -> Result<Tally, Violation> {
     let mut world = World::new(seed)?;
-    let mut clients: Vec<SimClient> = (1..=CLIENTS).map(|n| SimClient::new(n, &world)).collect();
-    let mut tally = Tally::default();
+    let mut crowd = Crowd::new(&world);
     for _ in 0..plan.lives {
         let ops = 1 + world.random.below(plan.ops_per_life * 2);
         arrange_end(&mut world, ops);
-        let (done, alive) = live(&mut world, &mut clients, ops)?;
-        tally.ops += done;
+        let mut alive = crowd.live(&mut world, ops)?;
+        alive = alive && (world.random.chance(50) || crowd.idle(&mut world)?);
         let quietly = alive && world.random.chance(20);
-        if !quietly || !quiet_end(&mut world, &mut clients)? {
+        if !quietly || !crowd.quiet_end(&mut world)? {
             end(&mut world)?;
         }
-        tally.crashes += 1;
-        clients.iter_mut().for_each(|client| client.reconnect(&world));
+        world.tally.crashes += 1;
+        crowd.reconnect(&world);
+        crowd.churn.check(&mut world)?;
         drain::check(&mut world)?;
     }
     drain::consume(&mut world)?;
-    Ok(tally)
+    world.count_upkeep();
+    Ok(world.tally)
 }
 
 /// Lets the power go, or the disk fail, at some call to come; or only the process be killed.
@@ -64,51 +88,6 @@ fn arrange_end(world: &mut World, ops: u64) {
     }
 }
 
-/// Works until the ops are done or the disk ends it: how many were done, and whether it lives.
-fn live(world: &mut World, clients: &mut [SimClient], ops: u64) -> Result<(u64, bool), Violation> {
-    let mut done = 0;
-    while done < ops {
-        for _ in 0..=world.random.below(6) {
-            if world.step_any().is_err() {
-                return Ok((done, false));
-            }
-        }
-        let at = usize::try_from(world.random.below(clients.len() as u64)).unwrap_or(0);
-        clients[at].act(world);
-        done += 1;
-        if world.random.below(500) == 0 {
-            clients[at].drop_connection(world);
-        }
-        for client in clients.iter_mut() {
-            client.listen(world)?;
-        }
-    }
-    Ok((done, true))
-}
-
-/// Lets everything come to rest, and kills the process: the next one must come to the same state,
-/// byte by byte. False when the disk failed on the way.
-fn quiet_end(world: &mut World, clients: &mut [SimClient]) -> Result<bool, Violation> {
-    for _ in 0..QUIET_STEPS_MAX {
-        if world.step_all().is_err() {
-            return Ok(false);
-        }
-        for client in clients.iter_mut() {
-            client.listen(world)?;
-        }
-        if world.engine().is_quiet() {
-            let before = world.engine().state();
-            world.disk.kill();
-            world.open()?;
-            return match world.engine().state() == before {
-                true => Ok(true),
-                false => broken("replay came to another state"),
-            };
-        }
-    }
-    broken("stuck: the engine does not come to rest")
-}
-
 /// Ends the process where it stands, and starts it again on what is left.
 fn end(world: &mut World) -> Result<(), Violation> {
     match world.disk.is_crashed() || world.random.chance(50) {
@@ -116,4 +95,78 @@ fn end(world: &mut World) -> Result<(), Violation> {
         false => world.disk.kill(),
     }
     world.open()
+}
+
+impl Crowd {
+    fn new(world: &World) -> Crowd {
+        let clients = (1..=CLIENTS).map(|number| SimClient::new(number, world)).collect();
+        Crowd { clients, churn: Churn::new(world) }
+    }
+
+    fn reconnect(&mut self, world: &World) {
+        self.clients.iter_mut().for_each(|client| client.reconnect(world));
+        self.churn.reconnect(world);
+    }
+
+    fn listen(&mut self, world: &mut World) -> Result<(), Violation> {
+        for client in &mut self.clients {
+            client.listen(world)?;
+        }
+        self.churn.listen()
+    }
+
+    /// Works until the ops are done or the disk ends it: whether it lives.
+    fn live(&mut self, world: &mut World, ops: u64) -> Result<bool, Violation> {
+        for _ in 0..ops {
+            for _ in 0..=world.random.below(6) {
+                if world.step_any().is_err() {
+                    return Ok(false);
+                }
+            }
+            let at = usize::try_from(world.random.below(self.clients.len() as u64)).unwrap_or(0);
+            self.clients[at].act(world);
+            world.tally.ops += 1;
+            match world.random.below(500) {
+                0 => self.clients[at].drop_connection(world),
+                1..20 => self.churn.act(world),
+                20..24 if !self.idle(world)? => return Ok(false),
+                _ => {}
+            }
+            self.listen(world)?;
+        }
+        Ok(true)
+    }
+
+    /// Lets what goes on beside the work go on alone for a while: whether it lives.
+    fn idle(&mut self, world: &mut World) -> Result<bool, Violation> {
+        world.mood.choose_slow(&world.random);
+        for _ in 0..=world.random.below(IDLE_STEPS_MAX) {
+            if world.step_any().is_err() {
+                return Ok(false);
+            }
+        }
+        self.listen(world)?;
+        Ok(true)
+    }
+
+    /// Lets everything come to rest, and kills the process: the next one must come to the same
+    /// state, byte by byte. False when the disk failed on the way.
+    fn quiet_end(&mut self, world: &mut World) -> Result<bool, Violation> {
+        for _ in 0..QUIET_STEPS_MAX {
+            if world.step_all().is_err() {
+                return Ok(false);
+            }
+            self.listen(world)?;
+            if world.engine().is_quiet() {
+                let before = world.engine().state();
+                world.disk.kill();
+                world.open()?;
+                return match world.engine().state() == before {
+                    true => Ok(true),
+                    false => broken("replay came to another state"),
+                };
+            }
+        }
+        broken("stuck: the engine does not come to rest")
+    }
 }

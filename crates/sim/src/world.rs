@@ -1,15 +1,22 @@
 //! The machine a run happens on: disk, clock, engine, and what was declared.
 
 use crate::model::{Model, Violation, broken};
+use crate::mood::Mood;
+use crate::run::Tally;
 use engine::api::{Call, Event, Op, Reply};
 use engine::catalog::{Action, Change, Config, DeclareQueue, DeclareTopic, Outcome, QueueOptions};
 use engine::{Client, Options, Part, Sizes, Stepped};
+use io::Random as _;
 use io::sim::{SimClock, SimDisk, SimRandom};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use types::{Error, LogRef, Millis, SubscriptionRef, Token};
 
 /// Steps after which an engine that still owes an answer counts as stuck.
 const PATIENCE: usize = 20_000;
+
+/// Calls to the disk that opening a store makes, more or less.
+const OPENING_CALLS: u64 = 12;
 
 /// A queue of the run.
 #[derive(Clone, Copy, Debug)]
@@ -27,11 +34,9 @@ pub(crate) struct World {
     pub(crate) topics: Vec<LogRef>,
     pub(crate) queues: Vec<QueueUnderTest>,
     pub(crate) next_token: u64,
-    /// A part that hardly gets its turn, for a while.
-    slow: Option<Part>,
+    pub(crate) mood: Mood,
+    pub(crate) tally: Tally,
     shards: u16,
-    seed: u64,
-    lives: u64,
 }
 
 /// The disk failed under the engine, as it was to.
@@ -49,10 +54,9 @@ impl World {
             topics: Vec::new(),
             queues: Vec::new(),
             next_token: 0,
-            slow: None,
+            mood: Mood::by_chance(&random),
+            tally: Tally::default(),
             shards,
-            seed,
-            lives: 0,
             random,
         };
         world.open()?;
@@ -60,15 +64,39 @@ impl World {
         Ok(world)
     }
 
-    /// Opens the store, as after a start of the process.
+    /// Opens the store, as after a start of the process. Now and then the power goes again meanwhile.
     pub(crate) fn open(&mut self) -> Result<(), Violation> {
+        if self.random.chance(10) {
+            self.disk.crash_at(self.disk.calls() + 1 + self.random.below(OPENING_CALLS));
+            let opened = Stepped::open(self.options());
+            if opened.is_err() && !self.disk.is_crashed() {
+                return broken("the store does not open");
+            }
+            self.disk.restart();
+        }
+        self.open_whole()
+    }
+
+    fn open_whole(&mut self) -> Result<(), Violation> {
+        self.count_upkeep();
         self.engine = None;
-        self.lives += 1;
+        self.mood = Mood::by_chance(&self.random);
         self.model.new_life();
-        let options = Options {
+        match Stepped::open(self.options()) {
+            Ok(engine) if engine.findings().is_empty() => {
+                self.engine = Some(engine);
+                Ok(())
+            }
+            Ok(engine) => broken(format!("the store is damaged: {:?}", engine.findings())),
+            Err(error) => broken(format!("the store does not open: {error}")),
+        }
+    }
+
+    fn options(&self) -> Options {
+        Options {
             disk: Arc::clone(&self.disk) as _,
             clock: Arc::clone(&self.clock) as _,
-            random: Arc::new(SimRandom::new(self.seed.wrapping_add(self.lives))),
+            random: Arc::new(SimRandom::new(self.random.next())),
             workers: 1 + usize::try_from(self.random.below(2)).unwrap_or(0),
             shards: self.shards,
             cache_bytes: 8 << 10,
@@ -79,14 +107,16 @@ impl World {
                 part_bytes: 16 << 10,
                 checkpoint_bytes: 200 << 10,
             },
-        };
-        match Stepped::open(options) {
-            Ok(engine) if engine.findings().is_empty() => {
-                self.engine = Some(engine);
-                Ok(())
-            }
-            Ok(engine) => broken(format!("the store is damaged: {:?}", engine.findings())),
-            Err(error) => broken(format!("the store does not open: {error}")),
+        }
+    }
+
+    /// Notes what the engine did beside its work, before it ends.
+    pub(crate) fn count_upkeep(&mut self) {
+        if let Some(engine) = &self.engine {
+            let handle = engine.handle();
+            let metrics = handle.metrics();
+            self.tally.recycled += metrics.recycled_segments.load(Ordering::Relaxed);
+            self.tally.relocated += metrics.relocated_segments.load(Ordering::Relaxed);
         }
     }
 
@@ -160,13 +190,8 @@ impl World {
     /// One part of the engine goes on, chosen by chance.
     pub(crate) fn step_any(&mut self) -> Result<(), Dead> {
         let workers = self.engine().worker_count();
-        if self.random.below(100) == 0 {
-            self.slow = match self.random.below(8) {
-                0 => Some(Part::Journal),
-                1 => Some(Part::Keeper),
-                2 => Some(Part::Load),
-                _ => None,
-            };
+        if self.random.below(200) == 0 {
+            self.mood.choose_slow(&self.random);
         }
         let mut part = match self.random.below(8) {
             0..4 => Part::Worker(usize::try_from(self.random.below(workers as u64)).unwrap_or(0)),
@@ -174,12 +199,12 @@ impl World {
             6 => Part::Load,
             _ => Part::Keeper,
         };
-        if self.slow == Some(part) && self.random.below(30) > 0 {
+        if self.mood.slow == Some(part) && self.random.below(30) > 0 {
             part = Part::Worker(0);
         }
         match self.random.below(320) {
             0..20 => self.clock.pass(self.random.below(20_000)),
-            20 => self.clock.pass(300_000),
+            20..24 => self.clock.pass(300_000),
             _ => {}
         }
         let engine = self.engine.as_mut().expect("the engine is open between crashes");

@@ -150,3 +150,30 @@ fn every_module_is_reached() {
     }
     assert!(dead.is_empty(), "no `mod` line reaches {dead:?}");
 }
+
+#[test]
+fn every_fault_to_plant_is_in_the_program_and_listed() {
+    const LIST: &str = "crates/io/src/planted.rs";
+    let tree = tree();
+    let list = tree.iter().find(|source| source.path == LIST).unwrap();
+    let listed: Vec<&str> = list
+        .text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("(\"")?.split_once('"').map(|(name, _)| name))
+        .collect();
+    assert!(listed.len() > 10, "{listed:?}");
+    let program: Vec<String> = tree
+        .iter()
+        .filter(|source| source.path.starts_with("crates/") && source.path != LIST)
+        .map(|source| source.code().join("\n"))
+        .collect();
+    for name in &listed {
+        let quoted = format!("\"{name}\"");
+        assert!(program.iter().any(|code| code.contains(&quoted)), "{name} is planted nowhere");
+    }
+    for code in &program {
+        for asked in code.split("planted(\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            assert!(listed.contains(&asked), "{asked} is not listed");
+        }
+    }
+}

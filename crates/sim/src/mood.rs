@@ -1,0 +1,46 @@
+//! What a life of the process is like: work of one kind for a while reaches what an even mix never
+//! does, such as segments that hold almost nothing any more.
+
+use crate::model::Id;
+use engine::Part;
+use io::sim::SimRandom;
+
+/// Of a prompt consumer's records one in so many is parked.
+const PARKED_EVERY: u64 = 41;
+
+/// How clients and machine behave for one life.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mood {
+    /// So many of a hundred appends may go to topics, too; the others go to queues only.
+    topics_percent: u64,
+    /// Consumers settle all they have but what they park.
+    pub(crate) prompt: bool,
+    /// A part of the engine that hardly gets its turn, for a while.
+    pub(crate) slow: Option<Part>,
+}
+
+impl Mood {
+    pub(crate) fn by_chance(random: &SimRandom) -> Mood {
+        let topics_percent = [0, 4, 50, 100][usize::try_from(random.below(4)).unwrap_or(0)];
+        Mood { topics_percent, prompt: random.chance(60), slow: None }
+    }
+
+    pub(crate) fn choose_slow(&mut self, random: &SimRandom) {
+        self.slow = match random.below(8) {
+            0..2 => Some(Part::Journal),
+            2 => Some(Part::Keeper),
+            3 => Some(Part::Load),
+            _ => None,
+        };
+    }
+
+    /// Whether the next append may go to topics.
+    pub(crate) fn reaches_topics(&self, random: &SimRandom) -> bool {
+        random.chance(self.topics_percent)
+    }
+
+    /// Whether a consumer keeps the record without settling it.
+    pub(crate) fn parks(&self, id: Id) -> bool {
+        self.prompt && id.0.is_multiple_of(PARKED_EVERY)
+    }
+}
