@@ -2,12 +2,16 @@
 """Kills the server under load and compares what its clients were promised with what is left.
 
     clients/crash.py --binary target/release/crossdock --rounds 100 --seed 7
+    clients/crash.py --binary target/release/crossdock --rounds 200 --power-cuts
     clients/crash.py --target rabbitmq --rounds 5       (the checks themselves, on a real peer)
 
 Real clients of both wires publish, consume, acknowledge, commit and declare, and keep a log of
 what the server acknowledged. At a random moment the server gets SIGKILL, is started again on the
 same directory, and everything acknowledged must be there: messages in the order of their
 publisher, committed offsets, declared things; nothing that was proven settled comes again.
+With `--power-cuts` the killed server also loses, in part, what it had not synced, as the seed
+decides, and what is left must be a store without damage. Some rounds cut the power again while it
+starts, some are SIGKILL alone, after which what was not synced can still be lost a round later.
 One line a round; then `N passed, N failed, N skipped`.
 """
 
@@ -24,6 +28,9 @@ sys.path[:0] = [str(HERE), str(HERE / "python")]
 from harness.target import build_target  # noqa: E402
 from harness.toolchain import Toolchains  # noqa: E402
 
+# Moments looked at for one at which something is not synced.
+RISK_TRIES = 200
+
 
 def main():
     options = parse_options()
@@ -37,10 +44,10 @@ def main():
         directory = Path(options.data) if options.data else Path(scratch) / "server"
         target = build_target(options.target, directory, tools, options.binary)
         try:
-            failed = run(target, options)
+            passed, failed = run(target, options)
         finally:
             target.close()
-    print(f"{options.rounds - failed} passed, {failed} failed, 0 skipped")
+    print(f"{passed} passed, {failed} failed, {options.rounds - passed - failed} skipped")
     return 1 if failed else 0
 
 
@@ -52,18 +59,27 @@ def parse_options():
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds-max", type=float, default=2.5, help="longest load of a round")
+    parser.add_argument("--power-cuts", action="store_true",
+                        help="lose also what was not synced (crossdock only)")
     parser.add_argument("--data", help="a directory to keep the store in (it is emptied first)")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.power_cuts and options.target != "crossdock":
+        parser.error("only Crossdock records what it has not synced")
+    return options
 
 
 def run(target, options):
-    """Runs the rounds; gives the number of those with a fault."""
+    """Runs the rounds; gives the numbers of those without and with a fault. A server that does not
+    start again ends the run."""
     chance = random.Random(options.seed)
+    power = random.Random(f"{options.seed}/power")
+    if options.power_cuts:
+        target.record_writes()
     target.start()
     loads = build_loads(target, chance)
     for load in loads:
         load.prepare()
-    failed = 0
+    passed, failed = 0, 0
     for number in range(1, options.rounds + 1):
         load_seconds = chance.uniform(0.2, options.seconds_max)
         for load in loads:
@@ -71,20 +87,72 @@ def run(target, options):
         time.sleep(load_seconds)
         for load in loads:
             load.killing()
+        if options.power_cuts:
+            await_risk(target, power)
         target.kill()
         for load in loads:
             load.end()
+        cuts = cut_power(target, power) if options.power_cuts else []
+        faults = [fault for _, fault in cuts if fault]
         began = time.monotonic()
-        target.start()
+        started = True
+        try:
+            target.start()
+        except RuntimeError as error:
+            faults.append(str(error))
+            started = False
         start_seconds = time.monotonic() - began
-        faults = [fault for load in loads for fault in load.verify()]
+        if started:
+            faults += [fault for load in loads for fault in verify(load)]
         counts = "; ".join(load.counts() for load in loads)
         failed += bool(faults)
+        passed += not faults
         print(f"round {number}: killed after {load_seconds:.2f} s, back in {start_seconds:.2f} s; "
               f"{counts}: {'FAILED' if faults else 'ok'}", flush=True)
+        for told, _ in cuts:
+            print(f"    {told}", flush=True)
         for fault in faults[:20]:
             print(f"    {fault}", flush=True)
-    return failed
+        if not started:
+            break
+    return passed, failed
+
+
+def verify(load):
+    """The faults of a load; that it could not be compared is one."""
+    try:
+        return load.verify()
+    except Exception as error:  # Whatever a client says when what it asks for is not there.
+        return [f"not comparable: {error!r}"]
+
+
+def await_risk(target, power):
+    """Stops the server, most often at a moment when a power cut could undo something: one between
+    a write and its sync is rare while clients wait for each other."""
+    tries = 1 if power.random() < 0.1 else RISK_TRIES
+    for _ in range(tries):
+        target.pause()
+        if target.unsynced():
+            return
+        target.resume()
+        time.sleep(power.uniform(0, 0.004))
+
+
+def cut_power(target, power):
+    """Cuts the power of a killed server, perhaps again while it starts: what was lost each time,
+    and the damage that was left, if any."""
+    cuts = []
+    if power.random() < 0.1:
+        return [("killed only", "")]
+    while True:
+        seed = power.randrange(1 << 32)
+        told = f"power cut, seed {seed}: {target.cut_power(seed)}"
+        cuts.append((told, target.damage()))
+        if power.random() < 0.75:
+            return cuts
+        target.spawn()
+        time.sleep(power.uniform(0, 0.04))
+        target.kill()
 
 
 def build_loads(target, chance):

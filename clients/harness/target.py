@@ -59,7 +59,7 @@ class Target:
     def environment(self):
         return dict(os.environ)
 
-    def start(self):
+    def spawn(self):
         if self.starts == 0:
             self.prepare()
         self.starts += 1
@@ -68,6 +68,9 @@ class Target:
             self.command(), env=self.environment(), stdout=log, stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL, cwd=self.directory, start_new_session=True)
         log.close()
+
+    def start(self):
+        self.spawn()
         deadline = time.monotonic() + START_SECONDS_MAX
         while not self.ready():
             if self.process.poll() is not None:
@@ -101,6 +104,14 @@ class Target:
             self.process.wait()
             self.process = None
 
+    def pause(self):
+        """SIGSTOP; returns when every thread stands still."""
+        os.killpg(self.process.pid, signal.SIGSTOP)
+        os.waitpid(self.process.pid, os.WUNTRACED)
+
+    def resume(self):
+        os.killpg(self.process.pid, signal.SIGCONT)
+
     def restart(self, hard=False):
         self.kill() if hard else self.stop()
         self.start()
@@ -123,10 +134,46 @@ class Crossdock(Target):
     def __init__(self, directory, tools, binary):
         super().__init__(directory, tools)
         self.binary = str(Path(binary).resolve())
+        self.data = str(self.directory / "data")
+        self.record = None
 
     def command(self):
         listen = [f"--listen={wire}=127.0.0.1:{port}" for wire, port in self.ports.items()]
-        return [self.binary, "serve", "--data", str(self.directory / "data"), *listen]
+        record = [f"--record-writes={self.record}"] if self.record else []
+        return [self.binary, "serve", "--data", self.data, *listen, *record]
+
+    def record_writes(self):
+        """Lets it remember what is not synced, so that its power can be cut; before any start."""
+        self.record = str(self.directory / "record")
+
+    def unsynced(self):
+        """Whether a power cut could undo something now: a log of what was replaced is not empty, or
+        a change of names follows the durable ones. To be asked of a paused server."""
+        for path in Path(self.record).iterdir():
+            try:
+                if path.name.startswith("undo-") and path.stat().st_size:
+                    return True
+                if path.name == "names" and not all(
+                        line.startswith("durable ") for line in path.read_text().splitlines()):
+                    return True
+            except FileNotFoundError:
+                continue
+        return False
+
+    def cut_power(self, seed):
+        """After a kill: loses what a power cut could have lost. Says what that was."""
+        return self.run("power-cut", self.data, "--record", self.record, "--seed", str(seed)).strip()
+
+    def damage(self):
+        """What `check` says of the store at rest, if it finds damage."""
+        found = subprocess.run([self.binary, "check", self.data], capture_output=True, text=True)
+        return (found.stdout + found.stderr).strip() if found.returncode else ""
+
+    def run(self, *arguments):
+        done = subprocess.run([self.binary, *arguments], capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"crossdock {arguments[0]}: {done.stderr.strip()}")
+        return done.stdout
 
     def version(self):
         out = subprocess.run([self.binary, "--version"], capture_output=True, text=True)

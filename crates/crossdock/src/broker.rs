@@ -6,7 +6,7 @@ use crate::wires::{ADMIN, Context, WIRES};
 use admin::{About, AdminServer, WireStatus};
 use engine::{Engine, EngineError, Handle};
 use frontend::{Consumer, Limits, Local, Message, Place, Server};
-use io::{FsDisk, SystemClock, SystemRandom};
+use io::{Disk, FsDisk, RecordedDisk, SystemClock, SystemRandom};
 use journal::{Finding, OpenError};
 use std::error::Error as _;
 use std::net::SocketAddr;
@@ -216,24 +216,32 @@ async fn stop_engine(engine: Engine) {
 
 fn engine_options(options: &Options) -> Result<(String, engine::Options), StartError> {
     let path = absolute(&options.data);
-    let disk = FsDisk::open(&path)
-        .map_err(|source| StartError::Directory { path: path.clone(), source })?;
+    let disk = disk(&path, options.opening.record_writes.as_deref())?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = match options.workers {
         0 => (cores / 2).max(1),
         given => usize::from(given),
     };
     let opened = engine::Options {
-        disk: Arc::new(disk),
+        disk,
         clock: Arc::new(SystemClock::new()),
         random: Arc::new(SystemRandom::open().map_err(StartError::Machine)?),
         workers,
         shards: 0,
         cache_bytes: options.cache_bytes,
-        salvage: options.salvage,
+        salvage: options.opening.salvage,
         sizes: engine::Sizes::default(),
     };
     Ok((path.display().to_string(), opened))
+}
+
+/// The directory of the store; with `record`, one that remembers there what is not synced.
+fn disk(path: &Path, record: Option<&Path>) -> Result<Arc<dyn Disk>, StartError> {
+    let failed = |source| StartError::Directory { path: path.to_path_buf(), source };
+    Ok(match record {
+        None => Arc::new(FsDisk::open(path).map_err(failed)?),
+        Some(record) => Arc::new(RecordedDisk::open(path, record).map_err(failed)?),
+    })
 }
 
 /// The directory as a person finds it again, whatever directory they are in then.

@@ -4,6 +4,7 @@ mod check;
 mod client;
 mod messages;
 mod out;
+mod power_cut;
 mod serve;
 mod show;
 
@@ -40,6 +41,9 @@ enum Command {
     Describe(show::Describe),
     /// Verifies a store that no broker has open; changes nothing
     Check(check::Check),
+    /// Undoes what a power cut could have undone at the moment when the broker was killed
+    #[command(hide = true)]
+    PowerCut(power_cut::PowerCut),
 }
 
 /// Which broker a command talks to.
@@ -81,6 +85,7 @@ pub fn run() -> ExitCode {
         Command::List(list) => show::list(&list),
         Command::Describe(describe) => show::describe(&describe),
         Command::Check(check) => check::check(&check),
+        Command::PowerCut(cut) => power_cut::cut(&cut),
     });
     match result {
         Ok(code) => code,

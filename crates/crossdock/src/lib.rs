@@ -11,5 +11,5 @@ mod wires;
 
 pub use broker::{Broker, Listening, StartError};
 pub use frontend::{Consumer, Headers, Message, Place, Received};
-pub use options::{Address, Advertise, Listen, Options};
+pub use options::{Address, Advertise, Listen, Opening, Options};
 pub use types::{Error, Kind};

@@ -60,15 +60,28 @@ pub struct Options {
     #[arg(long, env = "CROSSDOCK_LOG", value_name = "LEVEL", default_value = "warn")]
     pub log: tracing_subscriber::filter::LevelFilter,
 
+    /// How the store is opened
+    #[command(flatten)]
+    pub opening: Opening,
+
+    /// File with the same options: `data = "DIR"`, `listen = ["kafka=127.0.0.1:9092"]` …
+    #[arg(long, env = "CROSSDOCK_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// How the store is opened.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opening {
     /// Open a store that is damaged, without what is lost
     #[arg(long, env = "CROSSDOCK_SALVAGE", num_args = 0..=1, require_equals = true)]
     #[arg(default_value_t = false, default_missing_value = "true", value_name = "BOOL")]
     #[arg(action = clap::ArgAction::Set)]
     pub salvage: bool,
 
-    /// File with the same options: `data = "DIR"`, `listen = ["kafka=127.0.0.1:9092"]` …
-    #[arg(long, env = "CROSSDOCK_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    /// Directory that remembers what is not synced, for `crossdock power-cut`; on the file system
+    /// of the store
+    #[arg(long, hide = true, value_name = "DIR")]
+    pub record_writes: Option<PathBuf>,
 }
 
 /// Where a wire listens.
@@ -116,7 +129,7 @@ impl Options {
             default_partitions: 1,
             max_message_bytes: None,
             log: tracing_subscriber::filter::LevelFilter::OFF,
-            salvage: false,
+            opening: Opening::default(),
             config: None,
         }
     }

@@ -12,7 +12,8 @@ use rustix::io::Errno;
 use crate::aligned::{AlignedBuf, BLOCK_BYTES};
 use crate::disk::{Access, DirLock, Disk, File};
 
-const LOCK_NAME: &str = "lock";
+/// The file that is locked; nothing is kept in it.
+pub(crate) const LOCK_NAME: &str = "lock";
 
 /// A directory of the machine's file system.
 #[derive(Debug)]

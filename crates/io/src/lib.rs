@@ -8,6 +8,7 @@ mod clock;
 mod disk;
 mod fs;
 mod planted;
+mod power;
 mod random;
 pub mod sim;
 
@@ -16,4 +17,5 @@ pub use clock::{Clock, SystemClock};
 pub use disk::{Access, DirLock, Disk, File};
 pub use fs::FsDisk;
 pub use planted::{FAULTS, plant, planted};
+pub use power::{Cut, RecordedDisk, cut_power};
 pub use random::{Random, SystemRandom};

@@ -14,6 +14,8 @@ const STACK_BYTES: usize = 512 << 10;
 
 pub(super) fn serve(options: Options) -> Result<ExitCode, Failed> {
     log(&options);
+    #[cfg(plant)]
+    plant()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(SOCKET_THREADS)
         .thread_stack_size(STACK_BYTES)
@@ -54,6 +56,15 @@ async fn run(options: Options) -> Result<ExitCode, Failed> {
         // Whoever asks twice does not want to wait.
         _ = terminate.recv() => Err(Failed::new("stopped at once")),
         _ = interrupt.recv() => Err(Failed::new("stopped at once")),
+    }
+}
+
+/// Plants the fault that `CROSSDOCK_PLANT` names, so that a test can be seen to find it.
+#[cfg(plant)]
+fn plant() -> Result<(), Failed> {
+    match std::env::var("CROSSDOCK_PLANT") {
+        Ok(name) if !io::plant(&name) => Err(Failed::new(format!("there is no fault {name}"))),
+        _ => Ok(()),
     }
 }
 

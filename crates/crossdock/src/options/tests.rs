@@ -65,7 +65,7 @@ fn a_file_says_what_flags_say() {
     let flags = flags.unwrap();
     assert_eq!(flags, ["--data=d", "--listen=admin=off", "--salvage=true", "--workers=3"]);
     let options = Typed::parse_from(["crossdock".to_owned()].into_iter().chain(flags)).options;
-    assert_eq!((options.workers, options.salvage), (3, true));
+    assert_eq!((options.workers, options.opening.salvage), (3, true));
     assert!(told("wrokers = 3").unwrap_err().starts_with("FILE: there is no option 'wrokers'"));
     assert!(told("\nworkers = ").unwrap_err().starts_with("FILE, line 2:"));
     assert_eq!(told("workers = 1.5").unwrap_err(), "FILE: 'workers' cannot be 1.5");
