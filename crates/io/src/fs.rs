@@ -26,11 +26,7 @@ impl FsDisk {
     /// Opens the directory `path`, and creates it, durably, if it does not exist.
     pub fn open(path: impl Into<PathBuf>) -> io::Result<FsDisk> {
         let path = path.into();
-        if !path.is_dir() {
-            fs::create_dir_all(&path)?;
-            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
-        }
+        make_durable(&path)?;
         let directory = fs::File::open(&path)?;
         Ok(FsDisk { path, directory })
     }
@@ -51,6 +47,27 @@ impl FsDisk {
             }
         }
         Ok(Arc::new(FsFile { file: options.open(&path)?, direct: false }))
+    }
+}
+
+/// Creates a directory and those above it that are missing, each durable before one is made in it.
+fn make_durable(path: &Path) -> io::Result<()> {
+    let parent = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Ok(()),
+    };
+    if !path.is_dir() {
+        make_durable(parent)?;
+        match fs::create_dir(path) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    // Also of one that is there: who made it may have been killed before its sync.
+    match fs::File::open(parent).and_then(|parent| parent.sync_all()) {
+        Err(error) if error.kind() != ErrorKind::PermissionDenied => Err(error),
+        _ => Ok(()),
     }
 }
 
