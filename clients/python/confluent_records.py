@@ -58,6 +58,18 @@ def compressed_batches_come_back(codec):
     same([record.offset() for record in records], list(range(len(texts))))
 
 
+@case(each=["uncompressed", "gzip", "snappy", "lz4", "zstd"])
+def topic_with_a_compression_of_its_own_takes_every_codec(kind):
+    name = topic(f"type-{kind}", compression_type=kind)
+    codecs = ["none", "gzip", "snappy", "lz4", "zstd"]
+    texts = [f"{codec} {number} ".encode() * 20 for codec in codecs for number in range(50)]
+    for at, codec in enumerate(codecs):
+        send(values(name, texts[at * 50:at * 50 + 50]), linger_ms=50, compression_type=codec)
+    records = read(name, len(texts), check_crcs=True)
+    same([record.value() for record in records], texts)
+    same([record.offset() for record in records], list(range(len(texts))))
+
+
 @case(each=["0", "1", "all"])
 def produced_with_acks_is_readable(acks):
     name = topic(f"acks-{acks}")

@@ -1,5 +1,6 @@
 //! A topic's configuration: text by name, checked by whoever set it.
 
+use record::batch::Compression;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use types::Millis;
@@ -56,6 +57,19 @@ impl Config {
         match self.0.get("message.timestamp.type").map(String::as_str) {
             Some("LogAppendTime") => TimestampType::Append,
             _ => TimestampType::Create,
+        }
+    }
+
+    /// How batches are compressed when they are stored (`compression.type`); `None`: as they came.
+    #[must_use]
+    pub fn compression(&self) -> Option<Compression> {
+        match self.0.get("compression.type")?.as_str() {
+            "uncompressed" => Some(Compression::None),
+            "gzip" => Some(Compression::Gzip),
+            "snappy" => Some(Compression::Snappy),
+            "lz4" => Some(Compression::Lz4),
+            "zstd" => Some(Compression::Zstd),
+            _ => None,
         }
     }
 

@@ -93,7 +93,7 @@ pub const TOPIC_CONFIGS: &[TopicConfig] = {
         config("cleanup.policy", List, "delete", Fixed),
         config("compression.gzip.level", Int(-1, 9), "-1", Inert),
         config("compression.lz4.level", Int(1, 17), "9", Inert),
-        config("compression.type", COMPRESSION, "producer", Fixed),
+        config("compression.type", COMPRESSION, "producer", Effective),
         config("compression.zstd.level", Int(-131_072, 22), "3", Inert),
         config("delete.retention.ms", Long(0, LONG_MAX), "86400000", Inert),
         config("file.delete.delay.ms", Long(0, LONG_MAX), "60000", Inert),

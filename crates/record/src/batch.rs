@@ -19,7 +19,7 @@ use bytes::Bytes;
 use types::{Millis, Offset};
 
 pub use builder::Builder;
-pub use compression::{Compression, compress, decompress};
+pub use compression::{Compression, compress, decompress, recompress};
 pub use records::{Headers, RecordView, Records, check_records};
 
 /// Bytes of a batch before its records.

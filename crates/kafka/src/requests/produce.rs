@@ -181,6 +181,17 @@ fn check(
     }
     check_kind(&header, version)?;
     batch::check_records(&header, &batch, APPEND_BYTES_MAX).map_err(malformed_records)?;
+    let wanted = stream.config.as_ref().and_then(|config| config.compression());
+    let differs = wanted.filter(|wanted| header.compression() != Ok(*wanted));
+    if let Some(wanted) = differs {
+        let stored = batch::recompress(&header, &batch, wanted, APPEND_BYTES_MAX);
+        let stored = stored.map_err(malformed_records)?;
+        if stored.len() > batch_bytes_max {
+            let why = format!("the batch is {} bytes long when it is stored", stored.len());
+            return Err(Refused { code: ErrorCode::MESSAGE_TOO_LARGE, why });
+        }
+        return Ok((log, stored));
+    }
     match batch.len() <= COPIED_BYTES_MAX {
         true => Ok((log, Bytes::copy_from_slice(&batch))),
         false => Ok((log, batch)),

@@ -46,7 +46,6 @@ fn what_would_change_behaviour_that_is_not_built_is_refused() {
     for (name, value) in [
         ("cleanup.policy", "compact"),
         ("cleanup.policy", "compact,delete"),
-        ("compression.type", "zstd"),
         ("remote.storage.enable", "true"),
         ("message.timestamp.after.max.ms", "3600000"),
     ] {

@@ -2,7 +2,7 @@
 //!
 //! Source: KIP-110 (zstd), KIP-57 (lz4 frames); snappy framing of xerial/snappy-java.
 
-use super::{HEADER_BYTES, Header};
+use super::{ATTRIBUTES_AT, COMPRESSION_BITS, HEADER_BYTES, Header, crc32c};
 use crate::cursor::Cursor;
 use crate::{Fault, Malformed};
 use bytes::Bytes;
@@ -113,6 +113,34 @@ pub fn compress(compression: Compression, body: &[u8]) -> Vec<u8> {
         }
         Compression::Zstd => zstd::stream::encode_all(body, 0).expect(IN_MEMORY),
     }
+}
+
+/// The batch with its records compressed another way: header, offsets, times and producer as before.
+///
+/// `header`: the batch's own. Only before the batch is stored: a stored batch never changes. Fails as
+/// [`decompress`] does.
+pub fn recompress(
+    header: &Header,
+    batch: &Bytes,
+    to: Compression,
+    body_bytes_max: usize,
+) -> Result<Bytes, Malformed> {
+    if header.compression()? == to {
+        return Ok(batch.clone());
+    }
+    let body = compress(to, &decompress(header, batch, body_bytes_max)?);
+    let mut out = vec![0; HEADER_BYTES];
+    out.extend_from_slice(&body);
+    let mut header = Header {
+        batch_bytes: u32::try_from(out.len())
+            .map_err(|_| Malformed::new(HEADER_BYTES, Fault::TooLarge))?,
+        attributes: header.attributes & !COMPRESSION_BITS | to.code(),
+        ..*header
+    };
+    out[..HEADER_BYTES].copy_from_slice(&header.encode());
+    header.crc = crc32c(&out[ATTRIBUTES_AT..]);
+    out[..HEADER_BYTES].copy_from_slice(&header.encode());
+    Ok(Bytes::from(out))
 }
 
 pub(super) fn read_capped(reader: impl Read, bytes_max: usize) -> Result<Vec<u8>, Fault> {

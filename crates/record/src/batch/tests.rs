@@ -92,6 +92,21 @@ proptest! {
     }
 
     #[test]
+    fn a_recompressed_batch_differs_in_its_compression_alone(
+        records in vec(record(), 1..20),
+        from in 0u16..5,
+        to in 0u16..5,
+    ) {
+        let [from, to] = [from, to].map(|code| Compression::from_code(code).unwrap());
+        let mut builder = builder(&records);
+        builder.set_producer(7, 3, 11);
+        let batch = builder.clone().finish_compressed(from);
+        let header = validate(&batch, &LIMITS).unwrap();
+        let got = recompress(&header, &batch, to, BODY_BYTES_MAX).unwrap();
+        prop_assert_eq!(got, builder.finish_compressed(to));
+    }
+
+    #[test]
     fn every_compression_unpacks_to_the_same_body(records in vec(record(), 1..20)) {
         let plain = builder(&records).finish();
         for compression in PACKED {

@@ -5,7 +5,7 @@ use crate::codec::messages::offsets::{ListOffsetsRequest, ListOffsetsResponse};
 use crate::codec::messages::produce::{ProduceRequest, ProduceResponse};
 use crate::errors::ErrorCode;
 use bytes::Bytes;
-use record::batch::Compression;
+use record::batch::{Batches, Compression, Limits};
 use types::Millis;
 
 #[test]
@@ -164,6 +164,49 @@ fn every_compression_passes_through() {
         old.responses[0].partition_responses[0].error_code,
         ErrorCode::UNSUPPORTED_COMPRESSION_TYPE
     );
+}
+
+#[test]
+fn a_topic_stores_batches_in_the_compression_it_is_set_to() {
+    let broker = Broker::new();
+    let mut client = broker.client();
+    let all = [
+        ("uncompressed", Compression::None),
+        ("gzip", Compression::Gzip),
+        ("snappy", Compression::Snappy),
+        ("lz4", Compression::Lz4),
+        ("zstd", Compression::Zstd),
+    ];
+    for (topic, to) in all {
+        client.create(topic, 1, &[("compression.type", topic)]);
+        for (_, from) in all {
+            let batch = builder(1_000, &["same", "same"]).finish_compressed(from);
+            let partition = client.produce(topic, 0, batch);
+            assert_eq!(partition.error_code, ErrorCode::NONE, "{from:?} to {to:?}");
+        }
+        let fetched = client.fetch(topic, 0, 0);
+        assert_eq!(texts(&fetched), ["same"; 10], "{to:?}");
+        let bytes = fetched.records.unwrap().into_bytes();
+        let limits = Limits { batch_bytes_max: 1_000, record_count_max: 2 };
+        let stored: Vec<_> = Batches::new(bytes, limits).map(Result::unwrap).collect();
+        assert_eq!(stored.len(), 5);
+        for (header, _) in stored {
+            assert_eq!(header.compression(), Ok(to));
+        }
+    }
+}
+
+#[test]
+fn a_batch_that_is_too_large_when_it_is_stored_is_refused() {
+    let broker = Broker::new();
+    let mut client = broker.client();
+    let set = [("compression.type", "uncompressed"), ("max.message.bytes", "500")];
+    client.create("events", 1, &set);
+    let batch = builder(1_000, &[&"x".repeat(1_000)]).finish_compressed(Compression::Zstd);
+    assert!(batch.len() < 500);
+    let partition = client.produce("events", 0, batch);
+    assert_eq!(partition.error_code, ErrorCode::MESSAGE_TOO_LARGE);
+    assert_eq!(client.fetch("events", 0, 0).high_watermark, 0);
 }
 
 #[test]
