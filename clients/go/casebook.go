@@ -126,11 +126,12 @@ func attempt(test testCase) {
 
 func main() {
 	clients := map[string]func() []testCase{
-		"franz-go": franzCases, "sarama": saramaCases, "amqp091-go": amqpCases,
+		"franz-go": franzCases, "sarama": saramaCases, "kafka-go": segmentioCases,
+		"amqp091-go": amqpCases,
 	}
 	modules := map[string]string{
 		"franz-go": "github.com/twmb/franz-go", "sarama": "github.com/IBM/sarama",
-		"amqp091-go": "github.com/rabbitmq/amqp091-go",
+		"kafka-go": "github.com/segmentio/kafka-go", "amqp091-go": "github.com/rabbitmq/amqp091-go",
 	}
 	name, list, restart, only := os.Args[1], false, false, ""
 	for index, argument := range os.Args {

@@ -39,6 +39,7 @@ CLIENTS = [
     Client("amqplib", AMQP, "node"),
     Client("franz-go", KAFKA, "go"),
     Client("sarama", KAFKA, "go"),
+    Client("kafka-go", KAFKA, "go"),
     Client("amqp091-go", AMQP, "go"),
     Client("kafka-clients", KAFKA, "java"),
     Client("amqp-client", AMQP, "java"),
