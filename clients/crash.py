@@ -18,9 +18,11 @@ One line a round; then `N passed, N failed, N skipped`.
 import argparse
 import os
 import random
+import re
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -79,7 +81,7 @@ def run(target, options):
     loads = build_loads(target, chance)
     for load in loads:
         load.prepare()
-    passed, failed = 0, 0
+    passed, failed, acknowledged, lost = 0, 0, 0, Counter()
     for number in range(1, options.rounds + 1):
         load_seconds = chance.uniform(0.2, options.seconds_max)
         for load in loads:
@@ -93,7 +95,7 @@ def run(target, options):
         for load in loads:
             load.end()
         cuts = cut_power(target, power) if options.power_cuts else []
-        faults = [fault for _, fault in cuts if fault]
+        faults = [fault for _, _, fault in cuts if fault]
         began = time.monotonic()
         started = True
         try:
@@ -105,16 +107,21 @@ def run(target, options):
         if started:
             faults += [fault for load in loads for fault in verify(load)]
         counts = "; ".join(load.counts() for load in loads)
+        acknowledged += sum(load.acknowledged_count() for load in loads)
+        for _, counted, _ in cuts:
+            lost.update(counted)
         failed += bool(faults)
         passed += not faults
         print(f"round {number}: killed after {load_seconds:.2f} s, back in {start_seconds:.2f} s; "
               f"{counts}: {'FAILED' if faults else 'ok'}", flush=True)
-        for told, _ in cuts:
+        for told, _, _ in cuts:
             print(f"    {told}", flush=True)
         for fault in faults[:20]:
             print(f"    {fault}", flush=True)
         if not started:
             break
+    told = ", ".join(f"{count} {what}" for what, count in sorted(lost.items()))
+    print(f"{acknowledged} messages acknowledged; {failed} rounds with a fault; {told}")
     return passed, failed
 
 
@@ -139,15 +146,18 @@ def await_risk(target, power):
 
 
 def cut_power(target, power):
-    """Cuts the power of a killed server, perhaps again while it starts: what was lost each time,
-    and the damage that was left, if any."""
+    """Cuts the power of a killed server, perhaps again while it starts: each time what is told
+    and counted of it, and the damage that was left, if any."""
     cuts = []
     if power.random() < 0.1:
-        return [("killed only", "")]
+        return [("killed only", {}, "")]
     while True:
         seed = power.randrange(1 << 32)
-        told = f"power cut, seed {seed}: {target.cut_power(seed)}"
-        cuts.append((told, target.damage()))
+        told = target.cut_power(seed)
+        counts = Counter({"power cuts": 1})
+        for count, what in re.findall(r"(\d+) (dropped|torn|lengths undone)", told):
+            counts[what] += int(count)
+        cuts.append((f"power cut, seed {seed}: {told}", counts, target.damage()))
         if power.random() < 0.75:
             return cuts
         target.spawn()

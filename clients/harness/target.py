@@ -162,6 +162,8 @@ class Crossdock(Target):
 
     def cut_power(self, seed):
         """After a kill: loses what a power cut could have lost. Says what that was."""
+        if not (Path(self.record) / "names").exists():
+            return "killed before it touched the store"
         return self.run("power-cut", self.data, "--record", self.record, "--seed", str(seed)).strip()
 
     def damage(self):

@@ -276,6 +276,9 @@ class Load:
             if state == "gone":
                 del self.names[queue]
 
+    def acknowledged_count(self):
+        return len(self.promises.confirmed) + len(self.promises.committed)
+
     def counts(self):
         promises = self.promises
         return (f"amqp {len(promises.confirmed)} confirmed, {len(promises.committed)} committed, "

@@ -230,6 +230,9 @@ class Load:
             if state == "gone":
                 del self.topics[name]
 
+    def acknowledged_count(self):
+        return len(self.acknowledged)
+
     def counts(self):
         done = [low for low, _ in self.commits.values() if low >= 0]
         return (f"kafka {len(self.acknowledged)} acknowledged, {len(self.read)} read, "

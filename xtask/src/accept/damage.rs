@@ -3,10 +3,11 @@
 use super::amqp::Amqp;
 use super::broker::Broker;
 use super::{Ground, Outcome};
+use crate::run::{self, Tally};
 use crate::sim::{self, Runs};
 use anyhow::{Context as _, Result};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
@@ -14,6 +15,9 @@ const KILLS: u64 = 100;
 
 /// Numbers published before index files are deleted.
 const INDEXED: u64 = 1000;
+
+/// Rounds of loads of real clients; nine of ten end with a power cut or several.
+const CUT_ROUNDS: &str = "220";
 
 /// Messages published before a store is damaged.
 const STORED: usize = 200;
@@ -86,9 +90,21 @@ fn missing(port: u16, confirmed: u64) -> Result<u64> {
     Ok(found.iter().filter(|found| !**found).count() as u64)
 }
 
-/// Line 4: power cuts of the real binary.
-pub(super) fn power_cuts(_: &Ground) -> Result<Outcome> {
-    Ok(Outcome::NotRun("there is no recording layer for the real binary yet".into()))
+/// Line 4: power cuts of the real binary under real clients of both wires.
+pub(super) fn power_cuts(ground: &Ground) -> Result<Outcome> {
+    let mut command = run::python("clients/crash.py");
+    command.args(["--power-cuts", "--seconds-max", "1", "--rounds", CUT_ROUNDS, "--binary"]);
+    let output = command.arg(&ground.binary).stderr(Stdio::inherit()).output();
+    let output = output.context("cannot start the loads")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut last = text.lines().rev();
+    let tally = last.next().and_then(Tally::read).unwrap_or_default();
+    let figure = format!("{} rounds: {}", tally.passed, last.next().unwrap_or("no figures"));
+    let holds = output.status.success() && tally.passed > 0;
+    if !holds {
+        text.lines().for_each(run::say);
+    }
+    Ok(Outcome::of(holds, figure))
 }
 
 /// Line 4: simulated runs, and faults planted in them.

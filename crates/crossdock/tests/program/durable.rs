@@ -1,6 +1,6 @@
 //! What is still there afterwards.
 
-use crate::running::{Running, Scratch, run};
+use crate::running::{QUIET, Running, Scratch, run};
 
 fn lines(range: std::ops::Range<u32>) -> String {
     range.map(|number| format!("{number}\n")).collect()
@@ -58,6 +58,34 @@ fn a_kill_loses_nothing_acknowledged() {
     broker.kill();
     let broker = Running::start(&store);
     assert_eq!(broker.ok(&["consume", "--queue", "q"], ""), lines(20..50));
+    broker.stop();
+}
+
+#[test]
+fn a_power_cut_loses_nothing_acknowledged() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    let record = scratch.path().join("record").display().to_string();
+    let recorded = [QUIET[0], "--record-writes", &record];
+    let cut =
+        |seed: u32| run(&["power-cut", &store, "--record", &record, "--seed", &seed.to_string()]);
+    let broker = Running::start_with(&store, &recorded);
+    let refused = cut(0);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("kill it first"), "{}", refused.stderr);
+    broker.kill();
+    for round in 0..10 {
+        let broker = Running::start_with(&store, &recorded);
+        broker.ok(&["publish", "--queue", "q", "--create"], &lines(round * 10..round * 10 + 10));
+        broker.kill();
+        let ended = cut(round);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert!(ended.stdout.contains("writes not synced"), "{}", ended.stdout);
+        assert_eq!(run(&["check", &store]).code, Some(0));
+    }
+    assert!(cut(11).stderr.contains("has no record"), "a cut ends the record");
+    let broker = Running::start(&store);
+    assert_eq!(broker.ok(&["consume", "--queue", "q"], ""), lines(0..100));
     broker.stop();
 }
 
