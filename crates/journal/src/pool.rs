@@ -195,7 +195,10 @@ impl Pool {
                 state.take(&ready, sealed);
                 return Ok(ready);
             }
-            (state.number(), state.spare_of(self.first_size()))
+            let number = state.number();
+            // Before its file is made: one prepared meanwhile has a lower number, and is too late.
+            state.taken_segment = number;
+            (number, state.spare_of(self.first_size()))
         };
         let file = match spare {
             Some(spare) => self.reuse(&spare, number),

@@ -4,5 +4,6 @@ mod codec;
 mod crash;
 mod damage;
 mod files;
+mod numbers;
 mod rounds;
 mod store;
