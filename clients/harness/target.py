@@ -136,15 +136,22 @@ class Crossdock(Target):
         self.binary = str(Path(binary).resolve())
         self.data = str(self.directory / "data")
         self.record = None
+        self.options = []
 
     def command(self):
         listen = [f"--listen={wire}=127.0.0.1:{port}" for wire, port in self.ports.items()]
-        record = [f"--record-writes={self.record}"] if self.record else []
-        return [self.binary, "serve", "--data", self.data, *listen, *record]
+        return [self.binary, "serve", "--data", self.data, *listen, *self.options]
 
     def record_writes(self):
         """Lets it remember what is not synced, so that its power can be cut; before any start."""
         self.record = str(self.directory / "record")
+        self.keep_house(False)
+
+    def keep_house(self, much):
+        """From the next start on: much housekeeping, or as much as is usual."""
+        self.options = [f"--record-writes={self.record}"]
+        if much:
+            self.options.append(f"--segment-bytes={4 << 20}")
 
     def unsynced(self):
         """Whether a power cut could undo something now: a log of what was replaced is not empty, or

@@ -6,7 +6,7 @@ use crate::wires::{ADMIN, Context, WIRES};
 use admin::{About, AdminServer, WireStatus};
 use engine::{Engine, EngineError, Handle};
 use frontend::{Consumer, Limits, Local, Message, Place, Server};
-use io::{Disk, FsDisk, RecordedDisk, SystemClock, SystemRandom};
+use io::{BLOCK_BYTES, Disk, FsDisk, RecordedDisk, SystemClock, SystemRandom};
 use journal::{Finding, OpenError};
 use std::error::Error as _;
 use std::net::SocketAddr;
@@ -230,7 +230,7 @@ fn engine_options(options: &Options) -> Result<(String, engine::Options), StartE
         shards: 0,
         cache_bytes: options.cache_bytes,
         salvage: options.opening.salvage,
-        sizes: engine::Sizes::default(),
+        sizes: sizes(options.opening.segment_bytes),
     };
     Ok((path.display().to_string(), opened))
 }
@@ -242,6 +242,14 @@ fn disk(path: &Path, record: Option<&Path>) -> Result<Arc<dyn Disk>, StartError>
         None => Arc::new(FsDisk::open(path).map_err(failed)?),
         Some(record) => Arc::new(RecordedDisk::open(path, record).map_err(failed)?),
     })
+}
+
+fn sizes(segment_bytes: Option<u32>) -> engine::Sizes {
+    let usual = engine::Sizes::default();
+    let Some(bytes) = segment_bytes.map(|bytes| bytes.next_multiple_of(BLOCK_BYTES as u32)) else {
+        return usual;
+    };
+    engine::Sizes { segment_bytes: vec![bytes], checkpoint_bytes: 2 * u64::from(bytes), ..usual }
 }
 
 /// The directory as a person finds it again, whatever directory they are in then.

@@ -82,6 +82,12 @@ pub struct Opening {
     /// of the store
     #[arg(long, hide = true, value_name = "DIR")]
     pub record_writes: Option<PathBuf>,
+
+    /// Size of new segments, half of what a checkpoint follows: small, much housekeeping in a short
+    /// test
+    #[arg(long, hide = true, value_name = "BYTES")]
+    #[arg(value_parser = clap::value_parser!(u32).range(4 << 20..=256 << 20))]
+    pub segment_bytes: Option<u32>,
 }
 
 /// Where a wire listens.
