@@ -42,6 +42,8 @@ pub(crate) struct Keeper {
     relocating: Option<(u32, BTreeSet<usize>)>,
     /// A checkpoint after so many bytes of journal.
     pub(crate) checkpoint_bytes: u64,
+    /// Bytes of journal that the start replayed, and that the next one would again.
+    replayed_bytes: u64,
     checkpointed_bytes: u64,
     checkpointed_us: u64,
     reported_us: u64,
@@ -71,11 +73,24 @@ impl Keeper {
             live: BTreeMap::new(),
             relocating: None,
             checkpoint_bytes: u64::MAX,
+            replayed_bytes: 0,
             checkpointed_bytes: 0,
             checkpointed_us: clock.micros(),
             reported_us: 0,
             clock,
         }
+    }
+
+    /// Counts what a start has replayed up to `end` as journal since the last checkpoint: lives that
+    /// are too short for a checkpoint must not make the next start longer and longer.
+    pub(crate) fn count_replayed(&mut self, end: Position) {
+        let (segments, from) = (self.pool.segments(), self.replay);
+        let replayed = segments.iter().filter(|it| it.segment >= from.segment).map(|it| {
+            let end = if it.segment == end.segment { u64::from(end.byte) } else { it.bytes };
+            let start = if it.segment == from.segment { u64::from(from.byte) } else { 0 };
+            end.saturating_sub(start)
+        });
+        self.replayed_bytes = replayed.sum();
     }
 
     /// What has to be done now, whether or not anything came in.
@@ -84,8 +99,7 @@ impl Keeper {
         self.store_indexes()?;
         self.store_checkpoint()?;
         let now = self.clock.micros();
-        let written = self.metrics.written_bytes.load(Ordering::Relaxed);
-        let since = written - self.checkpointed_bytes;
+        let since = self.journal_bytes() - self.checkpointed_bytes;
         let late = now - self.checkpointed_us >= CHECKPOINT_EVERY_US;
         if since >= self.checkpoint_bytes || (since > 0 && late) {
             self.begin_checkpoint();
@@ -97,10 +111,14 @@ impl Keeper {
         Ok(())
     }
 
+    fn journal_bytes(&self) -> u64 {
+        self.replayed_bytes + self.metrics.written_bytes.load(Ordering::Relaxed)
+    }
+
     /// Asks every worker for its part of a checkpoint, unless one is being made.
     pub(crate) fn begin_checkpoint(&mut self) {
         if self.gathering.is_none() && self.ready.is_none() {
-            self.checkpointed_bytes = self.metrics.written_bytes.load(Ordering::Relaxed);
+            self.checkpointed_bytes = self.journal_bytes();
             self.checkpointed_us = self.clock.micros();
             self.gathering = Some(BTreeMap::new());
             let part = self.part();

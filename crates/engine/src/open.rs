@@ -172,7 +172,8 @@ pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
     let metrics = Arc::new(Metrics::default());
     let (sequence, replay) =
         recovery.checkpoint().map_or((0, Position::default()), |c| (c.sequence, c.replay));
-    ports.durable.store(Arc::new(writer.end()));
+    let end = writer.end();
+    ports.durable.store(Arc::new(end));
     for segment in pool.segments().iter().filter(|s| s.sealed && s.segment >= replay.segment) {
         // Nobody may have come to index it before the last process ended.
         ports.mailboxes.iter().for_each(|inbox| inbox.push(Input::Sealed(segment.segment)));
@@ -187,6 +188,7 @@ pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
     let mut keeper =
         Keeper::new(pool, ports.clone(), Arc::clone(&metrics), clock, (sequence, replay));
     keeper.checkpoint_bytes = options.sizes.checkpoint_bytes;
+    keeper.count_replayed(end);
     if fresh {
         // The shards of a new store are a fact from the first moment on.
         keeper.begin_checkpoint();

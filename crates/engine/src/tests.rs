@@ -1,5 +1,6 @@
 //! The engine as its front ends see it, on a simulated disk, one step at a time.
 
+mod keeping;
 mod names;
 mod queues;
 mod streams;
@@ -159,7 +160,7 @@ fn open(disk: &Arc<SimDisk>, clock: &Arc<SimClock>, shards: u16) -> Stepped {
             segment_bytes: vec![256 << 10],
             round_bytes_max: 128 << 10,
             part_bytes: 64 << 10,
-            ..Sizes::default()
+            checkpoint_bytes: 1 << 20,
         },
     };
     Stepped::open(options).expect("the store opens")
