@@ -328,6 +328,14 @@ pub struct LeaseRange {
     pub last: Offset,
 }
 
+impl LeaseRange {
+    /// How many offsets it spans.
+    #[must_use]
+    pub fn offsets(&self) -> u64 {
+        u64::try_from(self.last.0.saturating_sub(self.first.0).saturating_add(1)).unwrap_or(0)
+    }
+}
+
 /// What becomes of a settled lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Disposition {

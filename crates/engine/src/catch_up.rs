@@ -14,9 +14,6 @@ use journal::Failed;
 use std::collections::BTreeSet;
 use types::{LogId, LogRef, Millis, ShardId, SubscriptionId, SubscriptionRef};
 
-/// Logs and subscriptions that the changes of one frame name, each some twenty bytes.
-const NAMED_PER_FRAME: usize = 16 << 10;
-
 /// Has every shard follow the catalog. `drop_nameless`: also drops what no name leads to.
 ///
 /// Fails when the disk failed. A full one takes the frames later, which is in time for all but the
@@ -107,25 +104,14 @@ impl Worker {
     fn catch_up(&mut self, changes: &[LogChange], now: Millis) -> Vec<journal::FrameDraft> {
         let mut frames = Vec::new();
         for seat in self.seats_mut() {
-            let (shard, mut named) = (seat.shard.id, 0);
+            let shard = seat.shard.id;
             for change in changes.iter().filter(|change| change.shard() == shard) {
-                seat.draft.command_now(Command::Log(change.clone()));
-                named += names(change);
-                if named >= NAMED_PER_FRAME {
-                    frames.extend(seat.seal(now, true));
-                    named = 0;
-                }
+                seat.command_now(Command::Log(change.clone()));
             }
-            frames.extend(seat.seal(now, true));
+            while let Some(frame) = seat.seal(now, true) {
+                frames.push(frame);
+            }
         }
         frames
-    }
-}
-
-/// How many logs and subscriptions a change names.
-fn names(change: &LogChange) -> usize {
-    match change {
-        LogChange::CreateSubscription { over, .. } => 1 + over.len(),
-        _ => 1,
     }
 }

@@ -46,6 +46,25 @@ pub(crate) struct Range {
     pub(crate) last: Offset,
 }
 
+/// Bytes that a range may take, encoded.
+pub(crate) const RANGE_BYTES: usize = 25;
+
+/// Bytes that a command may take, encoded; one whose length a client decides is counted by itself.
+pub(crate) fn bytes_max(command: &Command) -> usize {
+    const OTHERS: usize = 64;
+    const LOG_BYTES: usize = 8;
+    match command {
+        Command::Settle { ranges, .. } | Command::Return { ranges, .. } => {
+            OTHERS + RANGE_BYTES * ranges.len()
+        }
+        Command::Log(
+            LogChange::CreateSubscription { over, .. } | LogChange::ExtendSubscription { over, .. },
+        ) => OTHERS + LOG_BYTES * over.len(),
+        Command::Change(_) | Command::Group { .. } => encode(std::slice::from_ref(command)).len(),
+        _ => OTHERS,
+    }
+}
+
 /// The bytes of a frame's commands.
 pub(crate) fn encode(commands: &[Command]) -> Vec<u8> {
     if commands.is_empty() {

@@ -12,7 +12,7 @@ use record::batch::{self, Builder, Header};
 use record::tails::Tails;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use types::{ClientId, Error, Kind, LogId, LogRef, Millis, ShardId, Token};
+use types::{ClientId, LogId, LogRef, Millis, ShardId, Token};
 
 /// Envelope of a destination whose batch holds records with a time to live of their own.
 pub(crate) const ENVELOPE_EXPIRING: &[u8] = &[1];
@@ -28,10 +28,11 @@ pub(crate) struct Pending {
     pub(crate) awaits: Awaits,
 }
 
-/// Largest command of a client, encoded, in bytes.
-const COMMAND_BYTES_MAX: usize = 1 << 20;
-/// Most bytes of clients' commands in one frame.
-const COMMANDS_BYTES_MAX: usize = 2 << 20;
+/// Most bytes of commands in one frame: they lie in one round, which is 4 MiB long, beside the
+/// tables of batches, destinations and bases.
+pub(crate) const COMMANDS_BYTES_MAX: usize = 2 << 20;
+/// Most destinations of one frame, and so most batches: both are counted in 16 bits.
+pub(crate) const DESTS_MAX: usize = 8 << 10;
 
 /// What a reply is made from.
 #[derive(Clone, Copy, Debug)]
@@ -110,27 +111,23 @@ impl Draft {
         self.bytes
     }
 
+    /// Whether so many more destinations, and commands of so many bytes, can go into the frame.
+    pub(crate) fn has_room(&self, dests: usize, command_bytes: usize) -> bool {
+        self.dests.len() + dests <= DESTS_MAX
+            && self.command_bytes + command_bytes <= COMMANDS_BYTES_MAX
+    }
+
     /// Adds a command that nobody waits for; gives its place.
     pub(crate) fn command(&mut self, command: Command) -> usize {
-        self.bytes += 32;
+        self.grow(32);
         self.commands.push(command);
         self.commands.len() - 1
     }
 
-    /// Makes room for a command of any length that a client brings: the commands of a frame lie in one
-    /// round, which is 4 MiB long.
-    ///
-    /// Fails when the command is too large (`TooLarge`), or for this frame (`Throttled`).
-    pub(crate) fn admit(&mut self, command: &Command) -> Result<(), Error> {
-        let bytes = command::encode(std::slice::from_ref(command)).len();
-        if bytes > COMMAND_BYTES_MAX {
-            return Err(Error::new(Kind::TooLarge, "the change is larger than a frame can be"));
-        }
-        if self.command_bytes + bytes > COMMANDS_BYTES_MAX {
-            return Err(Error::new(Kind::Throttled, "too many large changes at once"));
-        }
+    /// A command takes so many bytes more.
+    pub(crate) fn grow(&mut self, bytes: usize) {
+        self.bytes += bytes;
         self.command_bytes += bytes;
-        Ok(())
     }
 
     /// Adds a command that should be written soon.

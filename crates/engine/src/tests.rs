@@ -22,6 +22,7 @@ pub(super) struct Stage {
     pub(super) client: Client,
     pub(super) events: Vec<Event>,
     shards: u16,
+    sizes: Sizes,
     next_token: u64,
 }
 
@@ -33,9 +34,23 @@ impl Stage {
     pub(super) fn with_shards(shards: u16) -> Stage {
         let disk = Arc::new(SimDisk::new(7));
         let clock = Arc::new(SimClock::new(Millis(1_700_000_000_000)));
-        let engine = open(&disk, &clock, shards);
+        let sizes = Sizes {
+            segment_bytes: vec![256 << 10],
+            round_bytes_max: 128 << 10,
+            part_bytes: 64 << 10,
+            checkpoint_bytes: 1 << 20,
+        };
+        let engine = open(&disk, &clock, shards, &sizes);
         let client = engine.handle().connect(Arc::new(|| {}));
-        Stage { disk, clock, engine, client, events: Vec::new(), shards, next_token: 0 }
+        Stage { disk, clock, engine, client, events: Vec::new(), shards, sizes, next_token: 0 }
+    }
+
+    /// With rounds and segments as long as a broker's.
+    pub(super) fn roomy() -> Stage {
+        let mut stage = Stage::with_shards(1);
+        stage.sizes = Sizes::default();
+        stage.crash();
+        stage
     }
 
     /// Cuts the power: what was not synced may be lost. Opens the store again.
@@ -52,7 +67,7 @@ impl Stage {
     }
 
     fn open_again(&mut self) {
-        self.engine = open(&self.disk, &self.clock, self.shards);
+        self.engine = open(&self.disk, &self.clock, self.shards, &self.sizes);
         self.client = self.engine.handle().connect(Arc::new(|| {}));
         self.events.clear();
     }
@@ -147,7 +162,7 @@ impl Stage {
     }
 }
 
-fn open(disk: &Arc<SimDisk>, clock: &Arc<SimClock>, shards: u16) -> Stepped {
+fn open(disk: &Arc<SimDisk>, clock: &Arc<SimClock>, shards: u16, sizes: &Sizes) -> Stepped {
     let options = Options {
         disk: Arc::clone(disk) as _,
         clock: Arc::clone(clock) as _,
@@ -156,12 +171,7 @@ fn open(disk: &Arc<SimDisk>, clock: &Arc<SimClock>, shards: u16) -> Stepped {
         shards,
         cache_bytes: 1 << 20,
         salvage: false,
-        sizes: Sizes {
-            segment_bytes: vec![256 << 10],
-            round_bytes_max: 128 << 10,
-            part_bytes: 64 << 10,
-            checkpoint_bytes: 1 << 20,
-        },
+        sizes: sizes.clone(),
     };
     Stepped::open(options).expect("the store opens")
 }

@@ -27,7 +27,7 @@ pub use queue::Tally;
 
 use crate::api::{Append, Call, Counts, Event, Op, QueueStats, Reply, Transaction};
 use crate::command::Command;
-use crate::draft::Awaits;
+use crate::draft::{Awaits, DESTS_MAX};
 use crate::index::Run;
 use crate::{Mailbox, Outbox};
 use apply::Arrivals;
@@ -41,7 +41,7 @@ use reading::Reads;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use store::{Store, Waiter};
-use types::{ClientId, Error, Kind, LogId, Millis, ShardId, SubscriptionRef, Token};
+use types::{ClientId, Error, Kind, LogId, LogRef, Millis, ShardId, SubscriptionRef, Token};
 
 /// What a worker is told.
 #[derive(Debug)]
@@ -184,7 +184,7 @@ impl Worker {
             if clean && *shard != ShardId::LOCAL {
                 // If this life ends before its first frame, the next one must not take the store
                 // for one that was stopped cleanly: nothing is handed out before.
-                seat.draft.command_now(Command::Started);
+                seat.command_now(Command::Started);
                 seat.starting = true;
             }
         }
@@ -213,7 +213,7 @@ impl Worker {
 
     /// Nothing is on its way to the disk or waits to be.
     pub(crate) fn settled_down(&self) -> bool {
-        self.seats.values().all(|seat| seat.draft.is_empty() && seat.in_flight.is_empty())
+        self.seats.values().all(Seat::is_idle)
     }
 
     /// Takes in everything of `inputs`, and does what follows from it at `now`.
@@ -291,6 +291,9 @@ impl Worker {
     fn call(&mut self, client: ClientId, call: Call) {
         let token = call.token;
         match call.op {
+            Op::Append(append) if append.to.len() > DESTS_MAX => {
+                self.append_widely(client, token, &append);
+            }
             Op::Append(append) => self.append(client, token, &append),
             Op::Transaction(transaction) => self.transaction(client, token, &transaction),
             Op::Read(read) => self.read(client, token, read),
@@ -335,7 +338,7 @@ impl Worker {
             }
             Op::AllocateProducer => {
                 if let Some(seat) = self.seats.get_mut(&ShardId(0)) {
-                    let at = seat.draft.command_now(Command::AllocateProducer);
+                    let at = seat.command_now(Command::AllocateProducer);
                     seat.draft.wait(client, token, Awaits::Command(at));
                 }
             }
@@ -349,10 +352,27 @@ impl Worker {
         match checked(seat, append) {
             Ok(stamp) => {
                 let time = seat.time(self.now);
+                seat.make_room(append.to.len(), 0);
                 let (dest, delta) = seat.draft.append(append, time, stamp);
                 seat.draft.wait(client, token, Awaits::Append { dest, delta });
             }
             Err(error) => self.clients.reply(client, token, Err(error)),
+        }
+    }
+
+    /// Appends to more destinations than a frame can have: in several, of which the last is waited
+    /// for.
+    fn append_widely(&mut self, client: ClientId, token: Token, append: &Append) {
+        let Some(seat) = self.seats.get_mut(&append.to[0].shard) else { return };
+        let known = |dest: &&LogRef| seat.shard.logs.contains_key(&dest.log);
+        let known: Vec<LogRef> = append.to.iter().filter(known).copied().collect();
+        let Some(last) = known.chunks(DESTS_MAX).last() else {
+            return self.clients.reply(client, token, Err(no_log()));
+        };
+        for some in known.chunks(DESTS_MAX) {
+            let token = if some == last { token } else { Token::NONE };
+            let append = Append { to: some.into(), payload: append.payload.clone() };
+            self.append(client, token, &append);
         }
     }
 
@@ -364,6 +384,10 @@ impl Worker {
                 return self.clients.reply(client, token, Err(error));
             }
         }
+        let dests = transaction.appends.iter().map(|append| append.to.len()).sum();
+        if let Err(error) = seat.begin_atomic(dests, &transaction.settles) {
+            return self.clients.reply(client, token, Err(error));
+        }
         let time = seat.time(self.now);
         for append in &transaction.appends {
             let stamp = checked(seat, append).unwrap_or_default();
@@ -373,6 +397,7 @@ impl Worker {
             self.settle(client, settle);
         }
         if let Some(seat) = self.seats.get_mut(&transaction.shard) {
+            seat.end_atomic();
             seat.wait_frame(client, token);
         }
     }
@@ -388,7 +413,7 @@ impl Worker {
         }
         let Some(seat) = self.seats.get_mut(&trim.log.shard) else { return };
         let command = Command::Trim { log: trim.log.log, before: trim.before };
-        seat.draft.command_now(command);
+        seat.command_now(command);
         seat.draft.wait(client, token, Awaits::Trim { log: trim.log.log });
     }
 
@@ -501,7 +526,9 @@ impl Worker {
 
     fn seal(&mut self, force: bool) {
         for seat in self.seats.values_mut() {
-            self.output.frames.extend(seat.seal(self.now, force));
+            while let Some(frame) = seat.seal(self.now, force) {
+                self.output.frames.push(frame);
+            }
         }
     }
 

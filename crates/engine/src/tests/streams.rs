@@ -126,3 +126,17 @@ fn a_batch_with_timestamps_of_long_ago_can_be_read_for_a_while() {
     stage.clock.pass(200_000_000);
     assert_eq!(start(&mut stage), Offset(1), "five minutes are over");
 }
+
+#[test]
+fn an_append_to_more_logs_than_a_frame_can_name_reaches_them_all() {
+    let mut stage = Stage::roomy();
+    let mut logs = Vec::new();
+    for name in ["a", "b"] {
+        logs.extend(stage.topic(name, 10_000, Config::default()).iter());
+    }
+    stage.publish(&logs, &["x"]).expect("published");
+    stage.crash();
+    let Ok(Reply::Extents(extents)) = stage.call(Op::Extent(logs)) else { panic!("no extents") };
+    assert_eq!(extents.len(), 20_000);
+    assert!(extents.iter().flatten().all(|extent| extent.end == Offset(1)));
+}

@@ -3,7 +3,6 @@
 use super::Worker;
 use crate::api::{Heartbeat, Reply};
 use crate::command::{Command, GroupName};
-use crate::draft::Awaits;
 use catalog::Name;
 use groups::{CommittedOffset, Effect, GroupView, Groups, OffsetKey, Refusal, Sessions};
 use std::collections::BTreeMap;
@@ -40,11 +39,9 @@ impl Worker {
     ) {
         let Some(seat) = self.seats.get_mut(&shard) else { return };
         let command = Command::Group { group: name, command };
-        if let Err(error) = seat.draft.admit(&command) {
-            return self.clients.reply(client, token, Err(error));
+        if let Err(error) = seat.client_command(command, (client, token)) {
+            self.clients.reply(client, token, Err(error));
         }
-        let at = seat.draft.command_now(command);
-        seat.draft.wait(client, token, Awaits::Command(at));
     }
 
     pub(super) fn heartbeat(&mut self, client: ClientId, token: Token, beat: &Heartbeat) {
@@ -141,14 +138,18 @@ impl Worker {
     /// Submits what is due: members without a sign of life, rebalances that took too long.
     pub(super) fn group_timers(&mut self) {
         for seat in self.seats.values_mut() {
+            let mut commands = Vec::new();
             for (namespace, sessions) in &mut seat.groups.sessions {
                 for due in sessions.due(self.now) {
                     let group = GroupName {
                         namespace: Name::clone(namespace),
                         group: Name::from(due.group.as_str()),
                     };
-                    seat.draft.command_now(Command::Group { group, command: due.command });
+                    commands.push(Command::Group { group, command: due.command });
                 }
+            }
+            for command in commands {
+                seat.command_now(command);
             }
         }
     }

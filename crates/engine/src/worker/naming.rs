@@ -4,7 +4,6 @@ use super::queue::{Queue, tell_gone};
 use super::{Input, Worker};
 use crate::api::{Op, Reply};
 use crate::command::Command;
-use crate::draft::Awaits;
 use catalog::{
     Action, Change, DeleteQueue, Found, LogChange, Name, Names, NodeId, Outcome, Refusal,
 };
@@ -33,11 +32,9 @@ impl Worker {
             client.has_local_names = true;
         }
         let command = Command::Change(change);
-        if let Err(error) = seat.draft.admit(&command) {
-            return self.clients.reply(client, token, Err(error));
+        if let Err(error) = seat.client_command(command, (client, token)) {
+            self.clients.reply(client, token, Err(error));
         }
-        let at = seat.draft.command_now(command);
-        seat.draft.wait(client, token, Awaits::Command(at));
     }
 
     /// A change of names that the engine wants itself.
@@ -47,7 +44,7 @@ impl Worker {
         let shard = crate::shard_of(layer);
         match self.seats.get_mut(&shard) {
             Some(seat) => {
-                seat.draft.command_now(Command::Change(Box::new(change)));
+                seat.command_now(Command::Change(Box::new(change)));
             }
             None => self.ports.mailboxes[0].push(Input::Propose(Box::new(change))),
         }
@@ -97,7 +94,7 @@ impl Worker {
     /// Another shard has to follow a change of names: puts it into that shard's next frame.
     pub(super) fn follow(&mut self, from: usize, ticket: u64, change: LogChange) {
         if let Some(seat) = self.seats.get_mut(&change.shard()) {
-            let at = seat.draft.command_now(Command::Log(change));
+            let at = seat.command_now(Command::Log(change));
             seat.follows.push_back((seat.next_index(), at, from, ticket));
         }
     }

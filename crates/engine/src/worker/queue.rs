@@ -271,7 +271,7 @@ impl Worker {
         }
         if let Some(seat) = self.seats.get_mut(&leave.source.shard()) {
             seat.wait_frame(client, token);
-            if seat.draft.is_empty() && seat.in_flight.is_empty() {
+            if seat.is_idle() {
                 self.clients.reply(client, token, Ok(Reply::Done));
             }
         }

@@ -1,16 +1,20 @@
 //! A shard and everything its leader keeps beside it in memory.
 
+#[cfg(test)]
+mod tests;
+
 use super::grouping::Coordinator;
 use super::queue::Queue;
 use super::tailing::Tailer;
 use super::window::{WideWindow, WindowId};
-use crate::command::{Command, Range};
-use crate::draft::{Awaits, Draft, Sealed, Stamp};
+use crate::api::Settle;
+use crate::command::{self, Command, RANGE_BYTES, Range};
+use crate::draft::{Awaits, COMMANDS_BYTES_MAX, DESTS_MAX, Draft, Sealed, Stamp};
 use crate::shard::Shard;
 use journal::{AppliedBase, FrameDraft, Position};
 use ledger::{ConsumerKey, Span};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use types::{ClientId, LogId, Millis, ShardId, SubscriptionId, Token};
+use types::{ClientId, Error, Kind, LogId, Millis, ShardId, SubscriptionId, Token};
 
 /// The term of a single node's shards; a cluster's are given by election.
 const TERM: u32 = 1;
@@ -22,11 +26,21 @@ const DRAFT_BYTES: usize = 256 << 10;
 const IN_FLIGHT_MAX: usize = 8;
 /// A draft with this many commands is not held back.
 const COMMANDS_MAX: usize = 16 << 10;
+/// Largest command of a client, encoded, in bytes.
+const COMMAND_BYTES_MAX: usize = 1 << 20;
+/// Full drafts that wait before clients' commands of any length are refused.
+const FULL_MAX: usize = 8;
+/// Most base offsets that a frame carries; 18 bytes each.
+const BASES_MAX: usize = 16 << 10;
+/// Ranges in one command, so that commands can be spread over frames.
+const RANGES_PER_COMMAND: usize = 4 << 10;
 
 #[derive(Debug)]
 pub(crate) struct Seat {
     pub(crate) shard: Shard,
     pub(crate) draft: Draft,
+    /// Drafts as large as a frame can be, which go before it.
+    full: VecDeque<Draft>,
     pub(crate) in_flight: VecDeque<Sealed>,
     pub(crate) queues: BTreeMap<SubscriptionId, Queue>,
     /// Queues that may have something to hand out.
@@ -52,6 +66,8 @@ pub(crate) struct Seat {
     next_index: u64,
     lazy_since: Option<Millis>,
     settles: BTreeMap<SubscriptionId, usize>,
+    /// What comes now goes into one frame, which has room for it.
+    atomic: bool,
 }
 
 impl Seat {
@@ -60,6 +76,7 @@ impl Seat {
             next_index: shard.applied + 1,
             shard,
             draft: Draft::default(),
+            full: VecDeque::new(),
             in_flight: VecDeque::new(),
             queues: BTreeMap::new(),
             ready: BTreeSet::new(),
@@ -76,7 +93,87 @@ impl Seat {
             starting: false,
             lazy_since: None,
             settles: BTreeMap::new(),
+            atomic: false,
         }
+    }
+
+    /// Nothing is on its way to the disk or waits to be.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.draft.is_empty() && self.full.is_empty() && self.in_flight.is_empty()
+    }
+
+    /// Begins the next frame if the one in the making has no room for so many more destinations, or
+    /// for commands of so many bytes.
+    pub(crate) fn make_room(&mut self, dests: usize, command_bytes: usize) {
+        if self.atomic || self.draft.is_empty() || self.draft.has_room(dests, command_bytes) {
+            return;
+        }
+        self.full.push_back(std::mem::take(&mut self.draft));
+        self.settles.clear();
+    }
+
+    /// Has what comes until [`Seat::end_atomic`] go into one frame: so many destinations, and
+    /// `settles`.
+    ///
+    /// Fails with `TooLarge` when no frame can hold it.
+    pub(crate) fn begin_atomic(&mut self, dests: usize, settles: &[Settle]) -> Result<(), Error> {
+        let ranges = settles.iter().flat_map(|settle| &settle.ranges);
+        // Spans that a range comes to are apart: at least one offset between two is not settled.
+        let spans: u64 = ranges.map(|range| range.offsets().div_ceil(2)).sum();
+        let bytes = usize::try_from(spans).unwrap_or(usize::MAX).saturating_mul(RANGE_BYTES);
+        if dests > DESTS_MAX || bytes > COMMANDS_BYTES_MAX {
+            return Err(Error::new(
+                Kind::TooLarge,
+                "the transaction is larger than a frame can be",
+            ));
+        }
+        self.make_room(dests, bytes);
+        self.atomic = true;
+        Ok(())
+    }
+
+    pub(crate) fn end_atomic(&mut self) {
+        self.atomic = false;
+    }
+
+    /// Adds a command that nobody waits for.
+    pub(crate) fn command(&mut self, command: Command) {
+        let bytes = command::bytes_max(&command);
+        self.make_room(0, bytes);
+        self.draft.grow(bytes);
+        self.draft.command(command);
+    }
+
+    /// Adds a command that should be written soon; gives its place in the frame in the making.
+    pub(crate) fn command_now(&mut self, command: Command) -> usize {
+        let bytes = command::bytes_max(&command);
+        self.place(command, bytes)
+    }
+
+    fn place(&mut self, command: Command, bytes: usize) -> usize {
+        self.make_room(0, bytes);
+        self.draft.grow(bytes);
+        self.draft.command_now(command)
+    }
+
+    /// Adds a command of any length that a client brings and waits for the effect of.
+    ///
+    /// Fails when the command is too large (`TooLarge`), or too many wait (`Throttled`).
+    pub(crate) fn client_command(
+        &mut self,
+        command: Command,
+        (client, token): (ClientId, Token),
+    ) -> Result<(), Error> {
+        let bytes = command::bytes_max(&command);
+        if bytes > COMMAND_BYTES_MAX {
+            return Err(Error::new(Kind::TooLarge, "the change is larger than a frame can be"));
+        }
+        if self.full.len() >= FULL_MAX {
+            return Err(Error::new(Kind::Throttled, "too many large changes at once"));
+        }
+        let at = self.place(command, bytes);
+        self.draft.wait(client, token, Awaits::Command(at));
+        Ok(())
     }
 
     /// Its frames must be on the disk before anyone hears of them.
@@ -92,7 +189,7 @@ impl Seat {
 
     /// Index of the frame in the making.
     pub(crate) fn next_index(&self) -> u64 {
-        self.next_index
+        self.next_index + self.full.len() as u64
     }
 
     /// The time its next frame is stamped with.
@@ -103,19 +200,22 @@ impl Seat {
     /// Puts spans of a log into a settle command of the next frame, together with others of the
     /// subscription.
     pub(crate) fn settle(&mut self, subscription: SubscriptionId, log: LogId, spans: &[Span]) {
-        if spans.is_empty() {
-            return;
-        }
-        let at = *self.settles.entry(subscription).or_insert_with(|| {
-            self.draft.command(Command::Settle { subscription, ranges: Vec::new() })
-        });
-        let Some(Command::Settle { ranges, .. }) = self.draft.commands.get_mut(at) else { return };
         for span in spans {
+            self.make_room(0, 64 + RANGE_BYTES);
+            let at = *self.settles.entry(subscription).or_insert_with(|| {
+                self.draft.command(Command::Settle { subscription, ranges: Vec::new() })
+            });
+            let Some(Command::Settle { ranges, .. }) = self.draft.commands.get_mut(at) else {
+                return;
+            };
             match ranges.last_mut() {
                 Some(last) if last.log == log && last.last.next() == span.first => {
                     last.last = Range::of(log, *span).last;
                 }
-                _ => ranges.push(Range::of(log, *span)),
+                _ => {
+                    ranges.push(Range::of(log, *span));
+                    self.draft.grow(RANGE_BYTES);
+                }
             }
         }
     }
@@ -128,9 +228,11 @@ impl Seat {
         spans: &[Span],
         counted: bool,
     ) {
-        if !spans.is_empty() && !io::planted("lost-return") {
+        for spans in spans.chunks(RANGES_PER_COMMAND) {
             let ranges = spans.iter().map(|span| Range::of(log, *span)).collect();
-            self.draft.command(Command::Return { subscription, ranges, counted });
+            if !io::planted("lost-return") {
+                self.command(Command::Return { subscription, ranges, counted });
+            }
         }
     }
 
@@ -141,13 +243,16 @@ impl Seat {
 
     /// Whether the draft has to go now.
     fn due(&mut self, now: Millis) -> bool {
+        if self.in_flight.len() >= IN_FLIGHT_MAX {
+            return false;
+        }
+        if !self.full.is_empty() {
+            return true;
+        }
         if self.draft.is_empty() {
             return false;
         }
         let large = self.draft.bytes() >= DRAFT_BYTES || self.draft.commands.len() >= COMMANDS_MAX;
-        if self.in_flight.len() >= IN_FLIGHT_MAX {
-            return false;
-        }
         if self.draft.urgent() || large {
             return self.in_flight.is_empty() || large;
         }
@@ -160,13 +265,17 @@ impl Seat {
         (!self.draft.is_empty()).then(|| self.lazy_since.map(|since| since.plus(LAZY))).flatten()
     }
 
-    /// Seals the draft if it is time (or `force`): the frame for the journal.
+    /// Seals the next draft if it is time (or `force`): the frame for the journal.
     pub(crate) fn seal(&mut self, now: Millis, force: bool) -> Option<FrameDraft> {
-        if !self.due(now) && (!force || self.draft.is_empty()) {
+        let waits = !self.draft.is_empty() || !self.full.is_empty();
+        if !(self.due(now) || force && waits) {
             return None;
         }
-        self.lazy_since = None;
-        self.settles.clear();
+        let draft = self.full.pop_front().unwrap_or_else(|| {
+            self.lazy_since = None;
+            self.settles.clear();
+            std::mem::take(&mut self.draft)
+        });
         let stamp = Stamp {
             shard: self.shard.id,
             term: TERM,
@@ -174,8 +283,7 @@ impl Seat {
             time: self.time(now),
         };
         self.next_index += 1;
-        let draft = std::mem::take(&mut self.draft);
-        let bases = std::mem::take(&mut self.bases);
+        let bases = self.bases.drain(..self.bases.len().min(BASES_MAX)).collect();
         let (frame, sealed) = draft.seal(stamp, bases, self.synced());
         self.in_flight.push_back(sealed);
         Some(frame)

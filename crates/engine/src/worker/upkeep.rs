@@ -242,7 +242,7 @@ impl Worker {
                 }
             }
             trims.into_iter().for_each(|trim| {
-                seat.draft.command(trim);
+                seat.command(trim);
             });
         }
     }
