@@ -17,6 +17,9 @@ use types::LogId;
 const CHECKPOINT_EVERY_US: u64 = 60_000_000;
 /// How often the workers are asked which segments they need.
 const REPORT_EVERY_US: u64 = 250_000;
+/// A full disk is tried again after so long, and after twice as long each time.
+const FULL_MIN_US: u64 = 20_000;
+const FULL_MAX_US: u64 = 1_000_000;
 /// A sealed segment with less than this share live has its survivors copied forward, in percent.
 const SPARSE_PERCENT: u64 = 30;
 
@@ -40,6 +43,8 @@ pub(crate) struct Keeper {
     live: BTreeMap<usize, BTreeMap<u32, u64>>,
     /// Workers that still copy forward, and from which segment.
     relocating: Option<(u32, BTreeSet<usize>)>,
+    /// The disk was full when it was last tried.
+    full: Option<Full>,
     /// A checkpoint after so many bytes of journal.
     pub(crate) checkpoint_bytes: u64,
     /// Bytes of journal that the start replayed, and that the next one would again.
@@ -72,6 +77,7 @@ impl Keeper {
             replay,
             live: BTreeMap::new(),
             relocating: None,
+            full: None,
             checkpoint_bytes: u64::MAX,
             replayed_bytes: 0,
             checkpointed_bytes: 0,
@@ -95,10 +101,11 @@ impl Keeper {
 
     /// What has to be done now, whether or not anything came in.
     pub(crate) fn tick(&mut self) -> Result<(), Failed> {
-        quietly_full(self.pool.prepare())?;
-        self.store_indexes()?;
-        self.store_checkpoint()?;
         let now = self.clock.micros();
+        if self.full.is_none_or(|full| full.until_us <= now) {
+            let tidied = self.tidy();
+            self.unless_full(tidied)?;
+        }
         let since = self.journal_bytes() - self.checkpointed_bytes;
         let late = now - self.checkpointed_us >= CHECKPOINT_EVERY_US;
         if since >= self.checkpoint_bytes || (since > 0 && late) {
@@ -113,6 +120,42 @@ impl Keeper {
 
     fn journal_bytes(&self) -> u64 {
         self.replayed_bytes + self.metrics.written_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Has the disk hold what it should. Where there is no room for a segment there may be some for
+    /// a checkpoint, which lets segments go.
+    fn tidy(&mut self) -> Result<(), Failed> {
+        let prepared = self.pool.prepare().map(|_| ());
+        match (prepared, self.store()) {
+            (Err(failed), Err(full)) if full.kind == FailedKind::NoSpace => Err(failed),
+            (prepared, stored) => stored.and(prepared),
+        }
+    }
+
+    /// Stores the index files and the checkpoint that are complete.
+    pub(crate) fn store(&mut self) -> Result<(), Failed> {
+        self.store_indexes()?;
+        self.store_checkpoint()
+    }
+
+    /// A full disk is no failure: it is tried again after a while, which grows.
+    fn unless_full(&mut self, result: Result<(), Failed>) -> Result<(), Failed> {
+        match (result, self.full) {
+            (Err(failed), full) if failed.kind == FailedKind::NoSpace => {
+                if full.is_none() {
+                    tracing::warn!(%failed, "the disk is full");
+                }
+                let wait_us = full.map_or(FULL_MIN_US, |full| (full.wait_us * 2).min(FULL_MAX_US));
+                self.full = Some(Full { until_us: self.clock.micros() + wait_us, wait_us });
+                Ok(())
+            }
+            (Ok(()), Some(_)) => {
+                self.full = None;
+                tracing::info!("the disk has room again");
+                Ok(())
+            }
+            (result, _) => result,
+        }
     }
 
     /// Asks every worker for its part of a checkpoint, unless one is being made.
@@ -141,7 +184,7 @@ impl Keeper {
     /// Takes in what a worker says.
     pub(crate) fn notice(&mut self, notice: Notice) -> Result<(), Failed> {
         match notice {
-            Notice::Indexed { worker, index } => self.index(worker, index)?,
+            Notice::Indexed { worker, index } => self.index(worker, index),
             Notice::Checkpoint { worker, part } => {
                 if let Some(parts) = &mut self.gathering {
                     parts.insert(worker, part);
@@ -150,7 +193,10 @@ impl Keeper {
             }
             Notice::Live { worker, live } => {
                 self.live.insert(worker, live);
-                self.reclaim()?;
+                let reclaimed = self.reclaim();
+                if reclaimed.is_err() {
+                    self.unless_full(reclaimed)?;
+                }
             }
             Notice::Relocated { worker } => {
                 if let Some((_, workers)) = &mut self.relocating {
@@ -162,10 +208,10 @@ impl Keeper {
                 }
             }
         }
-        self.store_checkpoint()
+        Ok(())
     }
 
-    fn index(&mut self, worker: usize, part: SegmentIndex) -> Result<(), Failed> {
+    fn index(&mut self, worker: usize, part: SegmentIndex) {
         let segment = part.segment;
         let empty = || SegmentIndex { segment, ..SegmentIndex::default() };
         let (workers, index) =
@@ -178,16 +224,12 @@ impl Keeper {
             index.live_bytes = live_bytes(&index);
             self.unstored.push(index);
         }
-        self.store_indexes()
     }
 
-    /// Stores what is complete; a full disk keeps the rest for later.
+    /// Stores what is complete.
     fn store_indexes(&mut self) -> Result<(), Failed> {
         while let Some(index) = self.unstored.last() {
-            match self.pool.store_index(index) {
-                Err(failed) if failed.kind == FailedKind::NoSpace => break,
-                result => result?,
-            }
+            self.pool.store_index(index)?;
             self.indexed.insert(index.segment);
             self.unstored.pop();
         }
@@ -223,17 +265,12 @@ impl Keeper {
         if !covered.into_iter().all(|segment| self.indexed.contains(&segment)) {
             return Ok(());
         }
-        match self.pool.store_checkpoint(checkpoint) {
-            Ok(()) => {
-                self.sequence = checkpoint.sequence;
-                self.replay = replay;
-                self.ready = None;
-                metrics::add(&self.metrics.checkpoints, 1);
-                Ok(())
-            }
-            Err(failed) if failed.kind == FailedKind::NoSpace => Ok(()),
-            Err(failed) => Err(failed),
-        }
+        self.pool.store_checkpoint(checkpoint)?;
+        self.sequence = checkpoint.sequence;
+        self.replay = replay;
+        self.ready = None;
+        metrics::add(&self.metrics.checkpoints, 1);
+        Ok(())
     }
 
     /// Gives dead segments back, and starts copying the survivors of the sparsest one.
@@ -281,10 +318,9 @@ fn live_bytes(index: &SegmentIndex) -> BTreeMap<LogId, u64> {
     index.logs.iter().map(|(log, runs)| (*log, bytes(runs))).collect()
 }
 
-/// A full disk is the journal thread's to deal with; the work here is tried again later.
-fn quietly_full<T>(result: Result<T, Failed>) -> Result<(), Failed> {
-    match result {
-        Err(failed) if failed.kind != FailedKind::NoSpace => Err(failed),
-        _ => Ok(()),
-    }
+/// When a full disk is tried again.
+#[derive(Clone, Copy, Debug)]
+struct Full {
+    until_us: u64,
+    wait_us: u64,
 }

@@ -387,6 +387,9 @@ fn last_checkpoint(
             }
         }
     }
+    if let Err(failed) = keeper.store() {
+        tracing::error!(%failed, "no checkpoint at the stop; the next start replays");
+    }
 }
 
 /// Where a worker's output goes.
