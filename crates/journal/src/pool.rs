@@ -291,10 +291,11 @@ impl Pool {
 }
 
 fn zero(file: &dyn File, bytes: u64) -> io::Result<()> {
-    let zeroes = AlignedBuf::zeroed(ZEROES_BYTES);
+    let most = usize::try_from(bytes).unwrap_or(usize::MAX).min(ZEROES_BYTES);
+    let zeroes = AlignedBuf::zeroed(most);
     let mut position = 0;
     while position < bytes {
-        let count = usize::try_from(bytes - position).unwrap_or(usize::MAX).min(ZEROES_BYTES);
+        let count = usize::try_from(bytes - position).unwrap_or(usize::MAX).min(most);
         file.write_at(position, &zeroes[..count])?;
         position += count as u64;
     }

@@ -389,7 +389,9 @@ impl Window {
         let is_inside =
             segment.segment == self.segment && at >= self.start && at + len as u64 <= end;
         if !is_inside {
-            let wanted = len.next_multiple_of(BLOCK as usize).max(self.ahead_bytes);
+            let most = usize::try_from(segment.bytes).unwrap_or(usize::MAX);
+            let ahead = self.ahead_bytes.min(most.next_multiple_of(BLOCK as usize));
+            let wanted = len.next_multiple_of(BLOCK as usize).max(ahead);
             let is_large_enough = self.buffer.as_ref().is_some_and(|buffer| buffer.len() >= wanted);
             if !is_large_enough {
                 self.buffer = Some(AlignedBuf::zeroed(wanted));

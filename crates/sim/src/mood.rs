@@ -34,6 +34,14 @@ impl Mood {
         };
     }
 
+    /// For a time in which nobody asks for anything: often nothing is synced then for a while.
+    pub(crate) fn idle(&mut self, random: &SimRandom) {
+        match random.chance(50) {
+            true => self.slow = Some(Part::Journal),
+            false => self.choose_slow(random),
+        }
+    }
+
     /// Whether the next append may go to topics.
     pub(crate) fn reaches_topics(&self, random: &SimRandom) -> bool {
         random.chance(self.topics_percent)

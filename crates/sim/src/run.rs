@@ -44,6 +44,9 @@ const QUIET_STEPS_MAX: usize = 5_000;
 /// Most steps in a row in which nobody asks for anything.
 const IDLE_STEPS_MAX: u64 = 600;
 
+/// Calls to the disk in such a time, more or less.
+const IDLE_CALLS: u64 = 16;
+
 /// Clients of a run.
 const CLIENTS: u64 = 4;
 
@@ -129,7 +132,7 @@ impl Crowd {
             match world.random.below(500) {
                 0 => self.clients[at].drop_connection(world),
                 1..20 => self.churn.act(world),
-                20..24 if !self.idle(world)? => return Ok(false),
+                20..22 if !self.idle(world)? => return Ok(false),
                 _ => {}
             }
             self.listen(world)?;
@@ -139,7 +142,10 @@ impl Crowd {
 
     /// Lets what goes on beside the work go on alone for a while: whether it lives.
     fn idle(&mut self, world: &mut World) -> Result<bool, Violation> {
-        world.mood.choose_slow(&world.random);
+        world.mood.idle(&world.random);
+        if world.random.chance(30) {
+            world.disk.crash_at(world.disk.calls() + 1 + world.random.below(IDLE_CALLS));
+        }
         for _ in 0..=world.random.below(IDLE_STEPS_MAX) {
             if world.step_any().is_err() {
                 return Ok(false);
