@@ -3,6 +3,7 @@
 mod keeping;
 mod names;
 mod queues;
+mod store;
 mod streams;
 
 use crate::api::{Append, Call, Event, Op, Payload, Reply};

@@ -284,7 +284,10 @@ impl Worker {
                 self.blocked = why;
                 self.clients.broadcast(|| Event::Blocked(why));
             }
-            Input::Flush => self.seal(true),
+            Input::Flush => {
+                self.want_bases();
+                self.seal(true);
+            }
         }
     }
 
@@ -527,6 +530,9 @@ impl Worker {
     fn seal(&mut self, force: bool) {
         for seat in self.seats.values_mut() {
             while let Some(frame) = seat.seal(self.now, force) {
+                self.output.frames.push(frame);
+            }
+            while let Some(frame) = seat.witness() {
                 self.output.frames.push(frame);
             }
         }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use types::{LogId, Millis, Offset, ShardId};
 
 use crate::checkpoint::{self, Checkpoint};
-use crate::error::OpenError;
+use crate::error::{Failed, FailedKind, OpenError};
 use crate::finding::{Damage, Finding};
 use crate::frame::{AppliedBase, Dest, FrameKind, ParsedBatch, REJECTED, max_timestamp};
 use crate::index_file::{self, Run, SegmentIndex};
@@ -137,7 +137,8 @@ impl Recovery {
     }
 
     /// The index of a sealed segment, from its file, or rebuilt from the segment if the file is
-    /// missing or corrupt, which is reported.
+    /// missing or corrupt, which is reported. One that was rebuilt without loss is stored again, so
+    /// that the next opening finds nothing to report.
     pub fn index(&mut self, segment: u32) -> Result<SegmentIndex, OpenError> {
         if let Some(index) = load_index(&**self.pool.disk(), segment)? {
             return Ok(index);
@@ -146,12 +147,26 @@ impl Recovery {
         finding.file = index_name(segment);
         self.scanner.report(finding)?;
         let (index, findings) = rebuild(&self.segments, segment, self.pool.disk())?;
+        if findings.is_empty() {
+            self.store_again(&index)?;
+        }
         for finding in findings {
             if !self.scanner.findings.contains(&finding) {
                 self.scanner.findings.push(finding);
             }
         }
         Ok(index)
+    }
+
+    /// Stores a rebuilt index; on a full disk it is rebuilt again at the next opening.
+    fn store_again(&self, index: &SegmentIndex) -> Result<(), OpenError> {
+        match self.pool.store_index(index) {
+            Err(failed) if failed.kind == FailedKind::Disk => {
+                let Failed { doing, source, .. } = failed;
+                Err(OpenError::Disk { place: self.pool.disk().place(), doing, source })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The next frame of the journal from the replay position on, PART frames left out; `None`

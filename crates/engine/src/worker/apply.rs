@@ -268,6 +268,9 @@ impl Worker {
     /// True when it was an entry not applied yet. Fails when a command cannot be read.
     pub(crate) fn replay(&mut self, frame: &ScannedFrame) -> Result<bool, crate::Unreadable> {
         let Some(seat) = self.seats.get_mut(&frame.shard) else { return Ok(false) };
+        if frame.kind != FrameKind::Relocate {
+            seat.bases_told(&frame.applied);
+        }
         match frame.kind {
             FrameKind::Entry if frame.index == seat.shard.applied + 1 => {}
             FrameKind::Relocate => {

@@ -42,8 +42,14 @@ const TERM: u32 = 1;
 impl Worker {
     /// Every frame of a segment was placed: its index can be written.
     pub(super) fn sealed(&mut self, segment: u32) {
+        self.want_bases();
         let index = self.store.index.seal(segment, durable);
         self.output.notices.push(Notice::Indexed { worker: self.number, index });
+    }
+
+    /// The base offsets given so far have to be in some frame: no replay will give them again.
+    pub(super) fn want_bases(&mut self) {
+        self.seats.values_mut().for_each(|seat| seat.bases_wanted = true);
     }
 
     pub(super) fn report(&mut self) {
@@ -54,6 +60,7 @@ impl Worker {
     /// `durable`: where the journal was durable up to when this was asked for. A shard with nothing
     /// on its way, copies included, has applied all of it.
     pub(super) fn checkpoint(&mut self, durable: Position) {
+        self.want_bases();
         let mut part = CheckpointPart { replay: None, applied: Vec::new(), pages: Vec::new() };
         for (id, seat) in &self.seats {
             if *id == ShardId::LOCAL {

@@ -11,7 +11,8 @@ use crate::api::Settle;
 use crate::command::{self, Command, RANGE_BYTES, Range};
 use crate::draft::{Awaits, COMMANDS_BYTES_MAX, DESTS_MAX, Draft, Sealed, Stamp};
 use crate::shard::Shard;
-use journal::{AppliedBase, FrameDraft, Position};
+use bytes::Bytes;
+use journal::{AppliedBase, FrameDraft, FrameKind, Position};
 use ledger::{ConsumerKey, Span};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use types::{ClientId, Error, Kind, LogId, Millis, ShardId, SubscriptionId, Token};
@@ -68,6 +69,8 @@ pub(crate) struct Seat {
     settles: BTreeMap<SubscriptionId, usize>,
     /// What comes now goes into one frame, which has room for it.
     atomic: bool,
+    /// Bases go into a frame of their own when no other is to come.
+    pub(crate) bases_wanted: bool,
 }
 
 impl Seat {
@@ -94,6 +97,7 @@ impl Seat {
             lazy_since: None,
             settles: BTreeMap::new(),
             atomic: false,
+            bases_wanted: false,
         }
     }
 
@@ -234,6 +238,36 @@ impl Seat {
                 self.command(Command::Return { subscription, ranges, counted });
             }
         }
+    }
+
+    /// Base offsets that a frame has told, in the order they were given.
+    pub(crate) fn bases_told(&mut self, told: &[AppliedBase]) {
+        let Some(last) = told.last().map(|base| (base.index, base.dest)) else { return };
+        let left = self.bases.partition_point(|base| (base.index, base.dest) <= last);
+        self.bases.drain(..left);
+    }
+
+    /// A frame that tells base offsets and nothing else, when they are wanted and no frame is to come
+    /// that could: whoever has lost an index file finds them there.
+    pub(crate) fn witness(&mut self) -> Option<FrameDraft> {
+        if !self.bases_wanted || !self.is_idle() || !self.synced() {
+            return None;
+        }
+        let applied: Vec<AppliedBase> =
+            self.bases.drain(..self.bases.len().min(BASES_MAX)).collect();
+        self.bases_wanted = !self.bases.is_empty();
+        (!applied.is_empty()).then(|| FrameDraft {
+            shard: self.shard.id,
+            term: TERM,
+            index: self.shard.applied,
+            leader_ts: self.shard.time,
+            kind: FrameKind::Witness,
+            synced: true,
+            dests: Vec::new(),
+            applied,
+            commands: Bytes::new(),
+            batches: Vec::new(),
+        })
     }
 
     /// Lets a client wait until everything before this is applied.

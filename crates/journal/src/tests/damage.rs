@@ -243,6 +243,7 @@ fn a_deleted_or_corrupt_index_is_rebuilt_and_reported() {
             } else {
                 ::io::Disk::remove(&store.disk, &name).unwrap();
             }
+            assert_eq!(check(&store.dyn_disk()).unwrap().findings.len(), 1);
             let (.., mut recovery) = store.recover().unwrap();
             let index = recovery.index(segment).unwrap();
             assert_eq!(index, store.index_of(segment));
@@ -250,10 +251,11 @@ fn a_deleted_or_corrupt_index_is_rebuilt_and_reported() {
             let [finding] = recovery.findings() else { panic!("{:?}", recovery.findings()) };
             assert_eq!((finding.what, &finding.file), (Damage::Index, &name));
             drop(recovery);
-            assert_eq!(check(&store.dyn_disk()).unwrap().findings.len(), 1);
-            let index = store.index_of(segment);
-            let (_, _, pool, _) = store.recover().unwrap();
-            pool.store_index(&index).unwrap();
+            assert_eq!(check(&store.dyn_disk()).unwrap().findings, [], "it was stored again");
+            store.disk.restart();
+            let (.., mut recovery) = store.recover().unwrap();
+            assert_eq!(recovery.index(segment).unwrap(), index);
+            assert_eq!(recovery.findings(), []);
         }
     }
 }
@@ -267,6 +269,11 @@ fn a_rebuilt_index_names_the_logs_whose_offsets_nobody_tells() {
     let last = recovery.findings().last().unwrap();
     assert_eq!(last.what, Damage::UnknownOffsets);
     assert_eq!(last.logs.iter().map(|log| log.0).collect::<Vec<_>>(), [0, 1]);
+    drop(recovery);
+    let (.., mut recovery) = store.recover().unwrap();
+    recovery.index(1).unwrap();
+    let found = recovery.findings().iter().map(|finding| finding.what).collect::<Vec<_>>();
+    assert_eq!(found, [Damage::Index, Damage::UnknownOffsets], "what is lost is told every time");
 }
 
 #[test]
