@@ -39,6 +39,7 @@ CLIENTS = [
     Client("amqplib", AMQP, "node"),
     Client("franz-go", KAFKA, "go"),
     Client("sarama", KAFKA, "go"),
+    Client("rdkafka", KAFKA, "rust"),
     Client("kafka-go", KAFKA, "go"),
     Client("amqp091-go", AMQP, "go"),
     Client("kafka-clients", KAFKA, "java"),
@@ -68,7 +69,7 @@ def command(client, tools):
     if client.tool == "java":
         return ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
                 "-cp", tools.java(), "Cases", client.name], {}
-    return [str(tools.rust()), client.name], {}
+    return [str(tools.rust(client.name)), client.name], {}
 
 
 def environment(target, control, extra):

@@ -86,15 +86,19 @@ class Toolchains:
         self._once("kafka-peer", [pom], jars, install)
         return jars
 
-    def rust(self):
-        """The case program of the Rust client."""
+    def rust(self, client):
+        """The case program of that Rust client."""
         need("cargo")
-        program = CACHE / "rust" / "release" / "lapin-cases"
+        features = []
+        if client == "rdkafka":
+            need("make", "g++")
+            features = ["--features", "rdkafka"]
+        program = CACHE / "rust" / "release" / f"{client}-cases"
         base = ROOT / "rust"
         sources = [base / "Cargo.toml", base / "Cargo.lock", *sorted((base / "src").glob("*.rs"))]
-        self._once("rust", sources, program, lambda: call(
-            ["cargo", "build", "--quiet", "--release", "--locked",
-             "--target-dir", str(CACHE / "rust")], cwd=base))
+        self._once(f"rust-{client}", sources, program, lambda: call(
+            ["cargo", "build", "--quiet", "--release", "--locked", "--bin", f"{client}-cases",
+             *features, "--target-dir", str(CACHE / "rust")], cwd=base))
         return program
 
     def kcat(self):

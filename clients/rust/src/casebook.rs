@@ -30,6 +30,18 @@ macro_rules! same {
     }};
 }
 
+/// The cases of these async functions; `: true` for those that restart the server.
+#[macro_export]
+macro_rules! cases {
+    ($($name:ident $(: $restart:literal)?),* $(,)?) => {
+        vec![$(Case {
+            name: stringify!($name),
+            restart: false $(|| $restart)?,
+            body: || Box::pin($name()),
+        }),*]
+    };
+}
+
 pub(crate) fn unique(name: &str) -> String {
     use std::hash::{BuildHasher, Hasher};
     let random = std::collections::hash_map::RandomState::new().build_hasher().finish();

@@ -1,5 +1,6 @@
 //! The cases of lapin: `lapin-cases lapin [--list] [--restart] [--only TEXT]`.
 
+#[macro_use]
 mod casebook;
 
 use std::time::Duration;
@@ -15,16 +16,6 @@ use lapin::{
 };
 
 const VERSION: &str = "4.12.3";
-
-macro_rules! cases {
-    ($($name:ident $(: $restart:literal)?),* $(,)?) => {
-        vec![$(Case {
-            name: stringify!($name),
-            restart: false $(|| $restart)?,
-            body: || Box::pin($name()),
-        }),*]
-    };
-}
 
 #[tokio::main]
 async fn main() {
