@@ -156,6 +156,10 @@ struct AmqpSession {
 }
 
 impl Session for AmqpSession {
+    fn on_open(&mut self, cx: &mut Cx<'_>) {
+        cx.wake_at(cx.now().plus(handshake::HANDSHAKE));
+    }
+
     fn on_bytes(&mut self, input: &mut BytesMut, cx: &mut Cx<'_>) {
         self.link.heard(cx.now());
         self.publisher.begin();

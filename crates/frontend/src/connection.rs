@@ -71,6 +71,13 @@ impl Connection {
         }
     }
 
+    /// The client is there: before anything else.
+    pub fn open(&mut self, door: &dyn Door, now: Millis) {
+        let (session, mut cx) = self.parts(door, now);
+        session.on_open(&mut cx);
+        self.submit(door);
+    }
+
     /// Whose it is.
     #[must_use]
     pub fn peer(&self) -> &Peer {

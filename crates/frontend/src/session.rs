@@ -21,6 +21,11 @@ pub trait Wire: Send + Sync + 'static {
 ///
 /// A panic ends this connection only, and counts as a bug.
 pub trait Session: Send {
+    /// The client has connected and sent nothing yet.
+    fn on_open(&mut self, cx: &mut Cx<'_>) {
+        let _ = cx;
+    }
+
     /// Takes whole frames from the front of `input`; what is left comes again with more bytes.
     ///
     /// A session stops taking when [`Cx::input_paused`] or [`Cx::closing`] says so.

@@ -47,6 +47,7 @@ impl Task<'_> {
         // A socket that is gone already fails its first read.
         let _ = stream.set_nodelay(true);
         let (mut reader, mut writer) = stream.split();
+        self.connection.open(self.door, self.now());
         if self.serve(&mut reader, &mut writer).await.is_ok() {
             linger(&mut reader, &mut writer).await;
         }

@@ -166,11 +166,10 @@ impl Stage {
     /// Begins a conversation with `session`, at time 0.
     #[must_use]
     pub fn new(session: Box<dyn Session>) -> Stage {
-        Stage {
-            connection: Connection::new(session, peer()),
-            desk: Desk::default(),
-            now: Millis(0),
-        }
+        let mut connection = Connection::new(session, peer());
+        let desk = Desk::default();
+        connection.open(&desk, Millis(0));
+        Stage { connection, desk, now: Millis(0) }
     }
 
     /// Sends the session bytes, as one read.

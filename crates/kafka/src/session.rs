@@ -67,6 +67,8 @@ pub(crate) struct KafkaSession {
     parts: BTreeMap<Token, (Slot, usize)>,
     /// Input is paused until a request ends or output has gone.
     held: bool,
+    /// When something last came from the client or went to it.
+    active: Millis,
 }
 
 /// A request on its way.
@@ -98,6 +100,7 @@ impl KafkaSession {
             asked: BTreeMap::new(),
             parts: BTreeMap::new(),
             held: false,
+            active: Millis(0),
         }
     }
 
@@ -226,7 +229,13 @@ impl KafkaSession {
 }
 
 impl Session for KafkaSession {
+    fn on_open(&mut self, cx: &mut Cx<'_>) {
+        self.active = cx.now();
+        cx.wake_at(self.active.plus(self.options.idle_max));
+    }
+
     fn on_bytes(&mut self, input: &mut BytesMut, cx: &mut Cx<'_>) {
+        self.active = cx.now();
         while !cx.input_paused() && !cx.closing() {
             let Some((bytes, key)) = next_frame(input) else { return };
             let bytes_max = match key {
@@ -264,6 +273,15 @@ impl Session for KafkaSession {
 
     fn on_timer(&mut self, cx: &mut Cx<'_>) {
         self.let_go(cx);
+        if self.pipeline.waiting() > 0 || cx.output_pending() > 0 {
+            self.active = cx.now();
+        }
+        let idle_end = self.active.plus(self.options.idle_max);
+        if cx.now() >= idle_end {
+            tracing::debug!(peer = %cx.peer(), "client is silent");
+            return cx.close_now();
+        }
+        cx.wake_at(idle_end);
         if self.held {
             self.hold(cx);
         }

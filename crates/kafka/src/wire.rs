@@ -20,6 +20,8 @@ pub struct Options {
     pub partitions_default: u32,
     /// Largest batch of a topic that does not say itself (`max.message.bytes`), in bytes.
     pub message_bytes_max: u32,
+    /// How long a connection may be silent before it is closed; Apache Kafka's default.
+    pub idle_max: Millis,
     /// How long the first rebalance of an empty group waits for more members. Apache Kafka waits
     /// 3 s, for consumers on many machines; here a short wait serves those that start together.
     pub group_initial_delay: Millis,
@@ -38,6 +40,7 @@ impl Default for Options {
             auto_create_topics: true,
             partitions_default: 1,
             message_bytes_max: engine::catalog::MESSAGE_BYTES_MAX_DEFAULT,
+            idle_max: Millis(600_000),
             group_initial_delay: Millis(100),
             offset_metadata_bytes_max: 4096,
             log_dir: "journal".to_owned(),

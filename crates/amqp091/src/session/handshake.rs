@@ -10,7 +10,7 @@ use record::properties::Value;
 use types::Millis;
 
 /// How long a client may take from the protocol header to connection.open.
-const HANDSHAKE: Millis = Millis(10_000);
+pub(super) const HANDSHAKE: Millis = Millis(10_000);
 
 /// How long a client may take to answer connection.close.
 const FAREWELL: Millis = Millis(5_000);

@@ -6,5 +6,6 @@ mod client;
 mod fetching;
 mod groups;
 mod hostile;
+mod idle;
 mod producing;
 mod restart;

@@ -6,6 +6,7 @@ use crate::{Amqp, Options};
 use frontend::Wire as _;
 use frontend::transcript::{Stage, peer};
 use proptest::prelude::*;
+use types::Millis;
 
 fn login() -> Vec<u8> {
     let mut bytes = PROTOCOL_HEADER.to_vec();
@@ -81,6 +82,22 @@ proptest! {
             stage.events();
         }
         prop_assert!(stage.output().len() < 16 << 10);
+    }
+}
+
+#[test]
+fn who_does_not_get_through_the_handshake_in_ten_seconds_is_cut_off() {
+    for bytes in [&b""[..], &b"AMQ"[..], &PROTOCOL_HEADER] {
+        let mut stage = stage();
+        stage.pass(Millis(9_000));
+        stage.send(bytes);
+        // The protocol header is answered, and begins the ten seconds anew.
+        let left = if bytes == PROTOCOL_HEADER { 10_000 } else { 1_000 };
+        stage.pass(Millis(left - 1));
+        assert!(!stage.connection.finished(), "{bytes:?}");
+        stage.pass(Millis(1));
+        stage.output();
+        assert!(stage.connection.finished(), "{bytes:?}");
     }
 }
 
