@@ -30,6 +30,7 @@ const SOURCE_DEFAULT: i8 = 5;
 const TYPE_BOOL: i8 = 1;
 const TYPE_STRING: i8 = 2;
 const TYPE_INT: i8 = 3;
+const TYPE_LONG: i8 = 5;
 
 /// A code and a sentence.
 type Fault = (ErrorCode, String);
@@ -42,22 +43,33 @@ pub(super) struct Valued {
 }
 
 /// Every configuration of a topic that has `set` some.
-pub(super) fn values(set: &BTreeMap<String, String>) -> impl Iterator<Item = Valued> {
+pub(super) fn values(
+    set: &BTreeMap<String, String>,
+    options: &Options,
+) -> impl Iterator<Item = Valued> {
     TOPIC_CONFIGS.iter().map(|config| match set.get(config.name) {
         Some(value) => Valued { config, value: value.clone(), source: SOURCE_TOPIC },
-        None => Valued { config, value: config.default.to_owned(), source: SOURCE_DEFAULT },
+        None => unset(config, options),
     })
 }
 
+/// What holds for a topic that does not set it: the broker's own value or the default.
+fn unset(config: &'static TopicConfig, options: &Options) -> Valued {
+    let broker = options.message_bytes_max.to_string();
+    match config.name == "max.message.bytes" && broker != config.default {
+        true => Valued { config, value: broker, source: SOURCE_STATIC_BROKER },
+        false => Valued { config, value: config.default.to_owned(), source: SOURCE_DEFAULT },
+    }
+}
+
 pub(super) fn describe(turn: &Turn<'_, '_>, request: &DescribeConfigsRequest) -> Step {
-    let names = turn.cx.names();
     let results = request
         .resources
         .iter()
         .map(|resource| {
             let described = match resource.resource_type {
-                RESOURCE_TOPIC => topic(&names, resource, request.include_synonyms),
-                RESOURCE_BROKER => broker(turn.options, resource),
+                RESOURCE_TOPIC => topic(turn, resource, request.include_synonyms),
+                RESOURCE_BROKER => broker(turn, resource),
                 other => Err(unsupported(other)),
             };
             let (configs, (error_code, message)) = match described {
@@ -84,12 +96,12 @@ fn wanted(resource: &DescribeConfigsResource, name: &str) -> bool {
 }
 
 fn topic(
-    names: &Names,
+    turn: &Turn<'_, '_>,
     resource: &DescribeConfigsResource,
     synonyms: bool,
 ) -> Result<Vec<DescribeConfigsResourceResult>, Fault> {
     let name = &resource.resource_name;
-    let stream = find_stream(names, name, Uuid::nil(), false)
+    let stream = find_stream(&turn.cx.names(), name, Uuid::nil(), false)
         .map_err(|code| (code, "This server does not host this topic-partition.".to_owned()))?;
     let of_queue = Config(BTreeMap::from([("retention.ms".to_owned(), "-1".to_owned())]));
     let (config, read_only) = match &stream.config {
@@ -97,13 +109,13 @@ fn topic(
         // A queue keeps what is not settled, for however long that is.
         None => (&of_queue, true),
     };
-    let shown = values(&config.0).filter(|value| wanted(resource, value.config.name));
+    let shown = values(&config.0, turn.options).filter(|value| wanted(resource, value.config.name));
     Ok(shown
         .map(|value| DescribeConfigsResourceResult {
             name: value.config.name.to_owned(),
             read_only,
             config_source: value.source,
-            synonyms: if synonyms { origins(&value) } else { Vec::new() },
+            synonyms: if synonyms { origins(&value, turn.options) } else { Vec::new() },
             config_type: value.config.type_number(),
             value: Some(value.value),
             ..DescribeConfigsResourceResult::default()
@@ -112,33 +124,45 @@ fn topic(
 }
 
 /// Where a value comes from, and what would hold without it.
-fn origins(value: &Valued) -> Vec<DescribeConfigsSynonym> {
-    let name = value.config.name;
-    let set = (value.source == SOURCE_TOPIC).then(|| DescribeConfigsSynonym {
-        name: name.to_owned(),
-        value: Some(value.value.clone()),
-        source: SOURCE_TOPIC,
-    });
-    let default = DescribeConfigsSynonym {
-        name: name.to_owned(),
-        value: Some(value.config.default.to_owned()),
-        source: SOURCE_DEFAULT,
-    };
-    set.into_iter().chain([default]).collect()
+///
+/// A topic's `max.message.bytes` is the broker's `message.max.bytes`; the others have one name.
+fn origins(value: &Valued, options: &Options) -> Vec<DescribeConfigsSynonym> {
+    let config = value.config;
+    let of_broker =
+        if config.name == "max.message.bytes" { "message.max.bytes" } else { config.name };
+    let unset = unset(config, options);
+    let broker =
+        (unset.source == SOURCE_STATIC_BROKER).then_some((of_broker, unset.value, unset.source));
+    let set =
+        (value.source == SOURCE_TOPIC).then(|| (config.name, value.value.clone(), SOURCE_TOPIC));
+    let default = Some((of_broker, config.default.to_owned(), SOURCE_DEFAULT));
+    [set, broker, default]
+        .into_iter()
+        .flatten()
+        .map(|(name, value, source)| DescribeConfigsSynonym {
+            name: name.to_owned(),
+            value: Some(value),
+            source,
+        })
+        .collect()
 }
 
 fn broker(
-    options: &Options,
+    turn: &Turn<'_, '_>,
     resource: &DescribeConfigsResource,
 ) -> Result<Vec<DescribeConfigsResourceResult>, Fault> {
+    let options = turn.options;
+    let (host, port) = turn.address();
     let node = options.node_id.to_string();
     if !resource.resource_name.is_empty() && resource.resource_name != node {
         let why = format!("Unexpected broker id, expected {node} or empty string.");
         return Err((ErrorCode::INVALID_REQUEST, why));
     }
     let shown = [
+        ("advertised.listeners", format!("PLAINTEXT://{host}:{port}"), TYPE_STRING),
         ("auto.create.topics.enable", options.auto_create_topics.to_string(), TYPE_BOOL),
         ("broker.id", node, TYPE_INT),
+        ("connections.max.idle.ms", options.idle_max.0.to_string(), TYPE_LONG),
         ("default.replication.factor", "1".to_owned(), TYPE_INT),
         ("delete.topic.enable", "true".to_owned(), TYPE_BOOL),
         ("group.initial.rebalance.delay.ms", options.group_initial_delay.to_string(), TYPE_INT),

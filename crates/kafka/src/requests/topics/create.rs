@@ -38,7 +38,7 @@ pub(in crate::requests) fn create(turn: &mut Turn<'_, '_>, request: CreateTopics
         match checked {
             Err(fault) => refuse(&mut result, fault),
             Ok((partitions, config)) => {
-                describe(&mut result, partitions, &config);
+                describe(&mut result, partitions, &config, turn.options);
                 match declare(turn.cx, &result.name, partitions, config) {
                     Err(refusal) => refuse(&mut result, super::fault(&refusal)),
                     Ok(op) if !request.validate_only => {
@@ -152,10 +152,15 @@ fn assigned(topic: &CreatableTopic, node: i32) -> Result<u32, Fault> {
     }
 }
 
-fn describe(result: &mut CreatableTopicResult, partitions: u32, set: &BTreeMap<String, String>) {
+fn describe(
+    result: &mut CreatableTopicResult,
+    partitions: u32,
+    set: &BTreeMap<String, String>,
+    options: &Options,
+) {
     result.num_partitions = i32::try_from(partitions).unwrap_or(i32::MAX);
     result.replication_factor = REPLICATION;
-    let configs = configs::values(set).map(|value| CreatableTopicConfigs {
+    let configs = configs::values(set, options).map(|value| CreatableTopicConfigs {
         name: value.config.name.to_owned(),
         config_source: value.source,
         value: Some(value.value),

@@ -223,6 +223,12 @@ fn the_broker_shows_its_configuration_and_keeps_it() {
     let (invalid, unknown) = (ErrorCode::INVALID_REQUEST, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
     assert_eq!(codes, [ErrorCode::NONE, invalid, invalid, unknown]);
     assert!(response.results[0].configs.iter().all(|config| config.read_only));
+    let shown = |name: &str| {
+        let mut configs = response.results[0].configs.iter();
+        configs.find(|config| config.name == name).and_then(|config| config.value.clone())
+    };
+    assert_eq!(shown("advertised.listeners"), Some(format!("PLAINTEXT://127.0.0.1:{PORT}")));
+    assert_eq!(shown("connections.max.idle.ms"), Some("600000".to_owned()));
     let resource = AlterConfigsResource {
         resource_type: 4,
         resource_name: "0".to_owned(),
@@ -231,6 +237,22 @@ fn the_broker_shows_its_configuration_and_keeps_it() {
     let request = AlterConfigsRequest { resources: vec![resource], ..Default::default() };
     let response: AlterConfigsResponse = client.ask(2, &request);
     assert_eq!(response.responses[0].error_code, ErrorCode::INVALID_REQUEST);
+}
+
+#[test]
+fn the_brokers_largest_message_holds_for_topics_that_set_none() {
+    let mut broker = Broker::new();
+    broker.options.message_bytes_max = 300;
+    let mut client = broker.client();
+    client.create("usual", 1, &[]);
+    client.create("own", 1, &[("max.message.bytes", "2000")]);
+    assert_eq!(config_of(&mut client, "usual", "max.message.bytes"), ("300".to_owned(), 4));
+    assert_eq!(config_of(&mut client, "own", "max.message.bytes"), ("2000".to_owned(), 1));
+    let large = "x".repeat(400);
+    let refused = client.produce("usual", 0, batch(&[&large]));
+    assert_eq!(refused.error_code, ErrorCode::MESSAGE_TOO_LARGE);
+    let taken = client.produce("own", 0, batch(&[&large]));
+    assert_eq!(taken.error_code, ErrorCode::NONE);
 }
 
 #[test]
