@@ -194,6 +194,29 @@ def global_prefetch_limits_the_channel(channel):
 
 @case
 @with_channel
+def global_prefetch_binds_consumers_that_were_there_before(channel):
+    name = queue(channel)
+    consumers = [Consumer(channel, name), Consumer(channel, name)]
+    publish(channel, name, *numbers(*range(2)))
+
+    def given():
+        for consumer in consumers:
+            consumer.settle()
+        return sum(len(consumer.deliveries) for consumer in consumers)
+    wait_for(lambda: given() == 2, "what came before the limit")
+    channel.basic_qos(prefetch_count=3, global_qos=True)
+    publish(channel, name, *numbers(*range(2, 8)))
+    wait_for(lambda: given() == 3, "one more: what came before counts")
+    same(given(), 3)
+    channel.basic_ack(2, multiple=True)
+    wait_for(lambda: given() == 5, "two more")
+    same(given(), 5)
+    channel.basic_qos(prefetch_count=0, global_qos=True)
+    wait_for(lambda: given() == 8, "the rest, without a limit")
+
+
+@case
+@with_channel
 def prefetch_does_not_bind_a_consumer_without_acknowledgements(channel):
     name = filled(channel, 20)
     channel.basic_qos(prefetch_count=1)

@@ -10,7 +10,10 @@ use catalog::{Change, Name, Outcome, Refusal};
 use groups::{CommittedOffset, GroupView, OffsetKey};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use types::{ConsumerId, Error, LogId, LogRef, Millis, Offset, ShardId, SubscriptionRef, Token};
+use types::{
+    ConsumerId, Error, LogId, LogRef, Millis, Offset, ShardId, SubscriptionId, SubscriptionRef,
+    Token,
+};
 
 /// One operation of a client and the token its reply will carry.
 #[derive(Clone, Debug)]
@@ -294,7 +297,7 @@ pub struct Leave {
 }
 
 /// Sets the window that consumers of one number share (all on one shard).
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Window {
     /// Which shard's consumers.
     pub shard: ShardId,
@@ -302,6 +305,9 @@ pub struct Window {
     pub window: u32,
     /// Most unsettled messages of all of them; 0 is no limit.
     pub prefetch: u32,
+    /// Consumers of the client on this shard that share it from now on, beside those that do; what
+    /// they hold counts.
+    pub binds: Vec<(SubscriptionId, ConsumerId)>,
 }
 
 /// Settles leases of one consumer.

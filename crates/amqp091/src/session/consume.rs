@@ -1,7 +1,7 @@
 //! basic.consume, cancel, get and qos, and deliveries.
 
 use super::channel::is_reply_to;
-use super::holdings::{Holder, Reading};
+use super::holdings::{Holder, Holdings, Reading};
 use super::publish::REPLY_TO;
 use super::queues::{clamped, token};
 use super::request::{changed, queue_failed, unexpected};
@@ -15,7 +15,8 @@ use engine::catalog::{Action, DeclareQueue, Found, Name, Outcome, QueueKind, Que
 use frontend::Cx;
 use record::properties::Value;
 use record::tail;
-use types::{ConsumerId, Error, Millis, Offset, ShardId};
+use std::collections::BTreeMap;
+use types::{ConsumerId, Error, Millis, Offset, ShardId, SubscriptionId};
 
 /// What frames and fields of a delivery take beside its tail, roughly.
 const DELIVERY_BYTES: usize = 128;
@@ -47,10 +48,8 @@ impl AmqpSession {
             channel.qos.prefetch = prefetch;
         } else if prefetch > 0 || channel.qos.window.is_some() {
             channel.qos.window = Some(prefetch);
-            let shards = channel.holdings.holders().map(|holder| holder.source.shard());
-            let shards: std::collections::BTreeSet<ShardId> = shards.collect();
-            for shard in shards {
-                let window = Window { shard, window: number.into(), prefetch };
+            for (shard, binds) in bound(&channel.holdings) {
+                let window = Window { shard, window: number.into(), prefetch, binds };
                 cx.submit_unanswered(Op::Window(window));
             }
         }
@@ -160,7 +159,8 @@ impl AmqpSession {
         let (source, qos) = (holder.source, channel.qos);
         let window = qos.window.filter(|_| !no_ack);
         if let Some(prefetch) = window {
-            let window = Window { shard: source.shard(), window: number.into(), prefetch };
+            let binds = Vec::new();
+            let window = Window { shard: source.shard(), window: number.into(), prefetch, binds };
             cx.submit_unanswered(Op::Window(window));
         }
         let place = channel.holdings.add(Holder { consumer, no_ack, ..holder });
@@ -401,6 +401,19 @@ impl AmqpSession {
             }
         }
     }
+}
+
+/// The channel's shards, and on each the consumers that a prefetch of the channel binds.
+fn bound(holdings: &Holdings) -> BTreeMap<ShardId, Vec<(SubscriptionId, ConsumerId)>> {
+    let mut bound = BTreeMap::<_, Vec<_>>::new();
+    for holder in holdings.holders() {
+        let binds = bound.entry(holder.source.shard()).or_default();
+        let Source::Subscription(of) = holder.source else { continue };
+        if holder.tag.is_some() && !holder.no_ack {
+            binds.push((of.subscription, holder.consumer));
+        }
+    }
+    bound
 }
 
 /// Stands for a consumer's number until it has one.

@@ -38,7 +38,7 @@ pub(crate) struct Queue {
     /// When it is looked at next for expiry.
     pub(crate) timer: Option<Millis>,
     /// Consumers bound by windows that reach beyond one log's dispatch.
-    windowed: BTreeMap<ConsumerKey, Vec<WindowId>>,
+    pub(super) windowed: BTreeMap<ConsumerKey, Vec<WindowId>>,
 }
 
 /// What went through a queue since the process started.
@@ -377,17 +377,6 @@ impl Worker {
                 }
             }
         }
-    }
-
-    /// Sets the size of a window that a client's consumers share.
-    pub(super) fn window(&mut self, client: ClientId, token: Token, window: &crate::api::Window) {
-        if let Some(seat) = self.seats.get_mut(&window.shard) {
-            let id = WindowId::Shared { client, number: window.window };
-            let state = seat.windows.entry(id).or_default();
-            state.limit = window.prefetch;
-            seat.ready.extend(state.members.iter().map(|(id, _)| *id));
-        }
-        self.clients.reply(client, token, Ok(Reply::Done));
     }
 
     /// Hands out what can be handed out, every ready queue in its turn.
