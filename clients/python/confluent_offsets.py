@@ -1,5 +1,7 @@
 """confluent-kafka: positions in a partition, by number and by time."""
 
+import os
+
 import confluent_kafka as ck
 from confluent_kafka.admin import OffsetSpec
 
@@ -149,3 +151,33 @@ def position_follows_what_was_read():
     take(reader, 3)
     same(reader.position([ck.TopicPartition(name, 0)])[0].offset, 3)
     reader.close()
+
+
+def start_of(name):
+    reader = consumer()
+    try:
+        return reader.get_watermark_offsets(ck.TopicPartition(name, 0), timeout=10)[0]
+    finally:
+        reader.close()
+
+
+@case
+def records_go_when_their_time_is_over():
+    name = topic("by-time", retention_ms=1000)
+    kept = topic("kept")
+    for which in (name, kept):
+        send(values(which, [b"x"] * 5))
+    wait_for(lambda: start_of(name) == 5, "the end of what was kept for a second")
+    same(start_of(kept), 0)
+    send(values(name, [b"new"]))
+    same(read(name, 1, offset=5)[0].value(), b"new")
+
+
+@case
+def oldest_records_go_when_the_log_is_too_large():
+    # Kafka drops whole segments, and a segment is at least 1 MiB long.
+    name = topic("by-size", retention_bytes=1 << 20, segment_bytes=1 << 20)
+    for _ in range(8):
+        send(values(name, [os.urandom(500_000)]), compression_type="none")
+    wait_for(lambda: 4 <= start_of(name) <= 6, "only the last mebibyte or two")
+    same(len(read(name, 2, offset=6)), 2)
