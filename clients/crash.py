@@ -137,12 +137,14 @@ def verify(load):
 
 
 def await_risk(target, power):
-    """Stops the server, most often at a moment when a power cut could undo something: one between
-    a write and its sync is rare while clients wait for each other."""
+    """Stops the server, most often at a moment when a power cut could undo something, sometimes a
+    change of names: one between a write and its sync is rare while clients wait for each other."""
     tries = 1 if power.random() < 0.1 else RISK_TRIES
-    for _ in range(tries):
+    names_tries = tries // 2 if power.random() < 0.3 else 0
+    for attempt in range(tries):
         target.pause()
-        if target.unsynced():
+        found = target.unsynced()
+        if "names" in found or found and attempt >= names_tries:
             return
         target.resume()
         time.sleep(power.uniform(0, 0.004))

@@ -154,18 +154,19 @@ class Crossdock(Target):
             self.options.append(f"--segment-bytes={4 << 20}")
 
     def unsynced(self):
-        """Whether a power cut could undo something now: a log of what was replaced is not empty, or
-        a change of names follows the durable ones. To be asked of a paused server."""
+        """What a power cut could undo now: "writes" when a log of what was replaced is not empty,
+        "names" when a change of names follows the durable ones. To be asked of a paused server."""
+        found = set()
         for path in Path(self.record).iterdir():
             try:
                 if path.name.startswith("undo-") and path.stat().st_size:
-                    return True
+                    found.add("writes")
                 if path.name == "names" and not all(
                         line.startswith("durable ") for line in path.read_text().splitlines()):
-                    return True
+                    found.add("names")
             except FileNotFoundError:
                 continue
-        return False
+        return found
 
     def cut_power(self, seed):
         """After a kill: loses what a power cut could have lost. Says what that was."""
