@@ -253,8 +253,6 @@ class Kafka(Target):
             "transaction.state.log.min.isr=1",
             "transaction.state.log.num.partitions=2",
             "group.initial.rebalance.delay.ms=0",
-            "log.initial.task.delay.ms=100",
-            "log.retention.check.interval.ms=500",
             ""]))
         self.run("kafka.tools.StorageTool", "format", "-t",
                  str(uuid.uuid4()), "-c", "server.properties")

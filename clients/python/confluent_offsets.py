@@ -161,7 +161,9 @@ def start_of(name):
         reader.close()
 
 
-@case
+# Apache Kafka looks every five minutes. Told to look more often it passes these, and drops the records
+# with old timestamps of other cases.
+@case(only=["crossdock"])
 def records_go_when_their_time_is_over():
     name = topic("by-time", retention_ms=1000)
     kept = topic("kept")
@@ -173,7 +175,7 @@ def records_go_when_their_time_is_over():
     same(read(name, 1, offset=5)[0].value(), b"new")
 
 
-@case
+@case(only=["crossdock"])
 def oldest_records_go_when_the_log_is_too_large():
     # Kafka drops whole segments, and a segment is at least 1 MiB long.
     name = topic("by-size", retention_bytes=1 << 20, segment_bytes=1 << 20)
