@@ -108,7 +108,7 @@ fn decode(bytes: &Bytes) -> Option<Decoded> {
     let body = batch::decompress(&header, bytes, types::APPEND_BYTES_MAX).ok()?;
     let mut records = Vec::with_capacity(header.count.min(RECORDS_RESERVED_MAX) as usize);
     let mut walk = Records::new(&header, &body);
-    while let Some(record) = walk.next() {
+    while let Some(record) = walk.next_head() {
         let record = record.ok()?;
         let tail_end = walk.at();
         records.push(Record {

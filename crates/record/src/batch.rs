@@ -20,7 +20,7 @@ use types::{Millis, Offset};
 
 pub use builder::Builder;
 pub use compression::{Compression, compress, decompress, recompress};
-pub use records::{Headers, RecordView, Records, check_records};
+pub use records::{Headers, RecordHead, RecordView, Records, check_records};
 
 /// Bytes of a batch before its records.
 pub const HEADER_BYTES: usize = 61;

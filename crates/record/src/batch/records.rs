@@ -27,6 +27,19 @@ pub struct RecordView<'a> {
     pub tail: &'a [u8],
 }
 
+/// What stands before the tail of a record, and where that is.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordHead<'a> {
+    /// Unused by Kafka so far, always 0.
+    pub attributes: i8,
+    /// Timestamp less the batch's base timestamp.
+    pub timestamp_delta: i64,
+    /// Offset less the batch's base offset.
+    pub offset_delta: u32,
+    /// Key, value and headers as encoded, not decoded here.
+    pub tail: &'a [u8],
+}
+
 /// Walks the records of an uncompressed body (a batch without its header).
 ///
 /// Gives at most the header's count, then a fault if bytes are left over or missing.
@@ -48,21 +61,17 @@ impl<'a> Records<'a> {
         self.cursor.at()
     }
 
+    /// The next record without a look into its tail, which a check at the door has decoded before.
     #[inline]
-    fn record(&mut self) -> Result<RecordView<'a>, Malformed> {
-        let length = self.cursor.varint()?;
-        let start = self.cursor.at();
-        let length = usize::try_from(length).map_err(|_| self.cursor.fault(Fault::Invalid))?;
-        decode_record(self.cursor.take(length)?)
-            .map_err(|malformed| Malformed::new(start + malformed.at_byte, malformed.fault))
+    pub fn next_head(&mut self) -> Option<Result<RecordHead<'a>, Malformed>> {
+        self.step(decode_head)
     }
-}
-
-impl<'a> Iterator for Records<'a> {
-    type Item = Result<RecordView<'a>, Malformed>;
 
     #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
+    fn step<T>(
+        &mut self,
+        decode: impl FnOnce(&'a [u8]) -> Result<T, Malformed>,
+    ) -> Option<Result<T, Malformed>> {
         if self.failed {
             return None;
         }
@@ -74,9 +83,30 @@ impl<'a> Iterator for Records<'a> {
             return Some(Err(self.cursor.fault(Fault::Count)));
         }
         self.left -= 1;
-        let record = self.record();
+        let record = self.framed(decode);
         self.failed = record.is_err();
         Some(record)
+    }
+
+    #[inline]
+    fn framed<T>(
+        &mut self,
+        decode: impl FnOnce(&'a [u8]) -> Result<T, Malformed>,
+    ) -> Result<T, Malformed> {
+        let length = self.cursor.varint()?;
+        let start = self.cursor.at();
+        let length = usize::try_from(length).map_err(|_| self.cursor.fault(Fault::Invalid))?;
+        decode(self.cursor.take(length)?)
+            .map_err(|malformed| Malformed::new(start + malformed.at_byte, malformed.fault))
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<RecordView<'a>, Malformed>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.step(decode_record)
     }
 }
 
@@ -109,14 +139,20 @@ pub fn check_records(
 }
 
 #[inline]
-fn decode_record(bytes: &[u8]) -> Result<RecordView<'_>, Malformed> {
+fn decode_head(bytes: &[u8]) -> Result<RecordHead<'_>, Malformed> {
     let mut cursor = Cursor::new(bytes);
     let attributes = cursor.i8()?;
     let timestamp_delta = cursor.varlong()?;
     let offset_delta = cursor.varint()?;
     let offset_delta = u32::try_from(offset_delta).map_err(|_| cursor.fault(Fault::Invalid))?;
-    let tail = cursor.rest();
+    Ok(RecordHead { attributes, timestamp_delta, offset_delta, tail: cursor.rest() })
+}
+
+#[inline]
+fn decode_record(bytes: &[u8]) -> Result<RecordView<'_>, Malformed> {
+    let RecordHead { attributes, timestamp_delta, offset_delta, tail } = decode_head(bytes)?;
+    let tail_at = bytes.len() - tail.len();
     let TailView { key, value, headers } = tail::decode(tail)
-        .map_err(|malformed| Malformed::new(cursor.at() + malformed.at_byte, malformed.fault))?;
+        .map_err(|malformed| Malformed::new(tail_at + malformed.at_byte, malformed.fault))?;
     Ok(RecordView { attributes, timestamp_delta, offset_delta, key, value, headers, tail })
 }

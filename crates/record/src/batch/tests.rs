@@ -78,8 +78,13 @@ proptest! {
         prop_assert_eq!(Some(header.max_timestamp.0), records.iter().map(|r| r.0).max());
         prop_assert_eq!(check_records(&header, &batch, BODY_BYTES_MAX), Ok(()));
         let mut count = 0;
+        let mut heads = Records::new(&header, &batch[HEADER_BYTES..]);
         for (view, record) in Records::new(&header, &batch[HEADER_BYTES..]).zip(&records) {
             let view = view.unwrap();
+            let head = heads.next_head().unwrap().unwrap();
+            prop_assert_eq!(head.offset_delta, view.offset_delta);
+            prop_assert_eq!(head.timestamp_delta, view.timestamp_delta);
+            prop_assert_eq!(head.tail, view.tail);
             prop_assert_eq!(view.offset_delta, count);
             prop_assert_eq!(header.timestamp_of(view.timestamp_delta), Millis(record.0));
             prop_assert_eq!(view.key, record.1.as_deref());
@@ -89,6 +94,7 @@ proptest! {
             count += 1;
         }
         prop_assert_eq!(count, header.count);
+        prop_assert!(heads.next_head().is_none());
     }
 
     #[test]
