@@ -1,6 +1,6 @@
 //! Drives Kafka through librdkafka. Modes: prepare pub con lat.
 //!
-//! Options: `--queue TOPIC --acks all --linger 5 --idempotent 0 --compress none`. With `--mock 1` the
+//! Options: `--topic TOPIC --acks all --linger 5 --idempotent 0 --compress none`. With `--mock 1` the
 //! broker is librdkafka's own, in this process: the ceiling of the driver.
 
 use bench::Args;
@@ -195,7 +195,7 @@ impl Driver {
 
 fn main() {
     let args = Args::parse();
-    let topic = args.text("queue", "bench");
+    let topic = args.text("topic", "bench-topic");
     let mock = args.flag("mock", false).then(|| MockCluster::new(1).expect("a mock broker"));
     let servers = match &mock {
         Some(mock) => {
