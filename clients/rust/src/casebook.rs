@@ -6,14 +6,14 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// How a case ends: with nothing to say, or with the reason it failed.
-pub(crate) type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+pub type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
-type Body = fn() -> Pin<Box<dyn Future<Output = Outcome> + Send>>;
+pub type Body = fn() -> Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
-pub(crate) struct Case {
-    pub(crate) name: &'static str,
-    pub(crate) restart: bool,
-    pub(crate) body: Body,
+pub struct Case {
+    pub name: &'static str,
+    pub restart: bool,
+    pub body: Body,
 }
 
 const CASE_MAX: Duration = Duration::from_secs(60);
@@ -42,14 +42,14 @@ macro_rules! cases {
     };
 }
 
-pub(crate) fn unique(name: &str) -> String {
+pub fn unique(name: &str) -> String {
     use std::hash::{BuildHasher, Hasher};
     let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
     format!("{name}-{random:016x}")
 }
 
 /// Returns when the server was stopped, started again and accepts connections.
-pub(crate) async fn restart_server() -> Outcome {
+pub async fn restart_server() -> Outcome {
     let mut control = tokio::net::TcpStream::connect(std::env::var("CONTROL")?).await?;
     control.write_all(b"restart\n").await?;
     let mut answer = String::new();
@@ -58,7 +58,7 @@ pub(crate) async fn restart_server() -> Outcome {
     Ok(())
 }
 
-pub(crate) async fn run(cases: Vec<Case>, arguments: &[String]) {
+pub async fn run(cases: Vec<Case>, arguments: &[String]) {
     let restart = arguments.iter().any(|argument| argument == "--restart");
     let list = arguments.iter().any(|argument| argument == "--list");
     let only = arguments.iter().position(|argument| argument == "--only");

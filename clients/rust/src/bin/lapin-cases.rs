@@ -1,11 +1,9 @@
 //! The cases of lapin: `lapin-cases lapin [--list] [--restart] [--only TEXT]`.
 
-#[macro_use]
-mod casebook;
-
 use std::time::Duration;
 
-use casebook::{Case, Outcome, restart_server, run, unique};
+use client_cases::casebook::{Case, Outcome, restart_server, run, unique};
+use client_cases::{cases, same};
 use futures_lite::stream::StreamExt;
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Error, ErrorKind,

@@ -1,11 +1,9 @@
 //! The cases of rdkafka: `rdkafka-cases rdkafka [--list] [--restart] [--only TEXT]`.
 
-#[macro_use]
-mod casebook;
-
 use std::{future::Future, sync::Arc, time::Duration};
 
-use casebook::{Case, Outcome, restart_server, run, unique};
+use client_cases::casebook::{Case, Outcome, restart_server, run, unique};
+use client_cases::{cases, same};
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
     admin::{

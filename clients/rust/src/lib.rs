@@ -1,0 +1,3 @@
+//! What the cases of every Rust client share.
+
+pub mod casebook;
