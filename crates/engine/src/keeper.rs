@@ -7,7 +7,7 @@
 use crate::metrics::{self, Metrics};
 use crate::worker::{CheckpointPart, Input, Notice, Ports};
 use io::Clock;
-use journal::{Checkpoint, Failed, FailedKind, Pool, Position, SegmentIndex};
+use journal::{Checkpoint, Failed, FailedKind, Pool, Position, SegmentIndex, SegmentUse};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,6 +15,8 @@ use types::LogId;
 
 /// A checkpoint after so much time, if anything was written.
 const CHECKPOINT_EVERY_US: u64 = 60_000_000;
+/// At least so many bytes of journal for each byte of checkpoint.
+const JOURNAL_PER_CHECKPOINT: u64 = 32;
 /// How often the workers are asked which segments they need.
 const REPORT_EVERY_US: u64 = 250_000;
 /// A full disk is tried again after so long, and after twice as long each time.
@@ -22,6 +24,13 @@ const FULL_MIN_US: u64 = 20_000;
 const FULL_MAX_US: u64 = 1_000_000;
 /// A sealed segment with less than this share live has its survivors copied forward, in percent.
 const SPARSE_PERCENT: u64 = 30;
+/// Survivors are copied forward up to so many bytes between two reports.
+const COPIED_BYTES_MAX: u64 = 16 << 20;
+/// For each percent that is live, so long with hardly less of it live: what goes by itself, as
+/// messages that are just being consumed do, need not be copied.
+const SETTLED_US_PER_PERCENT: u64 = 100_000;
+/// A share of the live bytes that goes in that time makes them unsettled, in percent.
+const GOING_PERCENT: u64 = 25;
 
 #[derive(Debug)]
 pub(crate) struct Keeper {
@@ -41,8 +50,10 @@ pub(crate) struct Keeper {
     ready: Option<Checkpoint>,
     replay: Position,
     live: BTreeMap<usize, BTreeMap<u32, u64>>,
-    /// Workers that still copy forward, and from which segment.
-    relocating: Option<(u32, BTreeSet<usize>)>,
+    /// Bytes live in a sparse segment, and since when about so many have been.
+    settled: BTreeMap<u32, (u64, u64)>,
+    /// Segments from which survivors are being copied forward, and the workers that still do.
+    relocating: BTreeMap<u32, BTreeSet<usize>>,
     /// The disk was full when it was last tried.
     full: Option<Full>,
     /// A checkpoint after so many bytes of journal.
@@ -51,6 +62,8 @@ pub(crate) struct Keeper {
     replayed_bytes: u64,
     checkpointed_bytes: u64,
     checkpointed_us: u64,
+    /// Bytes of the checkpoint last stored.
+    stored_bytes: u64,
     reported_us: u64,
 }
 
@@ -76,12 +89,14 @@ impl Keeper {
             ready: None,
             replay,
             live: BTreeMap::new(),
-            relocating: None,
+            settled: BTreeMap::new(),
+            relocating: BTreeMap::new(),
             full: None,
             checkpoint_bytes: u64::MAX,
             replayed_bytes: 0,
             checkpointed_bytes: 0,
             checkpointed_us: clock.micros(),
+            stored_bytes: 0,
             reported_us: 0,
             clock,
         }
@@ -108,7 +123,8 @@ impl Keeper {
         }
         let since = self.journal_bytes() - self.checkpointed_bytes;
         let late = now - self.checkpointed_us >= CHECKPOINT_EVERY_US;
-        if since >= self.checkpoint_bytes || (since > 0 && late) {
+        let due = self.checkpoint_bytes.max(self.stored_bytes * JOURNAL_PER_CHECKPOINT);
+        if since >= due || (since > 0 && late) {
             self.begin_checkpoint();
         }
         if now - self.reported_us >= REPORT_EVERY_US {
@@ -198,11 +214,11 @@ impl Keeper {
                     self.unless_full(reclaimed)?;
                 }
             }
-            Notice::Relocated { worker } => {
-                if let Some((_, workers)) = &mut self.relocating {
+            Notice::Relocated { worker, segment } => {
+                if let Some(workers) = self.relocating.get_mut(&segment) {
                     workers.remove(&worker);
                     if workers.is_empty() {
-                        self.relocating = None;
+                        self.relocating.remove(&segment);
                         metrics::add(&self.metrics.relocated_segments, 1);
                     }
                 }
@@ -266,6 +282,7 @@ impl Keeper {
             return Ok(());
         }
         self.pool.store_checkpoint(checkpoint)?;
+        self.stored_bytes = checkpoint.pages.iter().map(|page| page.bytes.len() as u64).sum();
         self.sequence = checkpoint.sequence;
         self.replay = replay;
         self.ready = None;
@@ -281,8 +298,9 @@ impl Keeper {
         let segments = self.pool.segments();
         let in_use: u64 = segments.iter().map(|segment| segment.bytes).sum();
         self.metrics.segment_bytes.store(in_use, Ordering::Relaxed);
-        let mut sparsest: Option<(u64, u32)> = None;
-        for segment in segments.iter().filter(|s| s.sealed && s.segment < self.replay.segment) {
+        let mut sparse = Vec::new();
+        let replay = self.replay.segment;
+        for segment in segments.iter().filter(|s| s.sealed && s.segment < replay) {
             let number = segment.segment;
             let live: u64 = self.live.values().filter_map(|live| live.get(&number)).sum();
             let early = io::planted("early-recycle") && live * 100 < segment.bytes;
@@ -291,19 +309,42 @@ impl Keeper {
                     self.indexed.remove(&number);
                     metrics::add(&self.metrics.recycled_segments, 1);
                 }
-            } else if live * 100 < segment.bytes * SPARSE_PERCENT {
-                let candidate = (live * 100 / segment.bytes, number);
-                sparsest = Some(sparsest.map_or(candidate, |best| best.min(candidate)));
+            } else if live * 100 < segment.bytes * SPARSE_PERCENT && self.is_settled(*segment, live)
+            {
+                sparse.push((live, number));
             }
         }
-        if let Some((_, segment)) = sparsest
-            && self.relocating.is_none()
-        {
-            self.relocating = Some((segment, (0..self.ports.mailboxes.len()).collect()));
-            self.tell(|| Input::Relocate(segment));
+        if self.relocating.is_empty() {
+            self.relocate(sparse);
         }
         self.live.clear();
+        self.settled.retain(|number, _| segments.iter().any(|one| one.segment == *number));
         Ok(())
+    }
+
+    /// Has the survivors of the sparsest segments copied forward: of one at least, and of more up to
+    /// a bound on what is copied.
+    fn relocate(&mut self, mut sparse: Vec<(u64, u32)>) {
+        sparse.sort_unstable();
+        let mut copied = 0;
+        for (live, segment) in sparse {
+            copied += live;
+            if copied > COPIED_BYTES_MAX && !self.relocating.is_empty() {
+                break;
+            }
+            self.relocating.insert(segment, (0..self.ports.mailboxes.len()).collect());
+            self.tell(|| Input::Relocate(segment));
+        }
+    }
+
+    /// Whether what is live in a sparse segment is there to stay.
+    fn is_settled(&mut self, segment: SegmentUse, live: u64) -> bool {
+        let now = self.clock.micros();
+        let (bytes, since) = self.settled.entry(segment.segment).or_insert((live, now));
+        if live * 100 < *bytes * (100 - GOING_PERCENT) {
+            (*bytes, *since) = (live, now);
+        }
+        now - *since >= live * 100 / segment.bytes * SETTLED_US_PER_PERCENT
     }
 
     fn tell(&self, input: impl Fn() -> Input) {

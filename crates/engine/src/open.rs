@@ -56,7 +56,7 @@ pub struct Sizes {
     pub round_bytes_max: u32,
     /// Batches above this travel in parts.
     pub part_bytes: u32,
-    /// A checkpoint after so much journal.
+    /// A checkpoint after so much journal, or after a multiple of its own size.
     pub checkpoint_bytes: u64,
 }
 
@@ -67,7 +67,7 @@ impl Default for Sizes {
             segment_bytes: journal.segment_bytes,
             round_bytes_max: journal.round_bytes_max,
             part_bytes: journal.part_bytes,
-            checkpoint_bytes: 128 << 20,
+            checkpoint_bytes: 64 << 20,
         }
     }
 }

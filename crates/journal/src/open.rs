@@ -34,8 +34,6 @@ pub struct Options {
     pub part_bytes: u32,
     /// Segments kept ready to be used.
     pub ready_count: usize,
-    /// Given-up segment files kept to be used again.
-    pub spare_count: usize,
     /// How segments are opened.
     pub access: Access,
     /// A random number, new for every opening: no record can imitate a round.
@@ -52,7 +50,6 @@ impl Options {
             round_bytes_max: (4 << 20) - BLOCK,
             part_bytes: u32::try_from(PART_BYTES).expect("a part is small"),
             ready_count: 1,
-            spare_count: 1,
             access: Access::Direct,
             salt,
             salvage: false,

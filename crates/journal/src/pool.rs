@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::io::{AlignedBuf, DirLock, Disk, File};
@@ -14,6 +15,17 @@ use crate::location::Position;
 use crate::open::Options;
 
 const ZEROES_BYTES: usize = 1 << 20;
+/// When segments have stopped growing, this share of one is written before a new file is made for
+/// the next. One given back meanwhile is used instead: a new file is written twice, first with
+/// zeroes.
+const NEW_AFTER_PERCENT: u64 = 25;
+/// Segments of the last size are for a store that holds so many of them: what flows through a
+/// small store goes round in few and smaller ones.
+const LARGEST_HELD_MIN: u64 = 2;
+/// Files given back are kept up to the bytes of so many segments of the last size.
+const SPARE_LARGEST: u64 = 2;
+/// A file given back is used again if it has this share of the bytes a new one would have.
+const SPARE_SHARE: u64 = 4;
 
 /// The store's files other than the write position; calls block on the disk, from any thread.
 #[derive(Clone, Debug)]
@@ -37,6 +49,8 @@ struct Shared {
     disk: Arc<dyn Disk>,
     options: Options,
     state: Mutex<State>,
+    /// Bytes of the segment last taken that are written.
+    filled_bytes: AtomicU64,
     _lock: DirLock,
 }
 
@@ -75,10 +89,12 @@ pub(crate) struct Ready {
 
 impl Pool {
     pub(crate) fn new(disk: Arc<dyn Disk>, options: Options, lock: DirLock, state: State) -> Pool {
-        Pool { shared: Arc::new(Shared { disk, options, state: Mutex::new(state), _lock: lock }) }
+        let (state, filled_bytes) = (Mutex::new(state), AtomicU64::new(0));
+        Pool { shared: Arc::new(Shared { disk, options, state, filled_bytes, _lock: lock }) }
     }
 
-    /// Prepares one segment if fewer wait than should. True if it did.
+    /// Prepares one segment if fewer wait than should: of a file that was given back, or of a new
+    /// one if none is likely to come in time. True if it did.
     pub fn prepare(&self) -> Result<bool, Failed> {
         let failed = |source| Failed::new("prepare a segment", source);
         let (segment, bytes, spare) = {
@@ -86,8 +102,12 @@ impl Pool {
             if state.ready.len() >= self.options().ready_count {
                 return Ok(false);
             }
-            let bytes = self.size_after(state.taken_bytes);
-            (state.number(), bytes, state.spare_of(bytes))
+            let bytes = self.next_size(&state);
+            let spare = state.spare_of(bytes / SPARE_SHARE);
+            if spare.is_none() && self.may_wait(bytes, state.taken_bytes) {
+                return Ok(false);
+            }
+            (state.number(), bytes, spare)
         };
         let file = match spare {
             Some(spare) => self.reuse(&spare, segment).map_err(failed)?,
@@ -117,8 +137,9 @@ impl Pool {
                 return Ok(false);
             }
             let used = state.used.remove(&segment).expect("it was there a moment ago");
-            let wanted = self.size_after(state.taken_bytes);
-            let keep = used.bytes >= wanted && state.spare.len() < self.options().spare_count;
+            let spare_bytes: u64 = state.spare.iter().map(|(_, bytes)| bytes).sum();
+            let keep = used.bytes >= self.next_size(&state) / SPARE_SHARE
+                && spare_bytes + used.bytes <= self.last_size() * SPARE_LARGEST;
             (used.bytes, keep)
         };
         let disk = &self.shared.disk;
@@ -189,6 +210,7 @@ impl Pool {
     /// the spot, small and with its space reserved only.
     pub(crate) fn take(&self, sealed: Option<u32>) -> Result<Ready, Failed> {
         let failed = |source| Failed::new("begin a segment", source);
+        self.note_filled(0);
         let (number, spare) = {
             let mut state = self.state();
             if let Some(ready) = state.ready.pop_front() {
@@ -225,6 +247,11 @@ impl Pool {
         self.state().epoch = epoch;
     }
 
+    /// Notes that so many bytes of the segment last taken are written.
+    pub(crate) fn note_filled(&self, bytes: u32) {
+        self.shared.filled_bytes.store(u64::from(bytes), Ordering::Relaxed);
+    }
+
     /// Marks every segment sealed but `active`.
     pub(crate) fn seal_all_but(&self, active: Option<u32>) {
         for (segment, used) in &mut self.state().used {
@@ -248,9 +275,25 @@ impl Pool {
         self.options().segment_bytes.first().copied().map_or(0, u64::from)
     }
 
-    fn size_after(&self, bytes: u64) -> u64 {
-        let mut sizes = self.options().segment_bytes.iter().copied().map(u64::from);
-        sizes.clone().find(|size| *size > bytes).or(sizes.next_back()).unwrap_or(0)
+    fn last_size(&self) -> u64 {
+        self.options().segment_bytes.last().copied().map_or(0, u64::from)
+    }
+
+    /// What a new segment would have, after the one last taken.
+    fn next_size(&self, state: &State) -> u64 {
+        let sizes = &self.options().segment_bytes;
+        let held: u64 = state.used.values().map(|used| used.bytes).sum();
+        let is_small = held < LARGEST_HELD_MIN * self.last_size();
+        let count = if is_small { sizes.len().saturating_sub(1).max(1) } else { sizes.len() };
+        let mut sizes = sizes.iter().copied().map(u64::from).take(count);
+        sizes.clone().find(|size| *size > state.taken_bytes).or(sizes.next_back()).unwrap_or(0)
+    }
+
+    /// Whether a segment of `bytes`, after one of `taken_bytes`, may still come of a file that is
+    /// given back.
+    fn may_wait(&self, bytes: u64, taken_bytes: u64) -> bool {
+        let filled_bytes = self.shared.filled_bytes.load(Ordering::Relaxed);
+        bytes <= taken_bytes && filled_bytes * 100 < taken_bytes * NEW_AFTER_PERCENT
     }
 
     fn reuse(&self, spare: &str, segment: u32) -> io::Result<Arc<dyn File>> {

@@ -309,6 +309,7 @@ impl Writer {
         written.bytes = bytes.len();
         active.superblock = None;
         active.byte += u32::try_from(round_bytes).expect("a round is small");
+        self.pool.note_filled(active.byte);
         self.next_round += 1;
         self.is_last_witness = false;
         written.needs_sync = self.is_sync_awaited;

@@ -11,8 +11,8 @@ use journal::{
     ScannedFrame, SegmentIndex,
 };
 use record::batch::Header;
-use std::collections::BTreeMap;
-use types::{LogId, Millis, ShardId};
+use std::collections::{BTreeMap, BTreeSet};
+use types::{LogId, Millis, Offset, ShardId};
 
 /// What a worker tells the keeper.
 #[derive(Debug)]
@@ -23,8 +23,8 @@ pub(crate) enum Notice {
     Checkpoint { worker: usize, part: CheckpointPart },
     /// Bytes the worker needs, by segment.
     Live { worker: usize, live: BTreeMap<u32, u64> },
-    /// What was live in a segment is on its way to the end of the journal.
-    Relocated { worker: usize },
+    /// What the worker had live in a segment is on its way to the end of the journal.
+    Relocated { worker: usize, segment: u32 },
 }
 
 /// The state of a worker's shards at one moment.
@@ -88,7 +88,10 @@ impl Worker {
 
     /// Copies what is live in a segment to the end of the journal.
     pub(super) fn relocate(&mut self, segment: u32) {
-        let runs = self.store.index.in_segment(segment);
+        let under_way: BTreeSet<(LogId, Offset)> =
+            self.relocating.values().map(|(log, run)| (*log, run.first)).collect();
+        let mut runs = self.store.index.in_segment(segment);
+        runs.retain(|(log, run)| !under_way.contains(&(*log, run.first)));
         let mut cold = Vec::new();
         for (log, run) in runs {
             let Some(shard) = self.shard_of_log(log) else { continue };
@@ -104,7 +107,7 @@ impl Worker {
             }
         }
         match cold.is_empty() {
-            true => self.output.notices.push(Notice::Relocated { worker: self.number }),
+            true => self.output.notices.push(Notice::Relocated { worker: self.number, segment }),
             false => self.store.load(cold, Waiter::Relocate { segment }),
         }
     }

@@ -24,7 +24,6 @@ pub(crate) fn options(salt: u64) -> Options {
         round_bytes_max: 32 << 10,
         part_bytes: 12 << 10,
         ready_count: 1,
-        spare_count: 2,
         access: Access::Direct,
         salt,
         salvage: false,
