@@ -21,6 +21,7 @@ AMQP = os.environ.get("AMQP", "")
 TARGET = os.environ.get("TARGET", "")
 
 CASES = []
+ENDINGS = []
 
 
 class Skip(Exception):
@@ -111,6 +112,11 @@ def _short(value):
     return text if len(text) < 600 else f"{text[:300]} … {text[-200:]} ({len(text)} characters)"
 
 
+def at_end(body):
+    """Has `body` called after the last case; the program's end skips what atexit knows."""
+    ENDINGS.append(body)
+
+
 def run(options, version):
     say(client=options.client, version=version)
     for case in CASES:
@@ -120,6 +126,8 @@ def run(options, version):
             say(case=case.name)
         else:
             run_case(case)
+    for body in reversed(ENDINGS):
+        body()
     sys.stdout.flush()
     # Threads of timed-out cases and of client libraries must not keep the program alive.
     os._exit(0)

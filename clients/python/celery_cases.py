@@ -1,6 +1,5 @@
 """Celery: a real worker, tasks through the broker, and results back over rpc://."""
 
-import atexit
 import datetime
 import os
 import signal
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import celery
 
-from casebook import case, raises, restart_server, same, unique, wait_for
+from casebook import at_end, case, raises, restart_server, same, unique, wait_for
 
 os.environ.setdefault("CELERY_QUEUE", unique("celery"))
 VERSION = celery.__version__
@@ -31,7 +30,7 @@ class Worker:
              "--concurrency=2", "--loglevel=INFO", f"--hostname={unique('worker')}@localhost",
              *arguments],
             cwd=HERE, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True)
-        atexit.register(self.stop)
+        at_end(self.stop)
 
     def text(self):
         return Path(self.log.name).read_text(errors="replace")
@@ -49,6 +48,7 @@ class Worker:
                 self.process.wait(15)
             except subprocess.TimeoutExpired:
                 self.process.kill()
+        self.log.close()
 
 
 def worker():
