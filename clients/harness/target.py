@@ -15,6 +15,7 @@ from pathlib import Path
 
 START_SECONDS_MAX = 90
 STOP_SECONDS_MAX = 40
+EPMD_SECONDS_MAX = 10
 
 
 def free_port():
@@ -219,8 +220,15 @@ class RabbitMq(Target):
 
     def close(self):
         super().close()
-        # The port mapper is a daemon of its own and outlives the node.
-        subprocess.run(["epmd", "-port", str(self.epmd_port), "-kill"], capture_output=True)
+        # The port mapper is a daemon of its own and outlives the node. It refuses to end, with 0 as
+        # its exit code, until it has seen that the node is gone.
+        deadline = time.monotonic() + EPMD_SECONDS_MAX
+        while time.monotonic() < deadline:
+            ended = subprocess.run(["epmd", "-port", str(self.epmd_port), "-kill"],
+                                   capture_output=True, text=True)
+            if "not allowed" not in ended.stdout + ended.stderr:
+                break
+            time.sleep(0.05)
 
     def version(self):
         out = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", "rabbitmq-server"],
