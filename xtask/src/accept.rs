@@ -9,6 +9,7 @@ mod clients;
 mod crowd;
 mod damage;
 mod kafka;
+mod scale;
 mod size;
 mod trace;
 
@@ -103,8 +104,23 @@ const TWO_WIRES: &[Check] = &[
     Check { line: 10, states: "1,000 Kafka connections share fairly", run: crowd::kafka },
 ];
 
-/// Runs the checks of "one engine, two wires", all or those of some lines; whether none failed.
-pub(crate) fn two_wires(only: &[u8], full: bool) -> Result<bool> {
+/// The lines of "the engine at scale and under fire".
+const UNDER_FIRE: &[Check] = &[
+    Check { line: 2, states: "100,000 queues below 100 MB, start below 2 s", run: scale::queues },
+    Check { line: 2, states: "publish p99 beside 100,000 queues <= 1.5", run: scale::latency },
+    Check { line: 3, states: "a full disk blocks, drains and resumes", run: scale::full_disk },
+    Check { line: 9, states: "start after SIGKILL on 20 GB within 2 s", run: size::start_killed },
+];
+
+/// The sets of lines, by their names.
+const SETS: &[(&str, &[Check])] = &[(NAMES[0], TWO_WIRES), (NAMES[1], UNDER_FIRE)];
+
+/// Names of the sets of lines.
+pub(crate) const NAMES: [&str; 2] = ["two-wires", "under-fire"];
+
+/// Runs the checks of a set, all or those of some lines; whether none failed.
+pub(crate) fn run(name: &str, only: &[u8], full: bool) -> Result<bool> {
+    let set = SETS.iter().find(|(known, _)| *known == name).context("no such set of lines")?.1;
     let scratch = run::target_dir().join("accept");
     let ready = run::exists("crates/crossdock");
     if ready {
@@ -112,7 +128,7 @@ pub(crate) fn two_wires(only: &[u8], full: bool) -> Result<bool> {
     }
     let ground = Ground { binary: suite::release_binary(), scratch, full };
     let mut sum = Tally::default();
-    for check in TWO_WIRES.iter().filter(|check| only.is_empty() || only.contains(&check.line)) {
+    for check in set.iter().filter(|check| only.is_empty() || only.contains(&check.line)) {
         let outcome = if ready {
             (check.run)(&ground).unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")))
         } else {

@@ -34,7 +34,7 @@ enum Command {
     /// Checks acceptance lines that a command can check.
     Accept {
         /// Which set of lines.
-        #[arg(value_parser = ["two-wires"])]
+        #[arg(value_parser = accept::NAMES)]
         name: String,
         /// Only these lines.
         #[arg(long, value_delimiter = ',')]
@@ -86,7 +86,7 @@ fn dispatch(command: Command) -> Result<bool> {
         Command::Test => suite::test(),
         Command::Ci => suite::ci(),
         Command::Fix => suite::fix(),
-        Command::Accept { name: _, only, full } => accept::two_wires(&only, full),
+        Command::Accept { name, only, full } => accept::run(&name, &only, full),
         Command::Sim { seed, count, ops, plant, rest } => {
             let runs = sim::Runs { seed, count, ops, rest };
             match plant {

@@ -93,6 +93,10 @@ fn journal(admin: &Admin, out: &mut Exposition) {
     }
     out.gauge("crossdock_journal_segment_bytes", "Bytes of segments in use.")
         .sample(&[], metrics.segment_bytes.load(Relaxed));
+    out.gauge("crossdock_disk_free_bytes", "Bytes the disk has left for the journal.")
+        .sample(&[], metrics.space.free_bytes.load(Relaxed));
+    out.gauge("crossdock_publishing_blocked", "1 while publishing is blocked.")
+        .sample(&[], metrics.space.blocked.load(Relaxed));
     let mut syncs = out.histogram("crossdock_journal_sync_seconds", "Durations of syncs.");
     let mut sum = 0;
     for (bound, count) in SYNC_BUCKETS_US.iter().zip(&metrics.sync_buckets) {

@@ -230,6 +230,7 @@ fn engine_options(options: &Options) -> Result<(String, engine::Options), StartE
         shards: 0,
         cache_bytes: options.cache_bytes,
         salvage: options.opening.salvage,
+        disk_free_min: options.opening.disk_free_min,
         sizes: sizes(options.opening.segment_bytes),
     };
     Ok((path.display().to_string(), opened))

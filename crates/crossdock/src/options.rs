@@ -78,6 +78,11 @@ pub struct Opening {
     #[arg(action = clap::ArgAction::Set)]
     pub salvage: bool,
 
+    /// Publishing is blocked while the disk has less left, so that acknowledgements, deletes and
+    /// retention can go on. Unless told otherwise, a twentieth of the disk, at least 64 MiB and at most 1 GiB
+    #[arg(long, env = "CROSSDOCK_DISK_FREE_MIN", value_name = "BYTES")]
+    pub disk_free_min: Option<u64>,
+
     /// Directory that remembers what is not synced, for `crossdock power-cut`; on the file system
     /// of the store
     #[arg(long, hide = true, value_name = "DIR")]

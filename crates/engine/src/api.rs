@@ -113,6 +113,8 @@ pub struct Append {
     pub to: Arc<[LogRef]>,
     /// What to append.
     pub payload: Payload,
+    /// It waits while publishing is blocked; if not, it is refused then (`Throttled`).
+    pub waits: bool,
 }
 
 /// The records of an append.

@@ -5,9 +5,10 @@
 
 use crate::Mailbox;
 use crate::metrics::{self, Metrics};
+use crate::pressure::Cause;
 use crate::worker::{Input, Load, Loaded, Ports};
 use io::Clock;
-use journal::{Failed, FailedKind, FrameDraft, Placed, Queue, Reader, Refused, Writer};
+use journal::{Failed, FailedKind, FrameDraft, Placed, Pool, Queue, Reader, Refused, Writer};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -37,7 +38,8 @@ pub(crate) struct Rounds {
     ports: Ports,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
-    blocked: bool,
+    /// Who knows what the disk has left, and what that should be at least.
+    pub(crate) space: Option<(Pool, u64)>,
 }
 
 impl Rounds {
@@ -55,7 +57,7 @@ impl Rounds {
             ports,
             metrics,
             clock,
-            blocked: false,
+            space: None,
         }
     }
 
@@ -80,12 +82,12 @@ impl Rounds {
         let written = match self.writer.round(&mut self.queue) {
             Ok(written) => written,
             Err(failed) if failed.kind == FailedKind::NoSpace => {
-                self.block(true);
+                self.ports.press(Cause::DiskFull, true);
                 return Ok(false);
             }
             Err(failed) => return Err(failed),
         };
-        self.block(false);
+        self.ports.press(Cause::DiskFull, false);
         metrics::add(&self.metrics.rounds, 1);
         metrics::add(&self.metrics.written_bytes, written.bytes as u64);
         metrics::add(&self.metrics.frames, written.placed.len() as u64);
@@ -115,7 +117,17 @@ impl Rounds {
 
     fn tell_sealed(&self, sealed: Option<u32>) {
         if let Some(segment) = sealed {
+            self.look_at_space();
             self.ports.mailboxes.iter().for_each(|inbox| inbox.push(Input::Sealed(segment)));
+        }
+    }
+
+    /// Blocks publishing as soon as a segment was begun that the disk should not have had to give:
+    /// the keeper may be at something long.
+    fn look_at_space(&self) {
+        let Some((pool, free_min)) = &self.space else { return };
+        if pool.free_bytes().is_ok_and(|free| free < *free_min) {
+            self.ports.press(Cause::DiskLow, true);
         }
     }
 
@@ -142,17 +154,6 @@ impl Rounds {
         }
         for (worker, placed) in by_worker {
             self.ports.mailboxes[worker].push(Input::Placed(placed));
-        }
-    }
-
-    fn block(&mut self, blocked: bool) {
-        if self.blocked != blocked {
-            self.blocked = blocked;
-            let why = blocked.then_some("the disk is full");
-            tracing::warn!(blocked, "publishing is blocked while the disk is full");
-            for mailbox in &self.ports.mailboxes {
-                mailbox.push(Input::Blocked(why));
-            }
         }
     }
 }

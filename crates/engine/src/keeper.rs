@@ -5,6 +5,7 @@
 //! from a later segment, and that checkpoint before the segment is given back.
 
 use crate::metrics::{self, Metrics};
+use crate::pressure::Cause;
 use crate::worker::{CheckpointPart, Input, Notice, Ports};
 use io::Clock;
 use journal::{Checkpoint, Failed, FailedKind, Pool, Position, SegmentIndex, SegmentUse};
@@ -19,6 +20,10 @@ const CHECKPOINT_EVERY_US: u64 = 60_000_000;
 const JOURNAL_PER_CHECKPOINT: u64 = 32;
 /// How often the workers are asked which segments they need.
 const REPORT_EVERY_US: u64 = 250_000;
+/// How often it is asked how much the disk has left.
+const SPACE_EVERY_US: u64 = 50_000;
+/// A checkpoint after so much time while the disk has little left.
+const LOW_CHECKPOINT_EVERY_US: u64 = 500_000;
 /// A full disk is tried again after so long, and after twice as long each time.
 const FULL_MIN_US: u64 = 20_000;
 const FULL_MAX_US: u64 = 1_000_000;
@@ -56,6 +61,10 @@ pub(crate) struct Keeper {
     relocating: BTreeMap<u32, BTreeSet<usize>>,
     /// The disk was full when it was last tried.
     full: Option<Full>,
+    /// Publishing is blocked while the disk has less left.
+    pub(crate) free_min: u64,
+    is_low: bool,
+    looked_us: u64,
     /// A checkpoint after so many bytes of journal.
     pub(crate) checkpoint_bytes: u64,
     /// Bytes of journal that the start replayed, and that the next one would again.
@@ -92,6 +101,9 @@ impl Keeper {
             settled: BTreeMap::new(),
             relocating: BTreeMap::new(),
             full: None,
+            free_min: 0,
+            is_low: false,
+            looked_us: 0,
             checkpoint_bytes: u64::MAX,
             replayed_bytes: 0,
             checkpointed_bytes: 0,
@@ -117,6 +129,10 @@ impl Keeper {
     /// What has to be done now, whether or not anything came in.
     pub(crate) fn tick(&mut self) -> Result<(), Failed> {
         let now = self.clock.micros();
+        if now - self.looked_us >= SPACE_EVERY_US {
+            self.looked_us = now;
+            self.look_at_space()?;
+        }
         if self.full.is_none_or(|full| full.until_us <= now) {
             let tidied = self.tidy();
             self.unless_full(tidied)?;
@@ -124,13 +140,27 @@ impl Keeper {
         let since = self.journal_bytes() - self.checkpointed_bytes;
         let late = now - self.checkpointed_us >= CHECKPOINT_EVERY_US;
         let due = self.checkpoint_bytes.max(self.stored_bytes * JOURNAL_PER_CHECKPOINT);
-        if since >= due || (since > 0 && late) {
+        // Segments that are dead but for a replay that would begin before them are given back soon.
+        let wanted = self.is_low && now - self.checkpointed_us >= LOW_CHECKPOINT_EVERY_US;
+        if since >= due || (since > 0 && (late || wanted)) {
             self.begin_checkpoint();
         }
         if now - self.reported_us >= REPORT_EVERY_US {
             self.reported_us = now;
             self.tell(|| Input::Report);
         }
+        Ok(())
+    }
+
+    /// Blocks publishing while the disk has less left than it should.
+    pub(crate) fn look_at_space(&mut self) -> Result<(), Failed> {
+        let free = self.pool.free_bytes()?;
+        // What is given back for a moment must not let everybody on at once.
+        let enough = if self.is_low { self.free_min + self.free_min / 4 } else { self.free_min };
+        self.is_low = free < enough;
+        self.ports.press(Cause::DiskLow, self.is_low);
+        self.metrics.space.free_bytes.store(free, Ordering::Relaxed);
+        self.metrics.space.blocked.store(u64::from(self.ports.is_blocked()), Ordering::Relaxed);
         Ok(())
     }
 
@@ -327,9 +357,11 @@ impl Keeper {
     fn relocate(&mut self, mut sparse: Vec<(u64, u32)>) {
         sparse.sort_unstable();
         let mut copied = 0;
+        // Where little is left, what is copied must not be what fills the disk.
+        let most = if self.is_low { self.free_min / 4 } else { COPIED_BYTES_MAX };
         for (live, segment) in sparse {
             copied += live;
-            if copied > COPIED_BYTES_MAX && !self.relocating.is_empty() {
+            if copied > most && (self.is_low || !self.relocating.is_empty()) {
                 break;
             }
             self.relocating.insert(segment, (0..self.ports.mailboxes.len()).collect());

@@ -19,6 +19,7 @@ mod mailbox;
 mod metrics;
 mod open;
 mod outbox;
+mod pressure;
 mod shard;
 mod stepped;
 mod worker;

@@ -31,6 +31,17 @@ pub struct Metrics {
     pub relocated_segments: AtomicU64,
     /// Bytes of segments in use.
     pub segment_bytes: AtomicU64,
+    /// What is left.
+    pub space: Space,
+}
+
+/// What the disk has left, as the keeper last saw it.
+#[derive(Debug, Default)]
+pub struct Space {
+    /// In bytes; files that wait to be used are included.
+    pub free_bytes: AtomicU64,
+    /// 1 while publishing is blocked.
+    pub blocked: AtomicU64,
 }
 
 impl Metrics {

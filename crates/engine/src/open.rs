@@ -43,6 +43,8 @@ pub struct Options {
     pub cache_bytes: usize,
     /// Open also a store that lost acknowledged commands, without them.
     pub salvage: bool,
+    /// Publishing is blocked while the disk has less left; none: see [`reserve_bytes`].
+    pub disk_free_min: Option<u64>,
     /// Sizes of what is on the disk.
     pub sizes: Sizes,
 }
@@ -145,6 +147,11 @@ pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
     journal_options.segment_bytes.clone_from(&options.sizes.segment_bytes);
     journal_options.round_bytes_max = options.sizes.round_bytes_max;
     journal_options.part_bytes = options.sizes.part_bytes;
+    let floor = match options.disk_free_min {
+        Some(bytes) => bytes,
+        None => reserve_bytes(&*options.disk, &options.sizes),
+    };
+    journal_options.reserve_bytes = floor;
     let (writer, reader, pool, mut recovery) =
         journal::open(Arc::clone(&options.disk), journal_options.clone())?;
     let shards = match recovery.checkpoint() {
@@ -183,17 +190,29 @@ pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
     let clock = Arc::clone(&options.clock);
     let mut rounds =
         Rounds::new(writer, &journal_options, ports.clone(), Arc::clone(&metrics), clock);
+    rounds.space = Some((pool.clone(), floor));
     catch_up(&mut workers, &mut rounds, !options.salvage, now).map_err(EngineError::Write)?;
     let clock = Arc::clone(&options.clock);
     let mut keeper =
         Keeper::new(pool, ports.clone(), Arc::clone(&metrics), clock, (sequence, replay));
     keeper.checkpoint_bytes = options.sizes.checkpoint_bytes;
     keeper.count_replayed(end);
+    keeper.free_min = floor;
+    keeper.look_at_space().map_err(EngineError::Write)?;
     if fresh {
         // The shards of a new store are a fact from the first moment on.
         keeper.begin_checkpoint();
     }
     Ok(Opened { workers, rounds, reader, keeper, ports, shards: ids, metrics, findings })
+}
+
+/// What the disk should have left: a twentieth of it, at most 1 GiB, and at least some small
+/// segments, for what is on its way to the disk when publishing is blocked.
+fn reserve_bytes(disk: &dyn Disk, sizes: &Sizes) -> u64 {
+    // A disk that does not say has its free bytes asked for all the same.
+    let total = disk.total_bytes().unwrap_or(0);
+    let segment = sizes.segment_bytes.first().copied().map_or(0, u64::from);
+    (total / 20).min(1 << 30).max(16 * segment)
 }
 
 fn new_shards(options: &Options) -> Vec<Shard> {
@@ -230,6 +249,7 @@ fn new_ports(workers: usize, shards: &[Shard]) -> Ports {
         mailboxes: (0..workers).map(|_| Arc::default()).collect(),
         names: Arc::new(ArcSwap::from_pointee(names)),
         durable: Arc::default(),
+        pressure: Arc::default(),
     }
 }
 

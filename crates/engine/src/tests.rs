@@ -3,6 +3,7 @@
 mod keeping;
 mod names;
 mod queues;
+mod space;
 mod store;
 mod streams;
 
@@ -172,6 +173,7 @@ fn open(disk: &Arc<SimDisk>, clock: &Arc<SimClock>, shards: u16, sizes: &Sizes) 
         shards,
         cache_bytes: 1 << 20,
         salvage: false,
+        disk_free_min: None,
         sizes: sizes.clone(),
     };
     Stepped::open(options).expect("the store opens")
@@ -187,5 +189,5 @@ pub(super) fn append(to: &[LogRef], values: &[&str], ttl: Option<&str>) -> Op {
         tails::push(&mut bytes, None, &encoded);
     }
     let payload = Payload::Tails { bytes: Bytes::from(bytes), expiring: ttl.is_some() };
-    Op::Append(Append { to: to.into(), payload })
+    Op::Append(Append { to: to.into(), payload, waits: true })
 }

@@ -7,6 +7,7 @@
 mod apply;
 mod clients;
 mod grouping;
+mod held;
 mod naming;
 mod queue;
 mod reading;
@@ -29,11 +30,13 @@ use crate::api::{Append, Call, Counts, Event, Op, QueueStats, Reply, Transaction
 use crate::command::Command;
 use crate::draft::{Awaits, DESTS_MAX};
 use crate::index::Run;
+use crate::pressure::Pressure;
 use crate::{Mailbox, Outbox};
 use apply::Arrivals;
 use arc_swap::ArcSwap;
 use catalog::{Change, LogChange, Names};
 use clients::Clients;
+use held::Held;
 use journal::{FrameDraft, Placed, Position};
 use ledger::ConsumerKey;
 use naming::ChangeWait;
@@ -94,6 +97,8 @@ pub(crate) struct Ports {
     pub(crate) names: Arc<ArcSwap<Names>>,
     /// Where the journal is durable up to.
     pub(crate) durable: Arc<ArcSwap<Position>>,
+    /// Why publishing is blocked.
+    pub(crate) pressure: Arc<Pressure>,
 }
 
 impl Ports {
@@ -126,6 +131,7 @@ pub(crate) struct Worker {
     retained: Millis,
     swept: Millis,
     blocked: Option<&'static str>,
+    held: Held,
 }
 
 impl Worker {
@@ -149,6 +155,7 @@ impl Worker {
             retained: Millis(0),
             swept: Millis(0),
             blocked: None,
+            held: Held::default(),
         }
     }
 
@@ -283,6 +290,7 @@ impl Worker {
             Input::Blocked(why) => {
                 self.blocked = why;
                 self.clients.broadcast(|| Event::Blocked(why));
+                self.let_held_go();
             }
             Input::Flush => {
                 self.want_bases();
@@ -293,6 +301,7 @@ impl Worker {
 
     fn call(&mut self, client: ClientId, call: Call) {
         let token = call.token;
+        let Some(call) = self.unless_held(client, call) else { return };
         match call.op {
             Op::Append(append) if append.to.len() > DESTS_MAX => {
                 self.append_widely(client, token, &append);
@@ -374,7 +383,8 @@ impl Worker {
         };
         for some in known.chunks(DESTS_MAX) {
             let token = if some == last { token } else { Token::NONE };
-            let append = Append { to: some.into(), payload: append.payload.clone() };
+            let append =
+                Append { to: some.into(), payload: append.payload.clone(), waits: append.waits };
             self.append(client, token, &append);
         }
     }

@@ -64,7 +64,11 @@ impl Flights {
         let parts: Vec<Append> = append
             .to
             .chunk_by(|left, right| left.shard == right.shard)
-            .map(|to| Append { to: to.into(), payload: append.payload.clone() })
+            .map(|to| Append {
+                to: to.into(),
+                payload: append.payload.clone(),
+                waits: append.waits,
+            })
             .collect();
         self.splits.insert(whole, Gather::new(parts.len()));
         for (index, part) in parts.into_iter().enumerate() {

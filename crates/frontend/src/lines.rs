@@ -157,7 +157,7 @@ fn publish(to: LogRef, text: &str) -> Op {
     tail::encode(&mut encoded, None, Some(text.as_bytes()), std::iter::empty());
     tails::push(&mut bytes, None, &encoded);
     let payload = Payload::Tails { bytes: bytes.into(), expiring: false };
-    Op::Append(Append { to: [to].into(), payload })
+    Op::Append(Append { to: [to].into(), payload, waits: true })
 }
 
 /// `SHARD,SHARD BYTES`
@@ -165,7 +165,11 @@ fn append(text: &str) -> Op {
     let (shards, bytes) = text.split_once(' ').unwrap();
     let to: Vec<LogRef> = shards.split(',').map(|shard| log(shard.parse().unwrap())).collect();
     let bytes = Bytes::from(vec![0; bytes.parse().unwrap()]);
-    Op::Append(Append { to: to.into(), payload: Payload::Tails { bytes, expiring: false } })
+    Op::Append(Append {
+        to: to.into(),
+        payload: Payload::Tails { bytes, expiring: false },
+        waits: true,
+    })
 }
 
 fn log(shard: u16) -> LogRef {

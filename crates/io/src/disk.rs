@@ -44,6 +44,9 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// Bytes that can still be allocated.
     fn free_bytes(&self) -> io::Result<u64>;
 
+    /// Bytes of the whole file system.
+    fn total_bytes(&self) -> io::Result<u64>;
+
     /// The directory as a person knows it.
     fn place(&self) -> String;
 }

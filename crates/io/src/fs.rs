@@ -128,6 +128,11 @@ impl Disk for FsDisk {
         Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
 
+    fn total_bytes(&self) -> io::Result<u64> {
+        let found = rustix::fs::fstatvfs(&self.directory)?;
+        Ok(found.f_blocks.saturating_mul(found.f_frsize))
+    }
+
     fn place(&self) -> String {
         self.path.display().to_string()
     }

@@ -159,6 +159,10 @@ impl Disk for RecordedDisk {
         self.inner.free_bytes()
     }
 
+    fn total_bytes(&self) -> io::Result<u64> {
+        self.inner.total_bytes()
+    }
+
     fn place(&self) -> String {
         self.inner.place()
     }

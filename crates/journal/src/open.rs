@@ -34,6 +34,9 @@ pub struct Options {
     pub part_bytes: u32,
     /// Segments kept ready to be used.
     pub ready_count: usize,
+    /// Bytes of the disk that no new segment is prepared from: what is left for acknowledgements,
+    /// index files and checkpoints when it is nearly full.
+    pub reserve_bytes: u64,
     /// How segments are opened.
     pub access: Access,
     /// A random number, new for every opening: no record can imitate a round.
@@ -50,6 +53,7 @@ impl Options {
             round_bytes_max: (4 << 20) - BLOCK,
             part_bytes: u32::try_from(PART_BYTES).expect("a part is small"),
             ready_count: 1,
+            reserve_bytes: 0,
             access: Access::Direct,
             salt,
             salvage: false,

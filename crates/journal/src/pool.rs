@@ -104,10 +104,17 @@ impl Pool {
             }
             let bytes = self.next_size(&state);
             let spare = state.spare_of(bytes / SPARE_SHARE);
-            if spare.is_none() && self.may_wait(bytes, state.taken_bytes) {
-                return Ok(false);
+            if spare.is_some() {
+                (state.number(), bytes, spare)
+            } else {
+                if self.may_wait(bytes, state.taken_bytes) {
+                    return Ok(false);
+                }
+                let Some(bytes) = self.affordable(bytes).map_err(failed)? else {
+                    return Ok(false);
+                };
+                (state.number(), bytes, None)
             }
-            (state.number(), bytes, spare)
         };
         let file = match spare {
             Some(spare) => self.reuse(&spare, segment).map_err(failed)?,
@@ -138,7 +145,11 @@ impl Pool {
             }
             let used = state.used.remove(&segment).expect("it was there a moment ago");
             let spare_bytes: u64 = state.spare.iter().map(|(_, bytes)| bytes).sum();
-            let keep = used.bytes >= self.next_size(&state) / SPARE_SHARE
+            // Where little is left, a file system needs room for other files more than we for this.
+            let is_roomy =
+                self.shared.disk.free_bytes().map_err(failed)? >= self.options().reserve_bytes;
+            let keep = is_roomy
+                && used.bytes >= self.next_size(&state) / SPARE_SHARE
                 && spare_bytes + used.bytes <= self.last_size() * SPARE_LARGEST;
             (used.bytes, keep)
         };
@@ -201,9 +212,14 @@ impl Pool {
         Ok(())
     }
 
-    /// Bytes the disk has left.
+    /// Bytes that can still be written: what the disk has left, and files that wait to be used.
     pub fn free_bytes(&self) -> Result<u64, Failed> {
-        self.shared.disk.free_bytes().map_err(|source| Failed::new("ask for free space", source))
+        let failed = |source| Failed::new("ask for free space", source);
+        let free = self.shared.disk.free_bytes().map_err(failed)?;
+        let state = self.state();
+        let ready = state.ready.iter().map(|ready| ready.bytes);
+        let waiting: u64 = ready.chain(state.spare.iter().map(|(_, bytes)| *bytes)).sum();
+        Ok(free.saturating_add(waiting))
     }
 
     /// Takes the next segment for the writer, in place of `sealed`: a prepared one, or one made on
@@ -287,6 +303,13 @@ impl Pool {
         let count = if is_small { sizes.len().saturating_sub(1).max(1) } else { sizes.len() };
         let mut sizes = sizes.iter().copied().map(u64::from).take(count);
         sizes.clone().find(|size| *size > state.taken_bytes).or(sizes.next_back()).unwrap_or(0)
+    }
+
+    /// The size of a new segment that should have `bytes`, where the disk has not so much left.
+    fn affordable(&self, bytes: u64) -> io::Result<Option<u64>> {
+        let room = self.shared.disk.free_bytes()?.saturating_sub(self.options().reserve_bytes);
+        let mut sizes = self.options().segment_bytes.iter().copied().map(u64::from);
+        Ok(sizes.rfind(|size| *size <= bytes.min(room)))
     }
 
     /// Whether a segment of `bytes`, after one of `taken_bytes`, may still come of a file that is

@@ -45,6 +45,10 @@ const REQUEST_BYTES_MIN: usize = 8;
 /// that its output has gone.
 const LOOK_AGAIN: Millis = Millis(100);
 
+/// While publishing is blocked a client that produces is told to wait so long, and is not read
+/// from meanwhile.
+pub(crate) const BLOCKED_THROTTLE: Millis = Millis(1_000);
+
 /// Which requests may overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
@@ -67,6 +71,10 @@ pub(crate) struct KafkaSession {
     parts: BTreeMap<Token, (Slot, usize)>,
     /// Input is paused until a request ends or output has gone.
     held: bool,
+    /// Publishing is blocked.
+    blocked: bool,
+    /// No request is taken before: the last one was refused because publishing is blocked.
+    muted_until: Millis,
     /// When something last came from the client or went to it.
     active: Millis,
 }
@@ -100,6 +108,8 @@ impl KafkaSession {
             asked: BTreeMap::new(),
             parts: BTreeMap::new(),
             held: false,
+            blocked: false,
+            muted_until: Millis(0),
             active: Millis(0),
         }
     }
@@ -120,14 +130,21 @@ impl KafkaSession {
         cx.pause_input();
         if cx.output_pending() >= OUTPUT_BYTES_MAX {
             cx.wake_at(cx.now().plus(LOOK_AGAIN));
+        } else if self.is_muted(cx) {
+            cx.wake_at(self.muted_until);
         }
     }
 
     fn let_go(&mut self, cx: &mut Cx<'_>) {
-        if self.held && cx.output_pending() < OUTPUT_BYTES_MAX {
+        if self.held && cx.output_pending() < OUTPUT_BYTES_MAX && !self.is_muted(cx) {
             self.held = false;
             cx.resume_input();
         }
+    }
+
+    /// Whether no request is taken for a while, as Kafka mutes a channel that passed its quota.
+    fn is_muted(&self, cx: &Cx<'_>) -> bool {
+        self.blocked && cx.now() < self.muted_until
     }
 
     fn begin(&mut self, frame: &Bytes, class: Class, cx: &mut Cx<'_>) {
@@ -152,7 +169,7 @@ impl KafkaSession {
             correlation_id: header.correlation_id,
         };
         let fetches = fetches(&mut self.fetches, cx);
-        let mut turn = Turn { cx, options: &self.options, fetches, request };
+        let mut turn = Turn { cx, options: &self.options, fetches, blocked: self.blocked, request };
         match requests::begin(&mut turn, frame, &header) {
             Ok(step) => self.follow(slot, (request, class), step, cx),
             Err(malformed) => refuse(cx, &malformed),
@@ -172,7 +189,13 @@ impl KafkaSession {
                 Step::Close => return cx.close_after_flush(),
                 Step::Ask(ask) if ask.ops.is_empty() => {
                     let fetches = fetches(&mut self.fetches, cx);
-                    let mut turn = Turn { cx, options: &self.options, fetches, request };
+                    let mut turn = Turn {
+                        cx,
+                        options: &self.options,
+                        fetches,
+                        blocked: self.blocked,
+                        request,
+                    };
                     step = (ask.then)(Vec::new(), &mut turn);
                 }
                 Step::Ask(ask) => {
@@ -215,7 +238,7 @@ impl KafkaSession {
         let Some(asked) = self.asked.remove(&slot) else { return };
         let (request, class) = (asked.request, asked.class);
         let fetches = fetches(&mut self.fetches, cx);
-        let mut turn = Turn { cx, options: &self.options, fetches, request };
+        let mut turn = Turn { cx, options: &self.options, fetches, blocked: self.blocked, request };
         let step = (asked.then)(asked.gather.into_results(), &mut turn);
         self.follow(slot, (request, class), step, cx);
     }
@@ -250,8 +273,14 @@ impl Session for KafkaSession {
                 return make_room(input, LENGTH_BYTES + bytes);
             }
             let class = class(key);
-            if !self.may_begin(class) || cx.output_pending() >= OUTPUT_BYTES_MAX {
+            if !self.may_begin(class)
+                || cx.output_pending() >= OUTPUT_BYTES_MAX
+                || self.is_muted(cx)
+            {
                 return self.hold(cx);
+            }
+            if key == Some(ApiKey::Produce) {
+                self.muted_until = cx.now().plus(BLOCKED_THROTTLE);
             }
             input.advance(LENGTH_BYTES);
             let frame = input.split_to(bytes).freeze();
@@ -264,7 +293,8 @@ impl Session for KafkaSession {
         for event in events {
             match event {
                 Event::Reply { token, result } => self.answered(token, result, cx),
-                Event::Deliver { .. } | Event::ConsumerGone { .. } | Event::Blocked(_) => {}
+                Event::Deliver { .. } | Event::ConsumerGone { .. } => {}
+                Event::Blocked(why) => self.blocked = why.is_some(),
             }
         }
         self.emit(cx);

@@ -160,7 +160,7 @@ impl SimClient {
         let ids = self.new_ids(count);
         let logs: Vec<LogId> = to.iter().map(|log| log.log).collect();
         logs.iter().for_each(|log| world.model.log(*log).asked(&ids));
-        let append = Append { to: to.into(), payload: payload(&world.random, &ids) };
+        let append = Append { to: to.into(), payload: payload(&world.random, &ids), waits: true };
         self.send(world, Op::Append(append), Asked::Append { logs, ids });
     }
 
@@ -192,7 +192,7 @@ impl SimClient {
         };
         let log = producer.log;
         producer.last = Some((batch.clone(), ids.clone(), false));
-        let append = Append { to: [log].into(), payload: Payload::Batch(batch) };
+        let append = Append { to: [log].into(), payload: Payload::Batch(batch), waits: true };
         self.send(world, Op::Append(append), Asked::Append { logs: vec![log.log], ids });
     }
 
@@ -270,7 +270,11 @@ impl SimClient {
         world.model.log(log.log).asked(&ids);
         let transaction = Transaction {
             shard: log.shard,
-            appends: vec![Append { to: [log].into(), payload: payload(&world.random, &ids) }],
+            appends: vec![Append {
+                to: [log].into(),
+                payload: payload(&world.random, &ids),
+                waits: true,
+            }],
             settles: vec![Settle {
                 consumer: consumer(number),
                 source: Source::Subscription(subscription),

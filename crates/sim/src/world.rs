@@ -101,6 +101,7 @@ impl World {
             shards: self.shards,
             cache_bytes: 8 << 10,
             salvage: false,
+            disk_free_min: None,
             sizes: Sizes {
                 segment_bytes: vec![160 << 10, 256 << 10],
                 round_bytes_max: 64 << 10,

@@ -118,7 +118,11 @@ impl Group {
         if bytes.is_empty() {
             return None;
         }
-        Some(Append { to, payload: Payload::Tails { bytes: Bytes::from(bytes), expiring } })
+        Some(Append {
+            to,
+            payload: Payload::Tails { bytes: Bytes::from(bytes), expiring },
+            waits: true,
+        })
     }
 }
 

@@ -74,7 +74,8 @@ impl Transaction {
         let mut shards: BTreeMap<ShardId, (Vec<Append>, Vec<Settle>)> = BTreeMap::new();
         for append in done.appends {
             for to in append.to.chunk_by(|left, right| left.shard == right.shard) {
-                let part = Append { to: to.into(), payload: append.payload.clone() };
+                let part =
+                    Append { to: to.into(), payload: append.payload.clone(), waits: append.waits };
                 shards.entry(to[0].shard).or_default().0.push(part);
             }
         }

@@ -116,7 +116,7 @@ fn a_batch_with_timestamps_of_long_ago_can_be_read_for_a_while() {
     let mut batch = record::batch::Builder::new(Millis(1_000));
     batch.push(Millis(1_000), &tail);
     let payload = Payload::Batch(batch.finish());
-    stage.call(Op::Append(Append { to: [log].into(), payload })).expect("appended");
+    stage.call(Op::Append(Append { to: [log].into(), payload, waits: true })).expect("appended");
     let start = |stage: &mut Stage| {
         stage.run();
         bases(stage.call(read(log, 1, 0)).expect("read")).1.start

@@ -6,7 +6,7 @@ use types::{Error, Kind, LogId, LogRef, Offset, ShardId, Token};
 
 fn append(shards: &[u16]) -> Op {
     let to = shards.iter().map(|shard| LogRef { shard: ShardId(*shard), log: LogId(1) }).collect();
-    Op::Append(Append { to, payload: Payload::Batch(Bytes::from_static(&[0; 100])) })
+    Op::Append(Append { to, payload: Payload::Batch(Bytes::from_static(&[0; 100])), waits: true })
 }
 
 fn calls(flights: &mut Flights) -> Vec<(ShardId, Call)> {

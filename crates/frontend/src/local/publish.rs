@@ -69,7 +69,7 @@ impl Local {
 
     fn send(&self, draft: Draft, log: LogRef) -> (Vec<usize>, Pending) {
         let payload = Payload::Tails { bytes: Bytes::from(draft.bytes), expiring: false };
-        let append = Append { to: Arc::from([log]), payload };
+        let append = Append { to: Arc::from([log]), payload, waits: true };
         (draft.members, self.caller.start(Op::Append(append)))
     }
 }

@@ -236,6 +236,7 @@ fn open(disk: &Arc<SimDisk>, clock: &Arc<SimClock>, shards: u16) -> Stepped {
         shards,
         cache_bytes: 1 << 20,
         salvage: false,
+        disk_free_min: None,
         sizes: Sizes::default(),
     };
     Stepped::open(options).expect("a store of our own opens")

@@ -9,6 +9,9 @@ use super::random::SimRandom;
 use crate::aligned::BLOCK_BYTES;
 use crate::disk::{Access, DirLock, Disk, File};
 
+/// What the whole of it would hold; nothing is refused for that.
+const TOTAL_BYTES: u64 = 64 << 20;
+
 /// What happens at a call that was chosen to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -229,6 +232,12 @@ impl State {
         self.alive()
     }
 
+    /// What a file took is free again when its name goes.
+    fn give_back(&mut self, inode: usize) {
+        let bytes = self.inodes[inode].cached.len() as u64;
+        self.free_bytes = self.free_bytes.saturating_add(bytes);
+    }
+
     fn inode_of(&self, name: &str) -> io::Result<usize> {
         self.names.get(name).copied().ok_or_else(|| ErrorKind::NotFound.into())
     }
@@ -281,6 +290,9 @@ impl Disk for SimDisk {
         let mut state = self.state();
         let fault = state.call()?;
         let inode = state.inode_of(from)?;
+        if let Ok(replaced) = state.inode_of(to) {
+            state.give_back(replaced);
+        }
         let change = NameChange::Rename { from: from.to_owned(), to: to.to_owned(), inode };
         state.change_names(change, fault)
     }
@@ -288,7 +300,8 @@ impl Disk for SimDisk {
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = self.state();
         let fault = state.call()?;
-        state.inode_of(name)?;
+        let inode = state.inode_of(name)?;
+        state.give_back(inode);
         state.change_names(NameChange::Remove(name.to_owned()), fault)
     }
 
@@ -324,6 +337,10 @@ impl Disk for SimDisk {
 
     fn free_bytes(&self) -> io::Result<u64> {
         Ok(self.state().free_bytes)
+    }
+
+    fn total_bytes(&self) -> io::Result<u64> {
+        Ok(TOTAL_BYTES)
     }
 
     fn place(&self) -> String {

@@ -63,6 +63,10 @@ impl Disk for Meeting {
         self.disk.lock()
     }
 
+    fn total_bytes(&self) -> io::Result<u64> {
+        self.disk.total_bytes()
+    }
+
     fn free_bytes(&self) -> io::Result<u64> {
         self.disk.free_bytes()
     }

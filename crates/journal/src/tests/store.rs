@@ -24,6 +24,7 @@ pub(crate) fn options(salt: u64) -> Options {
         round_bytes_max: 32 << 10,
         part_bytes: 12 << 10,
         ready_count: 1,
+        reserve_bytes: 0,
         access: Access::Direct,
         salt,
         salvage: false,

@@ -6,7 +6,7 @@ use crate::codec::messages::produce::{
     ProduceRequest, ProduceResponse, ProducedPartition, ProducedTopic,
 };
 use crate::errors::ErrorCode;
-use crate::session::{Answer, Step, Turn};
+use crate::session::{Answer, BLOCKED_THROTTLE, Step, Turn};
 use bytes::Bytes;
 use engine::api::{Append, Appended, Op, Payload, Reply, Verdict};
 use engine::catalog::{Stream, TimestampType};
@@ -62,6 +62,7 @@ pub(super) fn produce(turn: &mut Turn<'_, '_>, request: ProduceRequest) -> Step 
                 ..ProducedPartition::default()
             };
             let checked = match (refused, &stream) {
+                (None, Ok(_)) if turn.blocked && !silent => Err(blocked()),
                 (Some(code), _) => Err(Refused { code, why: code.name().to_owned() }),
                 (None, Err(code)) => Err(Refused { code: *code, why: code.name().to_owned() }),
                 (None, Ok(stream)) => {
@@ -71,7 +72,7 @@ pub(super) fn produce(turn: &mut Turn<'_, '_>, request: ProduceRequest) -> Step 
             };
             match checked {
                 Ok((log, batch)) => {
-                    ops.push(append(log, batch));
+                    ops.push(append(log, batch, silent));
                     let append_time = stream.as_ref().is_ok_and(append_time);
                     let (topic, partition) = (responses.len(), partition_responses.len());
                     sent.push(Sent { topic, partition, append_time, by_id });
@@ -86,7 +87,10 @@ pub(super) fn produce(turn: &mut Turn<'_, '_>, request: ProduceRequest) -> Step 
         let (name, topic_id) = (topic.name, topic.topic_id);
         responses.push(ProducedTopic { name, topic_id, partition_responses });
     }
-    let response = ProduceResponse { responses, ..ProduceResponse::default() };
+    let mut response = ProduceResponse { responses, ..ProduceResponse::default() };
+    if turn.blocked && !silent {
+        response.throttle_time_ms = i32::try_from(BLOCKED_THROTTLE.0).unwrap_or(i32::MAX);
+    }
     Step::ask(ops, move |answers, turn| finish(turn, response, &sent, &answers, silent))
 }
 
@@ -137,6 +141,12 @@ fn note(partition: &mut ProducedPartition, appended: &Appended, sent: &Sent) {
     }
 }
 
+/// What clients try again after, for as long as they were told to.
+fn blocked() -> Refused {
+    let why = "publishing is blocked: the broker is low on disk or memory".to_owned();
+    Refused { code: ErrorCode::KAFKA_STORAGE_ERROR, why }
+}
+
 /// Why nothing of a request is appended.
 fn refused_whole(request: &ProduceRequest) -> Option<ErrorCode> {
     if request.transactional_id.is_some() {
@@ -156,8 +166,9 @@ fn append_time(stream: &Stream) -> bool {
     config.is_some_and(|config| config.timestamp_type() == TimestampType::Append)
 }
 
-fn append(log: LogRef, batch: Bytes) -> Op {
-    Op::Append(Append { to: Arc::from([log]), payload: Payload::Batch(batch) })
+/// `waits`: there is no answer to refuse it by while publishing is blocked.
+fn append(log: LogRef, batch: Bytes, waits: bool) -> Op {
+    Op::Append(Append { to: Arc::from([log]), payload: Payload::Batch(batch), waits })
 }
 
 /// Checks what was sent for one partition; gives its log and its one batch.

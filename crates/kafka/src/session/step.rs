@@ -28,6 +28,8 @@ pub(crate) struct Turn<'a, 'c> {
     pub(crate) cx: &'a mut Cx<'c>,
     pub(crate) options: &'a Options,
     pub(crate) fetches: &'a mut FetchSessions,
+    /// Publishing is blocked.
+    pub(crate) blocked: bool,
     pub(crate) request: Request,
 }
 

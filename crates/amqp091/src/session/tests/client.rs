@@ -264,6 +264,7 @@ fn open(disk: &Arc<SimDisk>, clock: &Arc<SimClock>) -> Stepped {
         shards: 2,
         cache_bytes: 1 << 20,
         salvage: false,
+        disk_free_min: None,
         sizes: engine::Sizes::default(),
     };
     Stepped::open(options).expect("the store opens")

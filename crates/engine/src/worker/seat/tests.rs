@@ -103,7 +103,7 @@ fn appends_to_very_many_logs_are_spread_over_frames() {
     for set in 0..20 {
         let to = (0..5_000).map(|log| LogRef { shard: ShardId(1), log: LogId(set + log) });
         let payload = Payload::Tails { bytes: Bytes::from(bytes.clone()), expiring: false };
-        let append = Append { to: to.collect(), payload };
+        let append = Append { to: to.collect(), payload, waits: true };
         seat.make_room(append.to.len(), 0);
         seat.draft.append(&append, Millis(1), false);
     }

@@ -89,6 +89,7 @@ impl Broker {
             shards: 2,
             cache_bytes: 8 << 20,
             salvage: false,
+            disk_free_min: None,
             sizes: Default::default(),
         });
         self.engine = Some(engine.unwrap());

@@ -317,7 +317,7 @@ fn records_of_other_wires_are_fetched() {
     let names = broker.engine().handle().names();
     let to = Arc::from(names.find("/", "jobs").unwrap().logs());
     let payload = Payload::Tails { bytes: tails.into(), expiring: false };
-    broker.do_op(Op::Append(Append { to, payload }));
+    broker.do_op(Op::Append(Append { to, payload, waits: true }));
     assert_eq!(values(&client.fetch("jobs", 0, 0)), [(0, "hello".to_owned())]);
     assert_eq!(Offset(1).0, client.fetch("jobs", 0, 1).high_watermark);
 }

@@ -1,0 +1,60 @@
+//! Appends that came while publishing was blocked: sessions stop taking them when they hear of it,
+//! and what was on its way by then waits here.
+
+use super::Worker;
+use crate::api::{Append, Call, Op, Payload};
+use std::collections::VecDeque;
+use types::{ClientId, Error, Kind};
+
+/// Most bytes that wait; what comes beyond is refused.
+const HELD_BYTES_MAX: usize = 16 << 20;
+/// What an append takes beside its payload.
+const APPEND_BYTES: usize = 256;
+
+/// Appends that wait, in order.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    calls: VecDeque<(ClientId, Call)>,
+    bytes: usize,
+}
+
+impl Worker {
+    /// Gives the call back unless it has to wait, or is refused, because publishing is blocked.
+    pub(super) fn unless_held(&mut self, client: ClientId, call: Call) -> Option<Call> {
+        if self.blocked.is_none() {
+            return Some(call);
+        }
+        let (bytes, waits) = match &call.op {
+            Op::Append(append) => (bytes_of(append), append.waits),
+            Op::Transaction(all) if !all.appends.is_empty() => {
+                (all.appends.iter().map(bytes_of).sum(), true)
+            }
+            _ => return Some(call),
+        };
+        if !waits || self.held.bytes + bytes > HELD_BYTES_MAX {
+            let why = "publishing is blocked: the broker is low on disk or memory";
+            let refused = Error::new(Kind::Throttled, why);
+            self.clients.reply(client, call.token, Err(refused));
+            return None;
+        }
+        self.held.bytes += bytes;
+        self.held.calls.push_back((client, call));
+        None
+    }
+
+    /// Has what waits go on when publishing is not blocked any more.
+    pub(super) fn let_held_go(&mut self) {
+        if self.blocked.is_some() {
+            return;
+        }
+        self.held.bytes = 0;
+        for (client, call) in std::mem::take(&mut self.held.calls) {
+            self.call(client, call);
+        }
+    }
+}
+
+fn bytes_of(append: &Append) -> usize {
+    let (Payload::Batch(bytes) | Payload::Tails { bytes, .. }) = &append.payload;
+    APPEND_BYTES + bytes.len()
+}
