@@ -11,15 +11,20 @@ use rustix::io::Errno;
 
 use crate::aligned::{AlignedBuf, BLOCK_BYTES};
 use crate::disk::{Access, DirLock, Disk, File};
+use crate::faults::{Allowed, FaultPlan, Faults};
 
 /// The file that is locked; nothing is kept in it.
 pub(crate) const LOCK_NAME: &str = "lock";
+
+/// Short writes in a row that do not complete a block, before a write counts as failed.
+const STUCK_MAX: u32 = 8;
 
 /// A directory of the machine's file system.
 #[derive(Debug)]
 pub struct FsDisk {
     path: PathBuf,
     directory: fs::File,
+    faults: Option<Arc<Faults>>,
 }
 
 impl FsDisk {
@@ -28,7 +33,13 @@ impl FsDisk {
         let path = path.into();
         make_durable(&path)?;
         let directory = fs::File::open(&path)?;
-        Ok(FsDisk { path, directory })
+        Ok(FsDisk { path, directory, faults: None })
+    }
+
+    /// The same directory, whose files fail as planned.
+    #[must_use]
+    pub fn with_faults(self, plan: FaultPlan) -> FsDisk {
+        FsDisk { faults: Some(Arc::new(Faults::new(plan))), ..self }
     }
 
     fn open_with(&self, name: &str, access: Access, create: bool) -> io::Result<Arc<dyn File>> {
@@ -38,15 +49,17 @@ impl FsDisk {
         if access == Access::Direct {
             let flags = i32::try_from(OFlags::DIRECT.bits()).expect("open flags fit an int");
             match options.clone().custom_flags(flags).open(&path) {
-                Ok(file) if reads_direct(&file) => {
-                    return Ok(Arc::new(FsFile { file, direct: true }));
-                }
+                Ok(file) if reads_direct(&file) => return Ok(self.file(file, true)),
                 Ok(_) => {}
                 Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(Arc::new(FsFile { file: options.open(&path)?, direct: false }))
+        Ok(self.file(options.open(&path)?, false))
+    }
+
+    fn file(&self, file: fs::File, direct: bool) -> Arc<dyn File> {
+        Arc::new(FsFile { file, direct, faults: self.faults.clone() })
     }
 }
 
@@ -142,11 +155,41 @@ impl Disk for FsDisk {
 struct FsFile {
     file: fs::File,
     direct: bool,
+    faults: Option<Arc<Faults>>,
+}
+
+impl FsFile {
+    /// Writes some of `bytes`, as the kernel may; gives how many it says it wrote.
+    fn write_some(&self, position: u64, bytes: &[u8]) -> io::Result<usize> {
+        let Some(faults) = &self.faults else { return self.file.write_at(bytes, position) };
+        let Allowed { write_bytes, told_bytes } = faults.write(bytes.len())?;
+        let count = self.file.write_at(&bytes[..write_bytes], position)?;
+        Ok(count.min(told_bytes))
+    }
 }
 
 impl File for FsFile {
     fn write_at(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, position)
+        let mut written = 0;
+        let mut stuck = 0;
+        while written < bytes.len() {
+            match self.write_some(position + written as u64, &bytes[written..]) {
+                Ok(count) => {
+                    // What follows a short write has to be aligned again: a block is whole or
+                    // written anew.
+                    let unit = if self.direct { BLOCK_BYTES } else { 1 };
+                    let done = count / unit * unit;
+                    written += done;
+                    stuck = if done == 0 { stuck + 1 } else { 0 };
+                    if stuck > STUCK_MAX {
+                        return Err(ErrorKind::WriteZero.into());
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn read_at(&self, position: u64, bytes: &mut [u8]) -> io::Result<usize> {
@@ -169,6 +212,7 @@ impl File for FsFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        self.faults.as_ref().map_or(Ok(()), |faults| faults.sync())?;
         self.file.sync_data()
     }
 
@@ -177,6 +221,7 @@ impl File for FsFile {
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
+        self.faults.as_ref().map_or(Ok(()), |faults| faults.grow())?;
         match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, len) {
             Ok(()) => Ok(()),
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.file.set_len(len),

@@ -6,6 +6,7 @@
 mod aligned;
 mod clock;
 mod disk;
+mod faults;
 mod fs;
 mod planted;
 mod power;
@@ -15,6 +16,7 @@ pub mod sim;
 pub use aligned::{AlignedBuf, BLOCK_BYTES};
 pub use clock::{Clock, SystemClock};
 pub use disk::{Access, DirLock, Disk, File};
+pub use faults::{FaultKind, FaultPlan};
 pub use fs::FsDisk;
 pub use planted::{FAULTS, plant, planted};
 pub use power::{Cut, RecordedDisk, cut_power};

@@ -68,3 +68,43 @@ fn names_are_renamed_replaced_and_removed() {
     assert_eq!(disk.open("b", Access::Buffered).unwrap_err().kind(), ErrorKind::NotFound);
     assert!(disk.free_bytes().unwrap() > 0);
 }
+
+#[test]
+fn what_is_written_in_short_writes_is_whole() {
+    let scratch = Scratch::new("short");
+    let plan = "short-write@1+5".parse().unwrap();
+    let disk = FsDisk::open(&scratch.0).unwrap().with_faults(plan);
+    for (access, blocks) in [(Access::Direct, 8), (Access::Direct, 1), (Access::Buffered, 3)] {
+        let file = disk.create("f", access).unwrap();
+        let mut written = AlignedBuf::zeroed(blocks * BLOCK_BYTES);
+        written.iter_mut().enumerate().for_each(|(at, byte)| *byte = (at % 251) as u8);
+        file.write_at(0, &written).unwrap();
+        let mut found = AlignedBuf::zeroed(blocks * BLOCK_BYTES);
+        assert_eq!(file.read_at(0, &mut found).unwrap(), found.len());
+        assert!(*found == *written);
+    }
+}
+
+#[test]
+fn a_planned_fault_meets_its_calls_and_no_others() {
+    let scratch = Scratch::new("planned");
+    let meets = |plan: &str, call: fn(&dyn crate::File) -> std::io::Result<()>| {
+        let disk = FsDisk::open(&scratch.0).unwrap().with_faults(plan.parse().unwrap());
+        let file = disk.create("f", Access::Buffered).unwrap();
+        let failed = |_| call(&*file).err().map(|error| error.kind());
+        (1..=4).map(failed).collect::<Vec<_>>()
+    };
+    let full = Some(ErrorKind::StorageFull);
+    assert_eq!(meets("full@2+2", |file| file.write_at(0, b"x")), [None, full, full, None]);
+    assert_eq!(meets("full@4", |file| file.allocate(9)), [None, None, None, full]);
+    let is_io =
+        |kinds: Vec<Option<ErrorKind>>| kinds.iter().map(Option::is_some).collect::<Vec<_>>();
+    assert_eq!(is_io(meets("sync-error@3", |file| file.sync())), [false, false, true, false]);
+    assert_eq!(
+        is_io(meets("write-error@1", |file| file.write_at(0, b"x"))),
+        [true, false, false, false]
+    );
+    for wrong in ["full", "full@", "full@x", "full@1+", "rust@1"] {
+        assert!(wrong.parse::<crate::FaultPlan>().is_err(), "{wrong}");
+    }
+}
