@@ -39,7 +39,7 @@ enum Command {
     List(show::List),
     /// Shows one queue, topic or group
     Describe(show::Describe),
-    /// Verifies a store that no broker has open; changes nothing
+    /// Verifies a store that no broker has open; changes nothing unless told to repair
     Check(check::Check),
     /// Undoes what a power cut could have undone at the moment when the broker was killed
     #[command(hide = true)]

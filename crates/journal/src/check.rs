@@ -10,7 +10,7 @@ use crate::frame::{FrameKind, is_intact};
 use crate::layout::index_name;
 use crate::location::Location;
 use crate::open::{inspect, lock, start_of};
-use crate::recovery::{TornTail, load_index};
+use crate::recovery::{TornTail, begin, load_index};
 use crate::scan::{FoundFrame, FoundSegment, Rules, Scanner, Window};
 
 /// What a store holds and what is wrong with it.
@@ -28,6 +28,8 @@ pub struct Report {
     pub bytes: u64,
     /// Damage.
     pub findings: Vec<Finding>,
+    /// Some of it lost acknowledged commands: the store opens only to be salvaged.
+    pub needs_salvage: bool,
     /// Rounds at the end that were never durable; no damage.
     pub torn: Option<TornTail>,
 }
@@ -36,9 +38,9 @@ pub struct Report {
 pub fn check(disk: &Arc<dyn Disk>) -> Result<Report, OpenError> {
     let _lock = lock(&**disk)?;
     let found = inspect(disk, Access::Direct)?;
-    let checkpoints = found.checkpoints.into_iter().flatten().map(|(checkpoint, _)| checkpoint);
-    let newest = checkpoints.max_by_key(|checkpoint| checkpoint.sequence);
-    let replay = newest.map(|checkpoint| checkpoint.replay).unwrap_or_default();
+    let replay = found.replay();
+    let is_replayed = found.checkpoints.iter().any(Option::is_some);
+    let (.., missing) = begin(&found.segments, is_replayed.then_some(replay));
     let segments = found.segments;
     let mut report = Report { segments: segments.len() as u64, ..Report::default() };
     report.bytes = segments.iter().map(|segment| segment.bytes).sum();
@@ -49,9 +51,9 @@ pub fn check(disk: &Arc<dyn Disk>) -> Result<Report, OpenError> {
             report.findings.push(finding);
         }
     }
-    let rules = Rules { salvage: true, gaps: true, bodies: true };
+    let rules = Rules { salvage: true, gaps: true, bodies: true, sealed: false };
     let mut scanner = Scanner::new(disk.place(), segments.clone(), (0, start_of(&segments)), rules);
-    for finding in found.findings {
+    for finding in found.findings.into_iter().chain(missing) {
         scanner.report(finding)?;
     }
     while let Some(round) = scanner.next_round()? {
@@ -77,6 +79,10 @@ pub fn check(disk: &Arc<dyn Disk>) -> Result<Report, OpenError> {
     }
     report.torn = scanner.torn;
     report.findings.append(&mut scanner.findings);
+    report.needs_salvage = report.findings.iter().any(|finding| {
+        let place = (finding.segment.unwrap_or(0), finding.byte);
+        finding.what.is_fatal() && place >= (replay.segment, u64::from(replay.byte))
+    });
     Ok(report)
 }
 

@@ -17,6 +17,9 @@ pub enum Damage {
     Batch,
     /// A round, or the segment it was in, is not there at all.
     Missing,
+    /// A segment is gone or cut short, and its record batches with it. Checkpoints have what its
+    /// commands did.
+    Records,
     /// An index file; it was rebuilt from its segment.
     Index,
     /// Runs of a rebuilt index whose offsets no frame tells.
@@ -57,6 +60,7 @@ impl fmt::Display for Finding {
             Damage::Frame => "corrupt frame",
             Damage::Batch => "corrupt record batch",
             Damage::Missing => "missing rounds",
+            Damage::Records => "lost record batches",
             Damage::Index => "missing or corrupt index",
             Damage::UnknownOffsets => "runs of unknown offset",
             Damage::Checkpoint => "corrupt checkpoint",

@@ -148,6 +148,10 @@ pub(crate) fn index_name(segment: u32) -> String {
     format!("j-{segment}.idx")
 }
 
+pub(crate) fn given_back_name(segment: u32) -> String {
+    format!("j-{segment}.gone")
+}
+
 pub(crate) fn spare_name(segment: u32) -> String {
     format!("spare-{segment}.seg")
 }
@@ -161,6 +165,8 @@ pub(crate) fn preparing_name(segment: u32) -> String {
 pub(crate) enum FileName {
     Segment(u32),
     Index(u32),
+    /// Says that the segment is being given back, and is no loss.
+    GivenBack(u32),
     Spare(u32),
     /// Left over from work that was cut short.
     Temporary,
@@ -177,6 +183,8 @@ impl FileName {
             FileName::Segment(segment)
         } else if let Some(segment) = number("j-", ".idx") {
             FileName::Index(segment)
+        } else if let Some(segment) = number("j-", ".gone") {
+            FileName::GivenBack(segment)
         } else if let Some(segment) = number("spare-", ".seg") {
             FileName::Spare(segment)
         } else if name.ends_with(".tmp") {

@@ -19,7 +19,9 @@ mod pool;
 mod queue;
 mod reader;
 mod recovery;
+mod repair;
 mod scan;
+mod scrub;
 mod writer;
 
 pub use check::{Report, check};
@@ -34,6 +36,8 @@ pub use pool::{Pool, SegmentUse};
 pub use queue::{Queue, Refused};
 pub use reader::Reader;
 pub use recovery::{Recovery, ScannedBatch, ScannedBody, ScannedFrame, TornTail};
+pub use repair::{Repaired, repair};
+pub use scrub::{Scrub, Scrubbed};
 pub use writer::{Placed, Writer, Written};
 
 #[cfg(test)]

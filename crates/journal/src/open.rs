@@ -11,11 +11,12 @@ use crate::error::OpenError;
 use crate::finding::{Damage, Finding};
 use crate::layout::{
     BLOCK, FORMAT_VERSION, FileName, ROUND_HEADER_BYTES, RoundHeader, SUPERBLOCK_BYTES, Superblock,
+    given_back_name, index_name, segment_name,
 };
 use crate::location::Position;
 use crate::pool::{Pool, State, Used};
 use crate::reader::Reader;
-use crate::recovery::{Recovery, Start};
+use crate::recovery::{Recovery, Start, load_index};
 use crate::scan::{FoundSegment, Window};
 use crate::writer::Writer;
 
@@ -79,8 +80,23 @@ pub(crate) struct Inspected {
     pub(crate) unused: Vec<(String, u64)>,
     /// Files nobody needs.
     pub(crate) waste: Vec<String>,
+    /// Segments that are being given back.
+    pub(crate) given_back: Vec<String>,
+    /// Segments that have an index file and no rounds: they were there once.
+    pub(crate) lost: Vec<u32>,
+    /// The index file of the last segment: it says that there was one after it.
+    pub(crate) index_of_last: Option<String>,
     /// The largest number that any name has.
     pub(crate) number_max: u32,
+}
+
+impl Inspected {
+    /// Where replay from the newest checkpoint begins.
+    pub(crate) fn replay(&self) -> Position {
+        let checkpoints = self.checkpoints.iter().flatten();
+        let newest = checkpoints.max_by_key(|(checkpoint, _)| checkpoint.sequence);
+        newest.map_or(Position::default(), |(checkpoint, _)| checkpoint.replay)
+    }
 }
 
 /// Opens the store in `disk`, or begins one there, which writes nothing yet. The lock on the
@@ -95,6 +111,10 @@ pub fn open(
     let first_size = options.segment_bytes.first().copied().map_or(0, u64::from);
     let (spare, small) = found.unused.into_iter().partition(|(_, bytes)| *bytes >= first_size);
     let small: Vec<(String, u64)> = small;
+    remove_given_back(&*disk, &found.given_back)?;
+    if options.salvage {
+        found.waste.extend(found.index_of_last.take());
+    }
     for name in found.waste.iter().chain(small.iter().map(|(name, _)| name)) {
         disk.remove(name).map_err(|source| cannot("remove a file nobody needs", &*disk, source))?;
     }
@@ -121,9 +141,21 @@ pub fn open(
     let pool = Pool::new(disk, options, lock, state);
     let tail = Arc::new(OnceLock::new());
     let findings = std::mem::take(&mut found.findings);
-    let start = Start { checkpoint, segments: found.segments, findings, epoch };
+    let start = Start { checkpoint, segments: found.segments, lost: found.lost, findings, epoch };
     let recovery = Recovery::new(start, pool.clone(), tail.clone())?;
     Ok((Writer::new(pool.clone(), tail), Reader::new(pool.clone()), pool, recovery))
+}
+
+/// Durably, before what says that they are given back goes: they are whole, and would count.
+fn remove_given_back(disk: &dyn Disk, names: &[String]) -> Result<(), OpenError> {
+    let doing = "remove a segment that was given back";
+    for name in names {
+        disk.remove(name).map_err(|source| cannot(doing, disk, source))?;
+    }
+    if names.is_empty() {
+        return Ok(());
+    }
+    disk.sync_dir().map_err(|source| cannot(doing, disk, source))
 }
 
 fn used(found: &FoundSegment) -> (u32, Used) {
@@ -154,8 +186,11 @@ pub(crate) fn inspect(disk: &Arc<dyn Disk>, access: Access) -> Result<Inspected,
     let mut segments = Vec::new();
     for name in &names {
         match FileName::of(name) {
+            FileName::Segment(segment) if names.contains(&given_back_name(segment)) => {
+                found.given_back.push(name.clone());
+            }
             FileName::Segment(segment) => segments.push((segment, name)),
-            FileName::Temporary => found.waste.push(name.clone()),
+            FileName::Temporary | FileName::GivenBack(_) => found.waste.push(name.clone()),
             FileName::Spare(segment) => {
                 found.number_max = found.number_max.max(segment);
                 let file = disk.open(name, access);
@@ -171,13 +206,6 @@ pub(crate) fn inspect(disk: &Arc<dyn Disk>, access: Access) -> Result<Inspected,
     for (segment, name) in segments {
         found.number_max = found.number_max.max(segment);
         inspect_segment(disk, access, (segment, name), &mut found)?;
-    }
-    for name in &names {
-        if let FileName::Index(segment) = FileName::of(name)
-            && !found.segments.iter().any(|found| found.segment == segment)
-        {
-            found.waste.push(name.clone());
-        }
     }
     for (i, name) in NAMES.iter().enumerate() {
         let loaded = checkpoint::load(&**disk, name);
@@ -198,7 +226,52 @@ pub(crate) fn inspect(disk: &Arc<dyn Disk>, access: Access) -> Result<Inspected,
             Some(Loaded::Newer { version }) => return Err(newer(&**disk, name, version)),
         }
     }
+    inspect_indexes(disk, &names, &mut found)?;
     Ok(found)
+}
+
+/// What index files say about segments that are not there.
+fn inspect_indexes(
+    disk: &Arc<dyn Disk>,
+    names: &[String],
+    found: &mut Inspected,
+) -> Result<(), OpenError> {
+    let replay = found.replay().segment;
+    // What a checkpoint covers has lost nothing but records.
+    for finding in &mut found.findings {
+        let is_covered = finding.segment.is_some_and(|segment| segment < replay);
+        if finding.what == Damage::Missing && is_covered {
+            finding.what = Damage::Records;
+        }
+    }
+    let last = found.segments.last().map(|last| (last.segment, last.bytes));
+    let mut indexed: Vec<u32> = Vec::new();
+    for name in names {
+        if let FileName::Index(segment) = FileName::of(name) {
+            indexed.push(segment);
+        }
+    }
+    indexed.sort_unstable();
+    for segment in indexed {
+        if last.is_some_and(|(last, _)| last == segment) {
+            found.index_of_last = Some(index_name(segment));
+            let byte = last.map_or(0, |(_, bytes)| bytes);
+            found.findings.push(Finding::in_segment(Damage::Missing, segment, byte));
+        }
+        if found.segments.iter().any(|one| one.segment == segment) {
+            continue;
+        }
+        let what = if segment < replay { Damage::Records } else { Damage::Missing };
+        let mut finding = Finding::in_segment(what, segment, 0);
+        if let Some(index) = load_index(&**disk, segment)? {
+            finding.logs = index.logs.into_keys().collect();
+        }
+        found.findings.push(finding);
+        found.lost.push(segment);
+        // Not to be written over: somebody may make something of it.
+        found.unused.retain(|(name, _)| *name != segment_name(segment));
+    }
+    Ok(())
 }
 
 fn newer(disk: &dyn Disk, name: &str, version: u32) -> OpenError {

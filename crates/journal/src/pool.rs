@@ -10,7 +10,7 @@ use ::io::{AlignedBuf, DirLock, Disk, File};
 use crate::checkpoint::{self, Checkpoint};
 use crate::error::Failed;
 use crate::index_file::{self, SegmentIndex};
-use crate::layout::{index_name, preparing_name, segment_name, spare_name};
+use crate::layout::{given_back_name, index_name, preparing_name, segment_name, spare_name};
 use crate::location::Position;
 use crate::open::Options;
 
@@ -154,6 +154,12 @@ impl Pool {
             (used.bytes, keep)
         };
         let disk = &self.shared.disk;
+        // First, and durably: an index file whose segment is not there says that it was lost.
+        let given_back = given_back_name(segment);
+        match disk.rename(&index_name(segment), &given_back) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => disk.sync_dir().map_err(failed)?,
+        }
         if keep {
             let spare = spare_name(segment);
             disk.rename(&segment_name(segment), &spare).map_err(failed)?;
@@ -162,9 +168,7 @@ impl Pool {
             disk.remove(&segment_name(segment)).map_err(failed)?;
         }
         disk.sync_dir().map_err(failed)?;
-        // Last: a segment without its index would be reported, an index without its segment is
-        // only in the way.
-        match disk.remove(&index_name(segment)) {
+        match disk.remove(&given_back) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
             _ => Ok(true),
         }

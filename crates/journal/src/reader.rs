@@ -38,8 +38,13 @@ impl Reader {
         Reader { pool, scratch: Mutex::new(None) }
     }
 
-    /// The batch at `location`, its checksum verified.
+    /// The batch at `location`, its checksum verified. What cannot be read is read once more: bits
+    /// turn on the way, too.
     pub fn read(&self, location: &Location) -> Result<Bytes, ReadError> {
+        self.read_once(location).or_else(|_| self.read_once(location))
+    }
+
+    fn read_once(&self, location: &Location) -> Result<Bytes, ReadError> {
         let bytes = match location {
             Location::Journal { segment, position, len } => {
                 let part = Part { segment: *segment, position: *position, len: *len };
@@ -83,9 +88,9 @@ impl Reader {
                     found[*i] = Some(verified(one, &locations[*i]));
                 }
             });
-            // Together they failed; each one's own error says where.
-            if read.is_err() {
-                for (_, i) in together {
+            // Each one's own error says where.
+            for (_, i) in together {
+                if read.is_err() || !matches!(found[*i], Some(Ok(_))) {
                     found[*i] = Some(self.read(&locations[*i]));
                 }
             }

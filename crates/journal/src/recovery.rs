@@ -92,6 +92,8 @@ pub struct TornTail {
 pub(crate) struct Start {
     pub(crate) checkpoint: Option<Checkpoint>,
     pub(crate) segments: Vec<FoundSegment>,
+    /// Segments that are gone, and left their index files.
+    pub(crate) lost: Vec<u32>,
     pub(crate) findings: Vec<Finding>,
     /// The largest epoch of the checkpoints.
     pub(crate) epoch: u32,
@@ -103,16 +105,19 @@ impl Recovery {
         pool: Pool,
         tail: Arc<OnceLock<Tail>>,
     ) -> Result<Recovery, OpenError> {
-        let Start { checkpoint, segments, findings, epoch } = start;
+        let Start { checkpoint, segments, lost, findings, epoch } = start;
         let replay = checkpoint.as_ref().map(|checkpoint| checkpoint.replay);
         let (at, position, missing) = begin(&segments, replay);
-        let rules = Rules { salvage: pool.options().salvage, gaps: false, bodies: true };
+        let rules =
+            Rules { salvage: pool.options().salvage, gaps: false, bodies: true, sealed: false };
         let place = pool.disk().place();
         let mut scanner = Scanner::new(place, segments.clone(), (at, position), rules);
         for finding in findings.into_iter().chain(missing) {
             scanner.report(finding)?;
         }
-        let sealed = segments[..at].iter().map(|segment| segment.segment).collect();
+        let mut sealed: Vec<u32> = segments[..at].iter().map(|segment| segment.segment).collect();
+        sealed.extend(lost.into_iter().filter(|segment| *segment < position.segment));
+        sealed.sort_unstable();
         Ok(Recovery {
             checkpoint,
             segments,
@@ -131,7 +136,8 @@ impl Recovery {
         self.checkpoint.as_ref()
     }
 
-    /// The segments that lie wholly before the replay position, in order.
+    /// The segments that lie wholly before the replay position, in order; those among them that are
+    /// gone have an index, too.
     pub fn sealed(&self) -> &[u32] {
         &self.sealed
     }
@@ -278,7 +284,7 @@ impl Recovery {
 }
 
 /// Where a scan begins: index of the segment, place in it, and what is missing before it.
-fn begin(
+pub(crate) fn begin(
     segments: &[FoundSegment],
     replay: Option<Position>,
 ) -> (usize, Position, Option<Finding>) {
@@ -324,7 +330,7 @@ struct Unplaced {
 }
 
 /// The index of `segment` from its frames, and from later ones that tell the offsets apply gave.
-fn rebuild(
+pub(crate) fn rebuild(
     segments: &[FoundSegment],
     segment: u32,
     disk: &Arc<dyn Disk>,
@@ -335,7 +341,7 @@ fn rebuild(
     };
     let FoundSegment { first_round: round, epoch, .. } = segments[at];
     let start = Position { segment, byte: BLOCK, round, epoch };
-    let rules = Rules { salvage: true, gaps: true, bodies: false };
+    let rules = Rules { salvage: true, gaps: true, bodies: false, sealed: false };
     let mut scanner = Scanner::new(disk.place(), segments.to_vec(), (at, start), rules);
     let mut unplaced: BTreeMap<(ShardId, u64, u16), Unplaced> = BTreeMap::new();
     while let Some(round) = scanner.next_round()? {

@@ -37,6 +37,8 @@ pub(crate) struct Rules {
     pub(crate) gaps: bool,
     /// Verify the batches too.
     pub(crate) bodies: bool,
+    /// All of it was synced: what does not fit at the end is no torn tail.
+    pub(crate) sealed: bool,
 }
 
 /// Reads rounds one after another, over segments.
@@ -177,7 +179,9 @@ impl Scanner {
     }
 
     fn successor(&self) -> Successor {
-        let Some(next) = self.segments.get(self.at + 1) else { return Successor::None };
+        let Some(next) = self.segments.get(self.at + 1) else {
+            return if self.rules.sealed { Successor::Gap } else { Successor::None };
+        };
         let current = self.segments[self.at].segment;
         if next.previous.is_none_or(|previous| previous == current) {
             Successor::Next { first_round: next.first_round }

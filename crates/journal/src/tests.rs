@@ -4,6 +4,7 @@ mod codec;
 mod crash;
 mod damage;
 mod files;
+mod loss;
 mod numbers;
 mod rounds;
 mod store;
