@@ -91,6 +91,26 @@ fn journal(admin: &Admin, out: &mut Exposition) {
         let name = format!("crossdock_journal_{name}");
         out.counter(&name, help).sample(&[], value.load(Relaxed));
     }
+    for (name, help, value) in [
+        ("store_findings_total", "Damaged places found in the store.", &metrics.damage.findings),
+        (
+            "scrubbed_bytes_total",
+            "Stored bytes verified meanwhile.",
+            &metrics.damage.scrubbed_bytes,
+        ),
+        (
+            "lost_records_total",
+            "Acknowledged records that cannot be read.",
+            &metrics.damage.lost_records,
+        ),
+        (
+            "lost_frames_total",
+            "Frames passed over to salvage the store.",
+            &metrics.damage.lost_frames,
+        ),
+    ] {
+        out.counter(&format!("crossdock_{name}"), help).sample(&[], value.load(Relaxed));
+    }
     out.gauge("crossdock_journal_segment_bytes", "Bytes of segments in use.")
         .sample(&[], metrics.segment_bytes.load(Relaxed));
     out.gauge("crossdock_disk_free_bytes", "Bytes the disk has left for the journal.")

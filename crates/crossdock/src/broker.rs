@@ -1,7 +1,7 @@
 //! The broker inside a Rust program.
 
 use crate::listening::{self, Bound};
-use crate::options::Options;
+use crate::options::{Opening, Options};
 use crate::wires::{ADMIN, Context, WIRES};
 use admin::{About, AdminServer, WireStatus};
 use engine::{Engine, EngineError, Handle};
@@ -216,7 +216,7 @@ async fn stop_engine(engine: Engine) {
 
 fn engine_options(options: &Options) -> Result<(String, engine::Options), StartError> {
     let path = absolute(&options.data);
-    let disk = disk(&path, options.opening.record_writes.as_deref())?;
+    let disk = disk(&path, &options.opening)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = match options.workers {
         0 => (cores / 2).max(1),
@@ -231,17 +231,23 @@ fn engine_options(options: &Options) -> Result<(String, engine::Options), StartE
         cache_bytes: options.cache_bytes,
         salvage: options.opening.salvage,
         disk_free_min: options.opening.disk_free_min,
+        scrub_bytes: options.opening.scrub_bytes,
         sizes: sizes(options.opening.segment_bytes),
     };
     Ok((path.display().to_string(), opened))
 }
 
-/// The directory of the store; with `record`, one that remembers there what is not synced.
-fn disk(path: &Path, record: Option<&Path>) -> Result<Arc<dyn Disk>, StartError> {
+/// The directory of the store; if asked for, one that remembers what is not synced, or one that
+/// fails.
+fn disk(path: &Path, opening: &Opening) -> Result<Arc<dyn Disk>, StartError> {
     let failed = |source| StartError::Directory { path: path.to_path_buf(), source };
-    Ok(match record {
-        None => Arc::new(FsDisk::open(path).map_err(failed)?),
-        Some(record) => Arc::new(RecordedDisk::open(path, record).map_err(failed)?),
+    if let Some(record) = &opening.record_writes {
+        return Ok(Arc::new(RecordedDisk::open(path, record).map_err(failed)?));
+    }
+    let disk = FsDisk::open(path).map_err(failed)?;
+    Ok(match opening.fault {
+        None => Arc::new(disk),
+        Some(plan) => Arc::new(disk.with_faults(plan)),
     })
 }
 

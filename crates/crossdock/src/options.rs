@@ -7,6 +7,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+/// What the scrubber reads in a second unless told otherwise.
+const SCRUB_BYTES: u64 = 1 << 20;
+
 /// How the broker runs. Precedence: flag, variable, file, default.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
@@ -70,7 +73,7 @@ pub struct Options {
 }
 
 /// How the store is opened.
-#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct Opening {
     /// Open a store that is damaged, without what is lost
     #[arg(long, env = "CROSSDOCK_SALVAGE", num_args = 0..=1, require_equals = true)]
@@ -82,17 +85,37 @@ pub struct Opening {
     /// retention can go on. Unless told otherwise, a twentieth of the disk, at least 64 MiB and at most 1 GiB
     #[arg(long, env = "CROSSDOCK_DISK_FREE_MIN", value_name = "BYTES")]
     pub disk_free_min: Option<u64>,
+    /// Bytes of the store that are read in a second to verify them while the broker runs. 0: none
+    #[arg(long, env = "CROSSDOCK_SCRUB_BYTES", value_name = "BYTES", default_value_t = SCRUB_BYTES)]
+    pub scrub_bytes: u64,
 
     /// Directory that remembers what is not synced, for `crossdock power-cut`; on the file system
     /// of the store
     #[arg(long, hide = true, value_name = "DIR")]
     pub record_writes: Option<PathBuf>,
 
+    /// What goes wrong with the disk: KIND@N or KIND@N+COUNT, counted in calls
+    #[arg(long, hide = true, value_name = "KIND@N", conflicts_with = "record_writes")]
+    pub fault: Option<io::FaultPlan>,
+
     /// Size of new segments, half of what a checkpoint follows: small, much housekeeping in a short
     /// test
     #[arg(long, hide = true, value_name = "BYTES")]
     #[arg(value_parser = clap::value_parser!(u32).range(4 << 20..=256 << 20))]
     pub segment_bytes: Option<u32>,
+}
+
+impl Default for Opening {
+    fn default() -> Opening {
+        Opening {
+            disk_free_min: None,
+            salvage: false,
+            scrub_bytes: SCRUB_BYTES,
+            record_writes: None,
+            fault: None,
+            segment_bytes: None,
+        }
+    }
 }
 
 /// Where a wire listens.

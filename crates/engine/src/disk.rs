@@ -94,7 +94,9 @@ impl Rounds {
         let (local, synced): (Vec<Placed>, Vec<Placed>) =
             written.placed.into_iter().partition(|placed| placed.shard == ShardId::LOCAL);
         self.tell(local);
-        if written.needs_sync && !io::planted("ack-before-sync") {
+        // A segment's index file says that another segment has begun: that has to be durable first.
+        let is_awaited = written.needs_sync || written.sealed.is_some();
+        if is_awaited && !io::planted("ack-before-sync") {
             let before = self.clock.micros();
             self.writer.sync()?;
             self.ports.durable.store(Arc::new(written.end));

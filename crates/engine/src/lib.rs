@@ -20,6 +20,7 @@ mod metrics;
 mod open;
 mod outbox;
 mod pressure;
+mod scrub;
 mod shard;
 mod stepped;
 mod worker;

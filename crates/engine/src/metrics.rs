@@ -33,6 +33,8 @@ pub struct Metrics {
     pub segment_bytes: AtomicU64,
     /// What is left.
     pub space: Space,
+    /// What is damaged.
+    pub damage: Damage,
 }
 
 /// What the disk has left, as the keeper last saw it.
@@ -42,6 +44,19 @@ pub struct Space {
     pub free_bytes: AtomicU64,
     /// 1 while publishing is blocked.
     pub blocked: AtomicU64,
+}
+
+/// What is not as it was written.
+#[derive(Debug, Default)]
+pub struct Damage {
+    /// Damaged places found in the store, at the start and since.
+    pub findings: AtomicU64,
+    /// Bytes of sealed segments that were read to verify them.
+    pub scrubbed_bytes: AtomicU64,
+    /// Records that were acknowledged and cannot be read any more.
+    pub lost_records: AtomicU64,
+    /// Frames whose commands are lost, passed over because the store was to be salvaged.
+    pub lost_frames: AtomicU64,
 }
 
 impl Metrics {

@@ -4,7 +4,8 @@ use crate::catch_up::catch_up;
 use crate::disk::{self, Rounds, ToJournal};
 use crate::index::StoredRun;
 use crate::keeper::Keeper;
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
+use crate::scrub::Scrubber;
 use crate::shard::Shard;
 use crate::worker::{Input, Load, Notice, Output, Ports, Seat, Worker};
 use crate::{Handle, Mailbox, worker_number};
@@ -12,7 +13,9 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use catalog::{Catalog, Layer, Names};
 use io::{Clock, Disk, Random};
-use journal::{Checkpoint, Failed, Finding, OpenError, Page, PageKind, Position, Reader, Recovery};
+use journal::{
+    Checkpoint, Failed, Finding, OpenError, Page, PageKind, Pool, Position, Reader, Recovery,
+};
 use std::fmt;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -45,6 +48,8 @@ pub struct Options {
     pub salvage: bool,
     /// Publishing is blocked while the disk has less left; none: see [`reserve_bytes`].
     pub disk_free_min: Option<u64>,
+    /// Bytes of sealed segments that are read in a second to verify them; 0: none.
+    pub scrub_bytes: u64,
     /// Sizes of what is on the disk.
     pub sizes: Sizes,
 }
@@ -117,6 +122,7 @@ struct Threads {
     readers: Vec<JoinHandle<()>>,
     keeper: JoinHandle<Keeper>,
     journal: JoinHandle<()>,
+    scrubber: Option<JoinHandle<()>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -133,6 +139,7 @@ pub(crate) struct Opened {
     pub(crate) workers: Vec<Worker>,
     pub(crate) rounds: Rounds,
     pub(crate) reader: Reader,
+    pub(crate) pool: Pool,
     pub(crate) keeper: Keeper,
     pub(crate) ports: Ports,
     pub(crate) shards: Vec<ShardId>,
@@ -176,7 +183,7 @@ pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
         worker.start(now, clean, writer.end());
     }
     workers[0].publish_names();
-    let metrics = Arc::new(Metrics::default());
+    let metrics = Arc::clone(&ports.metrics);
     let (sequence, replay) =
         recovery.checkpoint().map_or((0, Position::default()), |c| (c.sequence, c.replay));
     let end = writer.end();
@@ -186,6 +193,7 @@ pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
         ports.mailboxes.iter().for_each(|inbox| inbox.push(Input::Sealed(segment.segment)));
     }
     let findings = recovery.findings().to_vec();
+    metrics::add(&metrics.damage.findings, findings.len() as u64);
     report(&findings, ids.len());
     let clock = Arc::clone(&options.clock);
     let mut rounds =
@@ -194,7 +202,7 @@ pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
     catch_up(&mut workers, &mut rounds, !options.salvage, now).map_err(EngineError::Write)?;
     let clock = Arc::clone(&options.clock);
     let mut keeper =
-        Keeper::new(pool, ports.clone(), Arc::clone(&metrics), clock, (sequence, replay));
+        Keeper::new(pool.clone(), ports.clone(), Arc::clone(&metrics), clock, (sequence, replay));
     keeper.checkpoint_bytes = options.sizes.checkpoint_bytes;
     keeper.count_replayed(end);
     keeper.free_min = floor;
@@ -203,7 +211,7 @@ pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
         // The shards of a new store are a fact from the first moment on.
         keeper.begin_checkpoint();
     }
-    Ok(Opened { workers, rounds, reader, keeper, ports, shards: ids, metrics, findings })
+    Ok(Opened { workers, rounds, reader, pool, keeper, ports, shards: ids, metrics, findings })
 }
 
 /// What the disk should have left: a twentieth of it, at most 1 GiB, and at least some small
@@ -250,6 +258,7 @@ fn new_ports(workers: usize, shards: &[Shard]) -> Ports {
         names: Arc::new(ArcSwap::from_pointee(names)),
         durable: Arc::default(),
         pressure: Arc::default(),
+        metrics: Arc::default(),
     }
 }
 
@@ -303,7 +312,8 @@ impl Engine {
     /// release, or not writable.
     pub fn open(options: Options) -> Result<Engine, EngineError> {
         let opened = recover(&options)?;
-        let Opened { workers, rounds, reader, keeper, ports, shards, metrics, findings } = opened;
+        let Opened { workers, rounds, reader, pool, keeper, ports, shards, metrics, findings } =
+            opened;
         let journal: Arc<Mailbox<ToJournal>> = Arc::default();
         let notices: Arc<Mailbox<Notice>> = Arc::default();
         let loads: Arc<Mailbox<(usize, Load)>> = Arc::default();
@@ -335,7 +345,15 @@ impl Engine {
                 die(&failed);
             }
         })?;
-        let threads = Threads { workers: worker_threads, readers, keeper, journal: writer };
+        let mut scrubber = None;
+        if options.scrub_bytes > 0 {
+            let metrics = Arc::clone(&metrics);
+            let mut pass = Scrubber::new(pool, metrics, options.scrub_bytes, &findings);
+            let stop = stop.clone();
+            scrubber = Some(spawn("scrubber", move || pass.run(|| stop.is_set()))?);
+        }
+        let threads =
+            Threads { workers: worker_threads, readers, keeper, journal: writer, scrubber };
         let handle =
             Handle::new(ports.clone(), shards, metrics, Arc::clone(&options.clock), options.random);
         Ok(Engine { handle, findings, ports, journal, stop_workers, stop, notices, threads })
@@ -364,6 +382,10 @@ impl Engine {
         self.journal.push(ToJournal::Stop);
         let _ = ended(self.threads.journal);
         self.stop.set();
+        if let Some(scrubber) = self.threads.scrubber {
+            scrubber.thread().unpark();
+            let _ = ended(scrubber);
+        }
         for reader in self.threads.readers {
             let _ = ended(reader);
         }

@@ -105,6 +105,11 @@ impl Shard {
         Shard { applied: self.applied + 1, ..self }
     }
 
+    /// The next so many frames are lost: what comes after them is applied without them.
+    pub(crate) fn pass_over(&mut self, frames: u64) {
+        self.applied += frames;
+    }
+
     /// Applies the next frame: its commands in order, then its appends in order.
     pub(crate) fn apply(&mut self, entry: Entry<'_>, effects: &mut Vec<Effect>) {
         assert_eq!(entry.index, self.applied + 1, "frames of a shard are applied in order");

@@ -55,7 +55,8 @@ impl Stepped {
     /// Fails as [`Engine::open`](crate::Engine::open) does.
     pub fn open(options: Options) -> Result<Stepped, EngineError> {
         let opened = open::recover(&options)?;
-        let Opened { workers, rounds, reader, keeper, ports, shards, metrics, findings } = opened;
+        let Opened { workers, rounds, reader, keeper, ports, shards, metrics, findings, pool: _ } =
+            opened;
         let mailboxes = ports.mailboxes.clone();
         let clock = Arc::clone(&options.clock);
         let handle =

@@ -174,6 +174,7 @@ fn open(disk: &Arc<SimDisk>, clock: &Arc<SimClock>, shards: u16, sizes: &Sizes) 
         cache_bytes: 1 << 20,
         salvage: false,
         disk_free_min: None,
+        scrub_bytes: 0,
         sizes: sizes.clone(),
     };
     Stepped::open(options).expect("the store opens")

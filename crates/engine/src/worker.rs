@@ -8,6 +8,7 @@ mod apply;
 mod clients;
 mod grouping;
 mod held;
+mod lost;
 mod naming;
 mod queue;
 mod reading;
@@ -30,6 +31,7 @@ use crate::api::{Append, Call, Counts, Event, Op, QueueStats, Reply, Transaction
 use crate::command::Command;
 use crate::draft::{Awaits, DESTS_MAX};
 use crate::index::Run;
+use crate::metrics::Metrics;
 use crate::pressure::Pressure;
 use crate::{Mailbox, Outbox};
 use apply::Arrivals;
@@ -39,6 +41,7 @@ use clients::Clients;
 use held::Held;
 use journal::{FrameDraft, Placed, Position};
 use ledger::ConsumerKey;
+use lost::Losses;
 use naming::ChangeWait;
 use reading::Reads;
 use std::collections::{BTreeMap, BTreeSet};
@@ -99,6 +102,7 @@ pub(crate) struct Ports {
     pub(crate) durable: Arc<ArcSwap<Position>>,
     /// Why publishing is blocked.
     pub(crate) pressure: Arc<Pressure>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Ports {
@@ -140,7 +144,7 @@ impl Worker {
             number,
             seats: BTreeMap::new(),
             clients: Clients::default(),
-            store: Store::new(cache_bytes_max),
+            store: Store::new(cache_bytes_max, Losses::new(Arc::clone(&ports.metrics))),
             reads: Reads::default(),
             arrived: Arrivals::default(),
             reads_touched: BTreeSet::new(),

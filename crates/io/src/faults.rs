@@ -83,7 +83,9 @@ impl Faults {
             FaultKind::WriteError => Err(io::Error::from_raw_os_error(EIO)),
             FaultKind::Full => Err(ErrorKind::StorageFull.into()),
             // What is tried again after one goes through.
-            FaultKind::ShortWrite if self.calls.load(Ordering::Relaxed).is_multiple_of(2) => Ok(all),
+            FaultKind::ShortWrite if self.calls.load(Ordering::Relaxed).is_multiple_of(2) => {
+                Ok(all)
+            }
             FaultKind::ShortWrite => {
                 let write_bytes = (bytes / 2).next_multiple_of(BLOCK_BYTES).min(bytes);
                 let told_bytes = write_bytes.saturating_sub(UNREPORTED_BYTES).max(1);

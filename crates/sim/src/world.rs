@@ -79,6 +79,9 @@ impl World {
 
     fn open_whole(&mut self) -> Result<(), Violation> {
         self.count_upkeep();
+        if self.lost_records() > 0 {
+            return broken("records of an undamaged store are counted as lost");
+        }
         self.engine = None;
         self.mood = Mood::by_chance(&self.random);
         self.model.new_life();
@@ -102,6 +105,7 @@ impl World {
             cache_bytes: 8 << 10,
             salvage: false,
             disk_free_min: None,
+            scrub_bytes: 0,
             sizes: Sizes {
                 segment_bytes: vec![160 << 10, 256 << 10],
                 round_bytes_max: 64 << 10,
@@ -109,6 +113,11 @@ impl World {
                 checkpoint_bytes: 200 << 10,
             },
         }
+    }
+
+    fn lost_records(&self) -> u64 {
+        let handle = self.engine.as_ref().map(Stepped::handle);
+        handle.map_or(0, |handle| handle.metrics().damage.lost_records.load(Ordering::Relaxed))
     }
 
     /// Notes what the engine did beside its work, before it ends.

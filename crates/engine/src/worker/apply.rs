@@ -5,6 +5,7 @@ use crate::api::{Appended, Reply, Verdict};
 use crate::cache;
 use crate::draft::{Awaits, ENVELOPE_EXPIRING, Pending, Sealed};
 use crate::index::{self, Run};
+use crate::metrics;
 use crate::shard::{Effect, Entry};
 use catalog::LogChange;
 use journal::{AppliedBase, Dest, FrameKind, Location, Placed, REJECTED, ScannedFrame};
@@ -272,7 +273,16 @@ impl Worker {
             seat.bases_told(&frame.applied);
         }
         match frame.kind {
-            FrameKind::Entry if frame.index == seat.shard.applied + 1 => {}
+            FrameKind::Entry if frame.index > seat.shard.applied => {
+                // Only where the store is to be salvaged; the journal refuses otherwise.
+                let lost = frame.index - seat.shard.applied - 1;
+                if lost > 0 {
+                    let (shard, last) = (frame.shard, frame.index - 1);
+                    tracing::error!(%shard, lost, last, "frames with their commands are lost");
+                    metrics::add(&self.ports.metrics.damage.lost_frames, lost);
+                    seat.shard.pass_over(lost);
+                }
+            }
             FrameKind::Relocate => {
                 self.replay_relocate(frame);
                 return Ok(false);
@@ -312,6 +322,7 @@ impl Worker {
                 Effect::Trimmed { log, start } => self.store.index.trim(log, start),
                 Effect::Followed(LogChange::DropLog(log)) => {
                     self.store.index.remove(log.log);
+                    self.store.losses.forget(log.log);
                 }
                 _ => {}
             }

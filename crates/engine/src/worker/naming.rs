@@ -143,6 +143,7 @@ impl Worker {
             LogChange::CreateLog { .. } | LogChange::AlterLog { .. } => {}
             LogChange::DropLog(log) => {
                 self.store.index.remove(log.log);
+                self.store.losses.forget(log.log);
                 self.end_tailers_of(*log);
                 self.log_touched(log.shard, log.log);
             }

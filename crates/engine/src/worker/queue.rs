@@ -1,13 +1,16 @@
 //! Delivery of a subscription: consumers in, messages out, settlements back.
 
+mod getting;
+
 use super::Worker;
 use super::apply::Arrivals;
 use super::clients::Clients;
+use super::lost::NO_PLACE;
 use super::seat::Seat;
 use super::store::{Found, Store, Waiter};
 use super::window::{self, WindowId};
-use crate::api::{Delivery, Disposition, Event, Get, LeaseRange, Leave, Reply, Source, Take};
-use crate::index::Run;
+use crate::api::{Delivery, Disposition, Event, LeaseRange, Leave, Reply, Source, Take};
+use crate::index::{LogIndex, Run};
 use catalog::QueueOptions;
 use ledger::{AddError, Assignment, ConsumerKey, ConsumerOptions, Dispatch, Held, Span, Window};
 use std::collections::{BTreeMap, VecDeque};
@@ -158,6 +161,11 @@ impl QueueLog {
     }
 }
 
+/// The run that holds `offset`.
+fn covering(index: Option<&LogIndex>, offset: Offset) -> Option<Run> {
+    index?.at_or_after(offset).copied().filter(|run| run.first <= offset)
+}
+
 /// Length of a run's records on average: what counts against limits and windows.
 fn record_bytes(run: &Run) -> u32 {
     run.at.len / run.count.max(1)
@@ -221,43 +229,6 @@ impl Worker {
             client.subscriptions.insert(subscription.subscription);
         }
         Ok(())
-    }
-
-    pub(super) fn get(&mut self, client: ClientId, token: Token, get: &Get) {
-        let now = self.now;
-        let key = ConsumerKey { client, consumer: get.consumer };
-        let id = get.subscription.subscription;
-        let Some(seat) = self.seats.get_mut(&get.subscription.shard) else { return };
-        let Seat { shard, queues, .. } = seat;
-        let Some(queue) = queues.get_mut(&id) else {
-            return self.clients.reply(client, token, Err(gone()));
-        };
-        queue.used = now;
-        let ttl = queue.options.message_ttl;
-        let mut taken = None;
-        for log in &mut queue.logs {
-            let Some((ledger, end)) = ledger_of(shard, id, log.log) else { continue };
-            let index = self.store.index.log(log.log);
-            let len_of = |offset| {
-                let run = index?.at_or_after(offset).filter(|run| run.first <= offset)?;
-                (!expired(run, ttl, now)).then(|| record_bytes(run))
-            };
-            let assignment =
-                log.dispatch.take_one(ledger, end, (key, get.settle_on_delivery), len_of);
-            if let Some(assignment) = assignment {
-                log.held.push_back(Handout::from((assignment, Some(token))));
-                taken = Some(());
-                break;
-            }
-        }
-        if taken.is_none() {
-            self.clients.reply(client, token, Ok(Reply::Got(None, 0)));
-        } else if let Some(client) = self.clients.get_mut(client) {
-            client.subscriptions.insert(id);
-        }
-        if let Some(seat) = self.seats.get_mut(&get.subscription.shard) {
-            seat.ready.insert(id);
-        }
     }
 
     pub(super) fn leave(&mut self, client: ClientId, token: Token, leave: &Leave) {
@@ -459,19 +430,27 @@ impl Turn<'_> {
             return None;
         }
         let (ledger, end) = ledger_of(&self.seat.shard, id, log.log)?;
-        let index = self.store.index.log(log.log)?;
+        let index = self.store.index.log(log.log);
         let (now, arrived) = (self.now, self.arrived);
         let mut last: Option<Run> = None;
+        let mut holes = Vec::new();
         let assignment = log.dispatch.next(ledger, end, run_max, |offset| {
             let run = match last {
                 Some(run) if run.first <= offset && offset < run.end() => run,
-                _ => *index.at_or_after(offset).filter(|run| run.first <= offset)?,
+                _ => match covering(index, offset) {
+                    Some(run) => run,
+                    None => {
+                        Span::push(&mut holes, Span::one(offset));
+                        return None;
+                    }
+                },
             };
             last = Some(run);
             let expired = !arrived.include(run.appended) && expired(&run, ttl, now);
             (!expired).then(|| record_bytes(&run))
-        })?;
-        Some(Handout::from((assignment, None)))
+        });
+        holes.into_iter().for_each(|hole| self.store.losses.note(log.log, hole, NO_PLACE));
+        Some(Handout::from((assignment?, None)))
     }
 
     /// Closes the flow to consumers whose wide windows are full, and opens it to the others.
@@ -516,10 +495,9 @@ impl Turn<'_> {
         let mut offset = handout.span.first;
         let mut settled = Vec::new();
         while offset < handout.span.end {
-            let run = self.store.index.log(log).and_then(|i| i.at_or_after(offset)).copied();
-            let Some(run) = run.filter(|run| run.first <= offset) else {
+            let Some(run) = covering(self.store.index.log(log), offset) else {
                 // Trimmed since it was assigned: nothing to deliver, and the lease is over.
-                self.drop_lease(queue, at, handout.key, Span::one(offset), &mut settled);
+                self.drop_lease(queue, at, &handout, Span::one(offset), &mut settled);
                 offset = offset.next();
                 continue;
             };
@@ -533,9 +511,9 @@ impl Turn<'_> {
                     return Handed::Cold(Handout { span, ..handout });
                 }
                 Found::Lost(why) => {
-                    tracing::error!(%log, first = %run.first, count = run.count, why, "messages lost");
                     let span = Span::new(offset, handout.span.end.min(run.end()));
-                    self.drop_lease(queue, at, handout.key, span, &mut settled);
+                    self.store.losses.note(log, span, &why);
+                    self.drop_lease(queue, at, &handout, span, &mut settled);
                     offset = span.end;
                     continue;
                 }
@@ -560,9 +538,7 @@ impl Turn<'_> {
                         }
                     }
                     None => {
-                        let span = Span::one(offset);
-                        self.drop_lease(queue, at, handout.key, span, &mut settled);
-                        self.answer_empty_get(&handout);
+                        self.drop_lease(queue, at, &handout, Span::one(offset), &mut settled);
                     }
                 }
                 offset = offset.next();
@@ -585,23 +561,19 @@ impl Turn<'_> {
         }
     }
 
-    fn answer_empty_get(&mut self, handout: &Handout) {
-        if let Some(token) = handout.get {
-            self.clients.reply(handout.key.client, token, Ok(Reply::Got(None, 0)));
-        }
-    }
-
+    /// Nothing of `span` is delivered: it is settled.
     fn drop_lease(
         &mut self,
         queue: &mut Queue,
         at: usize,
-        key: ConsumerKey,
+        handout: &Handout,
         span: Span,
         settled: &mut Vec<Span>,
     ) {
         let mut freed = Vec::new();
-        queue.logs[at].dispatch.settled(key, span, &mut freed);
+        queue.logs[at].dispatch.settled(handout.key, span, &mut freed);
         Span::push(settled, span);
+        self.get_next(queue, at, handout);
     }
 
     /// The message's own time to live has passed.

@@ -1,10 +1,12 @@
 //! Reads by offset: batches as they are stored, now or when there are enough of them.
 
 use super::Worker;
+use super::lost::NO_PLACE;
 use super::store::{Found, Waiter};
 use crate::api::{
     Extent, Find, FindTarget, Found as FoundOffset, Read, ReadBatch, ReadFrom, ReadLog, Reply,
 };
+use ledger::Span;
 use std::collections::{BTreeMap, BTreeSet};
 use types::{ClientId, Error, Kind, LogId, LogRef, Millis, Offset, Token};
 
@@ -229,7 +231,7 @@ impl Worker {
         }
         let bytes_max = from.bytes_max.min(left) as usize;
         let batches = self.collect(from, bytes_max, first, id)?;
-        Ok(ReadLog { log: from.log, batches, extent })
+        Ok(ReadLog { log: from.log, batches: Ok(batches), extent })
     }
 
     fn collect(
@@ -238,7 +240,7 @@ impl Worker {
         bytes_max: usize,
         first: bool,
         id: u64,
-    ) -> Result<Result<Vec<ReadBatch>, Error>, Cold> {
+    ) -> Result<Vec<ReadBatch>, Cold> {
         let log = from.log.log;
         let mut batches = Vec::new();
         let mut bytes = 0;
@@ -260,14 +262,27 @@ impl Worker {
                     self.store.load_from(log, &run, Waiter::Read { id });
                     return Err(Cold);
                 }
-                Found::Lost(why) if batches.is_empty() => {
-                    return Ok(Err(Error::new(Kind::Corrupt, why)));
+                Found::Lost(why) => {
+                    self.store.losses.note(log, Span::run(run.first, run.count), &why);
                 }
-                Found::Cold | Found::Lost(_) => break,
+                Found::Cold => break,
             }
+            self.note_hole(from.log, Span::new(offset, run.first));
             offset = run.end();
         }
-        Ok(Ok(batches))
+        let is_last = self.store.index.log(log).is_none_or(|i| i.at_or_after(offset).is_none());
+        if let Some(extent) = self.extent(from.log).filter(|_| is_last) {
+            self.note_hole(from.log, Span::new(offset, extent.end));
+        }
+        Ok(batches)
+    }
+
+    /// Of a log that keeps its records whether or not they were settled, nothing between its start
+    /// and its end may be without a batch.
+    fn note_hole(&mut self, log: LogRef, hole: Span) {
+        if !hole.is_empty() && !self.interest(log) {
+            self.store.losses.note(log.log, hole, NO_PLACE);
+        }
     }
 
     fn look_find(&mut self, find: Find, id: u64) -> Look {
@@ -304,7 +319,10 @@ impl Worker {
                 self.store.load_from(log, &run, Waiter::Read { id });
                 Look::Cold
             }
-            Found::Lost(_) => Look::Reply(Reply::Found(None)),
+            Found::Lost(_) => {
+                let found = FoundOffset { offset: run.first, timestamp: run.max_timestamp };
+                Look::Reply(Reply::Found(Some(found)))
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! Where a worker finds batches: its index, its cache, and what is on its way from the disk.
 
+use super::lost::Losses;
 use crate::cache::{self, Batch, BatchCache, Key};
 use crate::index::{Index, Run};
 use bytes::Bytes;
@@ -48,6 +49,7 @@ pub(crate) struct Store {
     fresh: BTreeMap<Key, Arc<Batch>>,
     /// Batches that could not be read back.
     lost: BTreeMap<Key, String>,
+    pub(crate) losses: Losses,
 }
 
 /// What looking for a batch gave.
@@ -61,7 +63,7 @@ pub(crate) enum Found {
 }
 
 impl Store {
-    pub(crate) fn new(cache_bytes_max: usize) -> Store {
+    pub(crate) fn new(cache_bytes_max: usize, losses: Losses) -> Store {
         Store {
             index: Index::default(),
             cache: BatchCache::new(cache_bytes_max),
@@ -70,6 +72,7 @@ impl Store {
             next_load: 0,
             fresh: BTreeMap::new(),
             lost: BTreeMap::new(),
+            losses,
         }
     }
 
@@ -121,7 +124,8 @@ impl Store {
                     self.fresh.insert(key, batch);
                 }
                 Err(error) => {
-                    tracing::error!(%error, "stored records cannot be read and are not served");
+                    // Told when somebody misses them: they may lie elsewhere by now.
+                    tracing::debug!(%error, "stored records cannot be read");
                     self.lost.insert(key, error.to_string());
                 }
             }

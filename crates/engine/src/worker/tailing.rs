@@ -3,7 +3,7 @@
 use super::Worker;
 use super::store::{Found, Waiter};
 use crate::api::{Delivery, Event, Reply, Source, StartAt, Take};
-use ledger::ConsumerKey;
+use ledger::{ConsumerKey, Span};
 use types::{ClientId, Error, Kind, LogRef, Offset, ShardId, Token};
 
 /// Messages handed out to one of them in one turn.
@@ -151,7 +151,7 @@ impl Worker {
                     return false;
                 }
                 Found::Lost(why) => {
-                    tracing::error!(%log, first = %run.first, count = run.count, why, "records skipped");
+                    self.store.losses.note(log, Span::run(run.first, run.count), &why);
                     tailer.next = run.end();
                     continue;
                 }

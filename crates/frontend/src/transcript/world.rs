@@ -237,6 +237,7 @@ fn open(disk: &Arc<SimDisk>, clock: &Arc<SimClock>, shards: u16) -> Stepped {
         cache_bytes: 1 << 20,
         salvage: false,
         disk_free_min: None,
+        scrub_bytes: 0,
         sizes: Sizes::default(),
     };
     Stepped::open(options).expect("a store of our own opens")

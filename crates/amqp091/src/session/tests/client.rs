@@ -265,6 +265,7 @@ fn open(disk: &Arc<SimDisk>, clock: &Arc<SimClock>) -> Stepped {
         cache_bytes: 1 << 20,
         salvage: false,
         disk_free_min: None,
+        scrub_bytes: 0,
         sizes: engine::Sizes::default(),
     };
     Stepped::open(options).expect("the store opens")

@@ -90,6 +90,7 @@ impl Broker {
             cache_bytes: 8 << 20,
             salvage: false,
             disk_free_min: None,
+            scrub_bytes: 0,
             sizes: Default::default(),
         });
         self.engine = Some(engine.unwrap());

@@ -1,0 +1,77 @@
+//! Messages that are asked for one at a time.
+
+use super::{Handout, Queue, Turn, covering, expired, gone, ledger_of, record_bytes};
+use crate::api::{Get, Reply};
+use crate::worker::Worker;
+use crate::worker::lost::NO_PLACE;
+use crate::worker::seat::Seat;
+use crate::worker::store::Store;
+use ledger::{Assignment, ConsumerKey, Span};
+use types::{ClientId, Millis, Token};
+
+impl Worker {
+    pub(in crate::worker) fn get(&mut self, client: ClientId, token: Token, get: &Get) {
+        let now = self.now;
+        let key = ConsumerKey { client, consumer: get.consumer };
+        let id = get.subscription.subscription;
+        let Some(seat) = self.seats.get_mut(&get.subscription.shard) else { return };
+        let Some(mut queue) = seat.queues.remove(&id) else {
+            return self.clients.reply(client, token, Err(gone()));
+        };
+        queue.used = now;
+        let by = (key, get.settle_on_delivery);
+        let taken = (0..queue.logs.len()).find_map(|at| {
+            Some((at, assign_one(seat, &mut self.store, (&mut queue, at), by, now)?))
+        });
+        let none = taken.is_none();
+        if let Some((at, assignment)) = taken {
+            queue.logs[at].held.push_back(Handout::from((assignment, Some(token))));
+        }
+        seat.queues.insert(id, queue);
+        seat.ready.insert(id);
+        if none {
+            self.clients.reply(client, token, Ok(Reply::Got(None, 0)));
+        } else if let Some(client) = self.clients.get_mut(client) {
+            client.subscriptions.insert(id);
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// What a get was to have cannot be had: it has the next one, or hears that there is none.
+    pub(super) fn get_next(&mut self, queue: &mut Queue, at: usize, handout: &Handout) {
+        let Some(token) = handout.get else { return };
+        let by = (handout.key, handout.settle_now);
+        match assign_one(self.seat, self.store, (queue, at), by, self.now) {
+            Some(assignment) => {
+                queue.logs[at].held.push_front(Handout::from((assignment, Some(token))));
+            }
+            None => self.clients.reply(handout.key.client, token, Ok(Reply::Got(None, 0))),
+        }
+    }
+}
+
+/// Leases the oldest ready message of one of a queue's logs.
+fn assign_one(
+    seat: &Seat,
+    store: &mut Store,
+    (queue, at): (&mut Queue, usize),
+    by: (ConsumerKey, bool),
+    now: Millis,
+) -> Option<Assignment> {
+    let ttl = queue.options.message_ttl;
+    let id = queue.subscription.subscription;
+    let log = &mut queue.logs[at];
+    let (ledger, end) = ledger_of(&seat.shard, id, log.log)?;
+    let index = store.index.log(log.log);
+    let mut holes = Vec::new();
+    let assignment = log.dispatch.take_one(ledger, end, by, |offset| {
+        let Some(run) = covering(index, offset) else {
+            Span::push(&mut holes, Span::one(offset));
+            return None;
+        };
+        (!expired(&run, ttl, now)).then(|| record_bytes(&run))
+    });
+    holes.into_iter().for_each(|hole| store.losses.note(log.log, hole, NO_PLACE));
+    assignment
+}
