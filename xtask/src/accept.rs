@@ -8,10 +8,13 @@ mod broker;
 mod clients;
 mod crowd;
 mod damage;
+mod faults;
 mod kafka;
 mod scale;
 mod size;
 mod trace;
+
+pub(crate) use faults::faults;
 
 use crate::run::{self, Tally, say};
 use crate::suite;

@@ -43,6 +43,14 @@ enum Command {
         #[arg(long)]
         full: bool,
     },
+    /// Shows what becomes of acknowledged messages when the disk fails or files are damaged.
+    Faults {
+        /// Only the rows whose name holds this.
+        only: Option<String>,
+        /// The broker to try; unless told otherwise, the release build of this tree.
+        #[arg(long)]
+        binary: Option<std::path::PathBuf>,
+    },
     /// Runs simulations from a seed; the same seed is the same run.
     Sim {
         /// First seed.
@@ -87,6 +95,7 @@ fn dispatch(command: Command) -> Result<bool> {
         Command::Ci => suite::ci(),
         Command::Fix => suite::fix(),
         Command::Accept { name, only, full } => accept::run(&name, &only, full),
+        Command::Faults { only, binary } => accept::faults(only.as_deref(), binary),
         Command::Sim { seed, count, ops, plant, rest } => {
             let runs = sim::Runs { seed, count, ops, rest };
             match plant {

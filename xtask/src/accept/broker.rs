@@ -4,6 +4,7 @@ use super::amqp::Amqp;
 use super::kafka::Kafka;
 use super::{Ground, Outcome};
 use anyhow::{Context as _, Result, bail};
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,6 +18,7 @@ pub(super) struct Broker {
     child: Child,
     pub(super) kafka: u16,
     pub(super) amqp: u16,
+    admin: u16,
     pub(super) data: PathBuf,
     /// From the start of the process to the first accepted connection.
     pub(super) started_in: Duration,
@@ -28,8 +30,23 @@ impl Broker {
         Broker::start_under(ground, data, &[])
     }
 
+    /// Starts the broker with more options.
+    pub(super) fn start_with(ground: &Ground, data: &Path, options: &[&str]) -> Result<Broker> {
+        Broker::launch(ground, data, &[], options)
+    }
+
     /// Starts the broker under another program, as `strace ARGUMENTS…`.
     pub(super) fn start_under(ground: &Ground, data: &Path, wrapper: &[&str]) -> Result<Broker> {
+        Broker::launch(ground, data, wrapper, &[])
+    }
+
+    /// Starts the broker under another program if one is given, with more options.
+    pub(super) fn launch(
+        ground: &Ground,
+        data: &Path,
+        wrapper: &[&str],
+        options: &[&str],
+    ) -> Result<Broker> {
         let (kafka, amqp, admin) = (free_port()?, free_port()?, free_port()?);
         let mut command = match wrapper {
             [] => Command::new(&ground.binary),
@@ -39,7 +56,7 @@ impl Broker {
                 command
             }
         };
-        command.args(["serve", "--data"]).arg(data);
+        command.args(["serve", "--data"]).arg(data).args(options);
         for (wire, port) in [("kafka", kafka), ("amqp", amqp), ("admin", admin)] {
             command.arg(format!("--listen={wire}=127.0.0.1:{port}"));
         }
@@ -48,7 +65,7 @@ impl Broker {
         let start = Instant::now();
         let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
         let data = data.to_path_buf();
-        let mut broker = Broker { child, kafka, amqp, data, started_in: Duration::ZERO };
+        let mut broker = Broker { child, kafka, amqp, admin, data, started_in: Duration::ZERO };
         broker.await_port(amqp)?;
         broker.started_in = start.elapsed();
         broker.await_port(kafka)?;
@@ -93,6 +110,48 @@ impl Broker {
         let io = std::fs::read_to_string(format!("/proc/{pid}/io"))?;
         let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
         line.and_then(|line| line.parse().ok()).with_context(|| format!("no io of process {pid}"))
+    }
+
+    /// All that it printed.
+    pub(super) fn printed(&self) -> String {
+        std::fs::read_to_string(self.data.with_extension("log")).unwrap_or_default()
+    }
+
+    /// The exit code of a broker that is to end by itself; `None` when a signal ended it.
+    pub(super) fn end(&mut self) -> Result<Option<i32>> {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status.code());
+            }
+            if start.elapsed() > PATIENCE {
+                bail!("the broker does not end: {}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Sends it a signal.
+    pub(super) fn signal(&self, signal: &str) -> Result<()> {
+        let pid = self.child.id().to_string();
+        Command::new("kill").args([signal, &pid]).status().context("cannot signal").map(drop)
+    }
+
+    /// Whether it has ended by itself.
+    pub(super) fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
+    /// The value of a metric without labels; 0 when there is none of this name.
+    pub(super) fn metric(&self, name: &str) -> Result<u64> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.admin))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).context("no metrics")?;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(value.and_then(|value| value.trim().parse().ok()).unwrap_or(0))
     }
 
     /// Stops it as a service manager would; how long that took.

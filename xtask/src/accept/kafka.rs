@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const PRODUCE: (i16, i16) = (0, 3);
+const FETCH: (i16, i16) = (1, 4);
 const METADATA: (i16, i16) = (3, 4);
 
 /// A connection.
@@ -61,6 +62,30 @@ impl Kafka {
         let error = i16::from_be_bytes([answer[at], answer[at + 1]]);
         ensure!(error == 0, "error {error} to a produce");
         Ok(i64::from_be_bytes(answer[at + 2..at + 10].try_into()?))
+    }
+
+    /// Reads from `offset` on, at most some MiB; gives the stored batches, each with its base offset
+    /// in front, and the end of the log.
+    pub(super) fn fetch(&mut self, topic: &str, offset: i64) -> Result<(Vec<u8>, i64)> {
+        let mut body = Vec::with_capacity(topic.len() + 64);
+        for number in [-1i32, 100, 1, 8 << 20] {
+            body.extend(number.to_be_bytes());
+        }
+        body.push(0);
+        body.extend(1i32.to_be_bytes());
+        string(&mut body, topic);
+        body.extend(1i32.to_be_bytes());
+        body.extend(0i32.to_be_bytes());
+        body.extend(offset.to_be_bytes());
+        body.extend((8i32 << 20).to_be_bytes());
+        let mut answer = self.call(FETCH, &body)?;
+        let at = 4 + 4 + 2 + topic.len() + 4 + 4;
+        let (end_at, aborted_at) = (at + 2, at + 18);
+        ensure!(answer.len() >= aborted_at + 8, "a short answer to a fetch");
+        let error = i16::from_be_bytes([answer[at], answer[at + 1]]);
+        ensure!(error == 0, "error {error} to a fetch at offset {offset}");
+        let end = i64::from_be_bytes(answer[end_at..end_at + 8].try_into()?);
+        Ok((answer.split_off(aborted_at + 8), end))
     }
 
     /// Sends a request; gives the answer after its header.
