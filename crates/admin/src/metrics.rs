@@ -112,7 +112,7 @@ fn journal(admin: &Admin, out: &mut Exposition) {
         out.counter(&format!("crossdock_{name}"), help).sample(&[], value.load(Relaxed));
     }
     out.gauge("crossdock_journal_segment_bytes", "Bytes of segments in use.")
-        .sample(&[], metrics.segment_bytes.load(Relaxed));
+        .sample(&[], metrics.space.segment_bytes.load(Relaxed));
     out.gauge("crossdock_disk_free_bytes", "Bytes the disk has left for the journal.")
         .sample(&[], metrics.space.free_bytes.load(Relaxed));
     out.gauge("crossdock_publishing_blocked", "1 while publishing is blocked.")

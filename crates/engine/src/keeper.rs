@@ -327,7 +327,7 @@ impl Keeper {
         }
         let segments = self.pool.segments();
         let in_use: u64 = segments.iter().map(|segment| segment.bytes).sum();
-        self.metrics.segment_bytes.store(in_use, Ordering::Relaxed);
+        self.metrics.space.segment_bytes.store(in_use, Ordering::Relaxed);
         let mut sparse = Vec::new();
         let replay = self.replay.segment;
         for segment in segments.iter().filter(|s| s.sealed && s.segment < replay) {

@@ -29,18 +29,18 @@ pub struct Metrics {
     pub recycled_segments: AtomicU64,
     /// Segments whose survivors were copied forward.
     pub relocated_segments: AtomicU64,
-    /// Bytes of segments in use.
-    pub segment_bytes: AtomicU64,
-    /// What is left.
+    /// What is used of the disk, and what is left.
     pub space: Space,
     /// What is damaged.
     pub damage: Damage,
 }
 
-/// What the disk has left, as the keeper last saw it.
+/// What is used of the disk, and what it has left, as the keeper last saw it.
 #[derive(Debug, Default)]
 pub struct Space {
-    /// In bytes; files that wait to be used are included.
+    /// Bytes of segments in use.
+    pub segment_bytes: AtomicU64,
+    /// Bytes that can still be written; files that wait to be used are included.
     pub free_bytes: AtomicU64,
     /// 1 while publishing is blocked.
     pub blocked: AtomicU64,
