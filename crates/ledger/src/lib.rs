@@ -7,11 +7,14 @@
 //!
 //! A message that was never delivered costs nothing in either: it is implied by lying between the
 //! cursor and the end of the log.
+//!
+//! [`Wheel`] is when something of it has to be looked at again.
 
 mod dispatch;
 mod ledger;
 mod offset_set;
 mod span;
+mod wheel;
 
 pub use dispatch::{
     AddError, Assignment, ConsumerKey, ConsumerOptions, Dispatch, Held, SharedWindow, Unsettled,
@@ -19,3 +22,4 @@ pub use dispatch::{
 };
 pub use ledger::Ledger;
 pub use span::Span;
+pub use wheel::{TimerId, Wheel};
