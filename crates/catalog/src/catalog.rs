@@ -23,6 +23,9 @@ use types::{LogId, LogRef, Millis, ShardId, SubscriptionId, SubscriptionRef};
 
 /// First number that the local layer gives out.
 const LOCAL_FROM: u32 = 1 << 31;
+/// How many numbers a layer gives out. Those above are for the hidden logs that the engine has
+/// beside the named ones.
+const NUMBERS: u32 = 1 << 30;
 
 /// Which of the two catalogs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,10 +79,7 @@ impl Layer {
 
     /// The number after the last one.
     fn end(self) -> u32 {
-        match self {
-            Layer::Shared => LOCAL_FROM,
-            Layer::Local => u32::MAX,
-        }
+        self.first() + NUMBERS
     }
 }
 
@@ -182,10 +182,10 @@ impl Catalog {
     fn check_room(&self, logs: u32, subscriptions: u32) -> Result<(), Refusal> {
         let end = self.layer.end();
         let limit = u64::from(end - self.layer.first());
-        if end - self.next.log < logs {
+        if end.saturating_sub(self.next.log) < logs {
             return Err(Refusal::TooMany { what: Thing::Topic, limit });
         }
-        if end - self.next.subscription < subscriptions {
+        if end.saturating_sub(self.next.subscription) < subscriptions {
             return Err(Refusal::TooMany { what: Thing::Subscription, limit });
         }
         Ok(())

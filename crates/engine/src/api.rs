@@ -4,6 +4,10 @@
 //! the [`Names`](crate::Names) snapshot), carries everything it needs, and could be sent to another
 //! node as it is. A session sends [`Call`]s; the engine answers with [`Event`]s on the client's outbox.
 
+mod schedule;
+
+pub use schedule::{Schedule, Scheduled, ScheduledEntry, Unschedule};
+
 use crate::command::GroupName;
 use bytes::Bytes;
 use catalog::{Change, Name, Outcome, Refusal};
@@ -31,6 +35,13 @@ pub enum Op {
     Append(Append),
     /// Appends and settles, all or nothing, on one shard. Reply: [`Reply::Done`].
     Transaction(Transaction),
+    /// Appends records later. Reply: [`Reply::Appended`], its offset that of the first record in the
+    /// schedule of the first destination.
+    Schedule(Schedule),
+    /// Cancels entries of a schedule. Reply: [`Reply::Unscheduled`].
+    Unschedule(Unschedule),
+    /// Lists a schedule. Reply: [`Reply::Scheduled`].
+    Scheduled(Scheduled),
     /// Reads batches by offset, waiting for bytes if asked to. Reply: [`Reply::Read`].
     Read(Read),
     /// Looks an offset up. Reply: [`Reply::Found`].
@@ -420,6 +431,17 @@ pub enum Reply {
     Done,
     /// Appended and durable.
     Appended(Appended),
+    /// The entries that were cancelled; the others had been activated or cancelled before.
+    Unscheduled(Vec<Offset>),
+    /// A part of a schedule.
+    Scheduled {
+        /// In the order of their offsets.
+        entries: Vec<ScheduledEntry>,
+        /// Where to go on; `None`: there are no more.
+        next: Option<Offset>,
+        /// How many there are in all.
+        total: u64,
+    },
     /// Batches read.
     Read(Vec<ReadLog>),
     /// An offset found; `None`: no such record.
@@ -515,6 +537,9 @@ impl Op {
         match self {
             Op::Append(append) => append.to[0].shard,
             Op::Transaction(transaction) => transaction.shard,
+            Op::Schedule(schedule) => schedule.append.to[0].shard,
+            Op::Unschedule(unschedule) => unschedule.log.shard,
+            Op::Scheduled(scheduled) => scheduled.log.shard,
             Op::Read(read) => read.logs.first().map_or(ShardId(0), |from| from.log.shard),
             Op::Find(find) => find.log.shard,
             Op::Trim(trim) => trim.log.shard,

@@ -3,7 +3,7 @@
 use catalog::{Change, LogChange};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use types::{LogId, Offset, SubscriptionId};
+use types::{LogId, Millis, Offset, SubscriptionId};
 
 /// First byte of a frame's commands; a new meaning of a command gets a new number and both stay readable.
 const ENCODING: u8 = 1;
@@ -27,6 +27,17 @@ pub(crate) enum Command {
     AllocateProducer,
     /// The process started: what was in flight before may have been delivered.
     Started,
+    /// Entries of a log's schedule are appended to it, in this order, those that still wait.
+    Activate { log: LogId, entries: Vec<Activation> },
+    /// Entries of a log's schedule are cancelled, those that still wait.
+    Unschedule { log: LogId, offsets: Vec<Offset> },
+}
+
+/// An entry of a schedule whose time has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Activation {
+    pub(crate) offset: Offset,
+    pub(crate) due: Millis,
 }
 
 /// A consumer group within a namespace.
@@ -53,6 +64,7 @@ pub(crate) const RANGE_BYTES: usize = 25;
 pub(crate) fn bytes_max(command: &Command) -> usize {
     const OTHERS: usize = 64;
     const LOG_BYTES: usize = 8;
+    const NUMBER_BYTES: usize = 10;
     match command {
         Command::Settle { ranges, .. } | Command::Return { ranges, .. } => {
             OTHERS + RANGE_BYTES * ranges.len()
@@ -60,6 +72,8 @@ pub(crate) fn bytes_max(command: &Command) -> usize {
         Command::Log(
             LogChange::CreateSubscription { over, .. } | LogChange::ExtendSubscription { over, .. },
         ) => OTHERS + LOG_BYTES * over.len(),
+        Command::Activate { entries, .. } => OTHERS + 2 * NUMBER_BYTES * entries.len(),
+        Command::Unschedule { offsets, .. } => OTHERS + NUMBER_BYTES * offsets.len(),
         Command::Change(_) | Command::Group { .. } => encode(std::slice::from_ref(command)).len(),
         _ => OTHERS,
     }

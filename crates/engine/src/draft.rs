@@ -6,16 +6,15 @@
 
 use crate::api::{Append, Payload};
 use crate::command::{self, Command};
+use crate::envelope::Envelope;
+use crate::shard::Schedule;
 use bytes::Bytes;
 use journal::{AppliedBase, Dest, FrameDraft, FrameKind};
 use record::batch::{self, Builder, Header};
 use record::tails::Tails;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use types::{ClientId, LogId, LogRef, Millis, ShardId, Token};
-
-/// Envelope of a destination whose batch holds records with a time to live of their own.
-pub(crate) const ENVELOPE_EXPIRING: &[u8] = &[1];
+use types::{ClientId, Error, Kind, LogId, LogRef, Millis, ShardId, Token};
 
 /// A batch of this size is closed: what one reader of it costs stays bounded, and it travels whole.
 const BATCH_BYTES: usize = 128 << 10;
@@ -73,7 +72,7 @@ enum Packing {
 struct Target {
     log: LogId,
     batch: usize,
-    expiring: bool,
+    envelope: Envelope,
 }
 
 /// A frame that was handed to the journal, with what its apply needs.
@@ -158,7 +157,8 @@ impl Draft {
                     false => bytes.clone(),
                 };
                 self.bytes += bytes.len();
-                (self.add_batch(&append.to, Packing::Whole(bytes), false), 0)
+                let envelope = Envelope::default();
+                (self.add_batch(&append.to, Packing::Whole(bytes), envelope), 0)
             }
             Payload::Tails { bytes, expiring } => {
                 self.bytes += bytes.len();
@@ -183,6 +183,7 @@ impl Draft {
         time: Millis,
         expiring: bool,
     ) -> (usize, &mut Packing) {
+        let envelope = Envelope { expiring, due: None };
         let open = self.open.get(to).copied().filter(|first| {
             let batch = self.dests[*first].batch;
             let room = match &self.batches[batch] {
@@ -191,12 +192,12 @@ impl Draft {
             };
             let latest = to.iter().all(|dest| self.latest.get(&dest.log) == Some(&batch));
             room && (latest || io::planted("unordered-packing"))
-                && self.dests[*first].expiring == expiring
+                && self.dests[*first].envelope == envelope
         });
         let first = match open {
             Some(first) => first,
             None => {
-                let first = self.add_batch(to, Packing::Open(Builder::new(time)), expiring);
+                let first = self.add_batch(to, Packing::Open(Builder::new(time)), envelope);
                 self.open.insert(Arc::clone(to), first);
                 first
             }
@@ -205,11 +206,39 @@ impl Draft {
         (first, &mut self.batches[batch])
     }
 
-    fn add_batch(&mut self, to: &[LogRef], packing: Packing, expiring: bool) -> usize {
+    /// Adds an append to be done at `due`: every record is a batch of its own, so that it can be
+    /// cancelled and referred to by itself. Gives the first destination's place.
+    pub(crate) fn schedule(
+        &mut self,
+        append: &Append,
+        due: Millis,
+        time: Millis,
+        stamp: bool,
+    ) -> usize {
+        let Payload::Tails { bytes, expiring } = &append.payload else { return 0 };
+        let to: Vec<LogRef> = append
+            .to
+            .iter()
+            .map(|dest| LogRef { log: Schedule::id_of(dest.log), ..*dest })
+            .collect();
+        let envelope = Envelope { expiring: *expiring, due: Some(due) };
+        let first = self.dests.len();
+        self.bytes += bytes.len();
+        for entry in Tails::new(bytes) {
+            let (timestamp, tail) = entry.expect("packed by record::tails");
+            let timestamp = if stamp { time } else { timestamp.unwrap_or(time) };
+            let mut builder = Builder::with_capacity(time, tail.len());
+            builder.push(timestamp, tail);
+            self.add_batch(&to, Packing::Whole(builder.finish()), envelope);
+        }
+        first
+    }
+
+    fn add_batch(&mut self, to: &[LogRef], packing: Packing, envelope: Envelope) -> usize {
         let (first, batch) = (self.dests.len(), self.batches.len());
         self.batches.push(packing);
         for dest in to {
-            self.dests.push(Target { log: dest.log, batch, expiring });
+            self.dests.push(Target { log: dest.log, batch, envelope });
             self.latest.insert(dest.log, batch);
         }
         self.bytes += 96;
@@ -242,10 +271,7 @@ impl Draft {
                 log: target.log,
                 batch: u16::try_from(target.batch).expect("a draft is flushed long before"),
                 records: headers[target.batch].last_offset_delta.saturating_add(1),
-                envelope: match target.expiring {
-                    true => Bytes::from_static(ENVELOPE_EXPIRING),
-                    false => Bytes::new(),
-                },
+                envelope: target.envelope.encode(),
             })
             .collect();
         let frame = FrameDraft {
@@ -270,5 +296,15 @@ impl Draft {
             pending: self.pending,
         };
         (frame, sealed)
+    }
+}
+
+/// How many records an append that is scheduled has.
+///
+/// Fails with `Invalid` when it brings a batch: its records are one, and cannot be told apart.
+pub(crate) fn count_of(payload: &Payload) -> Result<usize, Error> {
+    match payload {
+        Payload::Batch(_) => Err(Error::new(Kind::Invalid, "a batch cannot be scheduled")),
+        Payload::Tails { bytes, .. } => Ok(Tails::new(bytes).count()),
     }
 }

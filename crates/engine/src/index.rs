@@ -7,8 +7,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::draft::ENVELOPE_EXPIRING;
-use bytes::Bytes;
+use crate::envelope::Envelope;
 use journal::{Location, Parts, SegmentIndex};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -63,6 +62,8 @@ pub(crate) struct Index {
     recent: BTreeMap<u32, Vec<(LogId, Offset)>>,
     /// Runs in parts: they span segments, so checkpoints keep them, not index files.
     parted: BTreeSet<(LogId, Offset)>,
+    /// Runs whose batch was appended to another log before: no index file says so, checkpoints do.
+    referred: BTreeSet<(LogId, Offset)>,
 }
 
 impl LogIndex {
@@ -135,6 +136,31 @@ impl Index {
             self.parted.remove(&(log, run.first));
             self.recent.entry(run.at.segment).or_default().push((log, run.first));
         }
+        self.referred.remove(&(log, run.first));
+    }
+
+    /// Adds a run whose batch is there already, as another log's: until it is copied forward, no
+    /// index file has it.
+    pub(crate) fn refer(&mut self, log: LogId, run: Run, location: &Location) {
+        self.insert(log, run, location);
+        let recent = self.recent.get_mut(&run.at.segment);
+        if let Some(recent) = recent.filter(|recent| recent.last() == Some(&(log, run.first))) {
+            recent.pop();
+        }
+        self.referred.insert((log, run.first));
+    }
+
+    /// Of the runs whose batch was another log's before, `count` of those that are beyond `kept`, and
+    /// none of `but`.
+    pub(crate) fn referred_beyond(
+        &self,
+        kept: usize,
+        count: usize,
+        but: &BTreeSet<(LogId, Offset)>,
+    ) -> Vec<(LogId, Run)> {
+        let beyond = self.referred.len().saturating_sub(kept).min(count);
+        let found = self.referred.difference(but).take(beyond);
+        found.filter_map(|(log, first)| Some((*log, *self.run(*log, *first)?))).collect()
     }
 
     /// Drops the runs that end at or before `start`.
@@ -147,6 +173,7 @@ impl Index {
             if index.parts.remove(&run.first).is_some() {
                 self.parted.remove(&(log, run.first));
             }
+            self.referred.remove(&(log, run.first));
             index.runs.pop_front();
             index.bytes -= u64::from(run.at.len);
             count(&mut self.live, &was, false);
@@ -164,6 +191,7 @@ impl Index {
                 count(&mut self.live, &index.location(run), false);
                 index.parts.remove(&run.first);
                 self.parted.remove(&(log, run.first));
+                self.referred.remove(&(log, run.first));
                 index.bytes -= u64::from(run.at.len);
                 dropped = true;
             } else {
@@ -181,6 +209,7 @@ impl Index {
         for run in &index.runs {
             count(&mut self.live, &index.location(run), false);
             self.parted.remove(&(log, run.first));
+            self.referred.remove(&(log, run.first));
         }
     }
 
@@ -232,10 +261,12 @@ pub(crate) struct StoredRun {
     appended: Millis,
     expiring: bool,
     location: Location,
+    /// See [`Index::refer`].
+    referred: bool,
 }
 
 impl StoredRun {
-    fn new(log: LogId, run: &Run, location: Location) -> StoredRun {
+    fn new(log: LogId, run: &Run, location: Location, referred: bool) -> StoredRun {
         StoredRun {
             log,
             first: run.first,
@@ -244,6 +275,7 @@ impl StoredRun {
             appended: run.appended,
             expiring: run.expiring,
             location,
+            referred,
         }
     }
 }
@@ -259,7 +291,10 @@ impl Index {
             at: place(&stored.location),
             expiring: stored.expiring,
         };
-        self.insert(stored.log, run, &stored.location);
+        match stored.referred {
+            true => self.refer(stored.log, run, &stored.location),
+            false => self.insert(stored.log, run, &stored.location),
+        }
     }
 
     /// Every segment before this one has its index file, and no replay begins before it.
@@ -268,9 +303,11 @@ impl Index {
     }
 
     /// The runs that a restart may not find in an index file, for it reads those of the segments
-    /// before its replay only; and those in parts.
+    /// before its replay only; and those in parts or referred.
     pub(crate) fn unindexed(&self, of: impl Fn(LogId) -> bool) -> Vec<StoredRun> {
-        let recent = self.recent.values().flatten().chain(&self.parted);
+        let forgotten = io::planted("activation-forgotten");
+        let referred = self.referred.iter().filter(|_| !forgotten);
+        let recent = self.recent.values().flatten().chain(&self.parted).chain(referred);
         let mut stored: Vec<StoredRun> = recent
             .filter(|(log, _)| of(*log))
             .filter_map(|(log, first)| self.stored(*log, *first))
@@ -289,14 +326,14 @@ impl Index {
             if !stored.location.pieces().any(|piece| piece.segment == segment) {
                 continue;
             }
-            let envelope = if stored.expiring { ENVELOPE_EXPIRING } else { &[] };
+            let envelope = Envelope { expiring: stored.expiring, due: None };
             sealed.logs.entry(log).or_default().push(journal::Run {
                 first: stored.first,
                 count: stored.count,
                 location: stored.location,
                 max_timestamp: stored.max_timestamp,
                 append_time: stored.appended,
-                envelope: Bytes::from_static(envelope),
+                envelope: envelope.encode(),
             });
         }
         for runs in sealed.logs.values_mut() {
@@ -310,12 +347,12 @@ impl Index {
     pub(crate) fn load(&mut self, sealed: SegmentIndex) {
         for (log, runs) in sealed.logs {
             for run in runs {
-                let expiring = run.envelope.as_ref() == ENVELOPE_EXPIRING;
+                let Envelope { expiring, due } = Envelope::decode(&run.envelope);
                 let at = place(&run.location);
                 let loaded = Run {
                     first: run.first,
                     max_timestamp: run.max_timestamp,
-                    appended: run.append_time,
+                    appended: due.unwrap_or(run.append_time),
                     count: run.count,
                     at,
                     expiring,
@@ -328,7 +365,12 @@ impl Index {
 
     fn stored(&self, log: LogId, first: Offset) -> Option<StoredRun> {
         let index = self.logs.get(&log)?;
-        let run = index.at_or_after(first).filter(|run| run.first == first)?;
-        Some(StoredRun::new(log, run, index.location(run)))
+        let run = self.run(log, first)?;
+        let referred = self.referred.contains(&(log, first));
+        Some(StoredRun::new(log, run, index.location(run), referred))
+    }
+
+    fn run(&self, log: LogId, first: Offset) -> Option<&Run> {
+        self.logs.get(&log)?.at_or_after(first).filter(|run| run.first == first)
     }
 }

@@ -12,6 +12,7 @@ mod catch_up;
 mod command;
 mod disk;
 mod draft;
+mod envelope;
 mod handle;
 mod index;
 mod keeper;

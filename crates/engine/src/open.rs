@@ -65,6 +65,8 @@ pub struct Sizes {
     pub part_bytes: u32,
     /// A checkpoint after so much journal, or after a multiple of its own size.
     pub checkpoint_bytes: u64,
+    /// Entries of one log's schedule that are kept in memory, the nearest ones.
+    pub schedule_near_max: usize,
 }
 
 impl Default for Sizes {
@@ -75,6 +77,7 @@ impl Default for Sizes {
             round_bytes_max: journal.round_bytes_max,
             part_bytes: journal.part_bytes,
             checkpoint_bytes: 64 << 20,
+            schedule_near_max: 16 << 10,
         }
     }
 }
@@ -168,8 +171,12 @@ pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
     let fresh = recovery.checkpoint().is_none();
     let count = options.workers.clamp(1, shards.len());
     let ports = new_ports(count, &shards);
-    let mut workers: Vec<Worker> =
-        (0..count).map(|n| Worker::new(n, ports.clone(), options.cache_bytes)).collect();
+    let mut workers: Vec<Worker> = (0..count)
+        .map(|n| {
+            let near_max = options.sizes.schedule_near_max;
+            Worker::new(n, ports.clone(), options.cache_bytes, near_max)
+        })
+        .collect();
     let mut ids: Vec<ShardId> = shards.iter().map(|shard| shard.id).collect();
     ids.push(ShardId::LOCAL);
     for shard in shards {

@@ -5,11 +5,14 @@
 //! the worker's, and is not in here.
 
 mod log;
+mod schedule;
 
 pub(crate) use log::{Log, LogOptions};
+pub(crate) use schedule::Schedule;
 
 use crate::api::Verdict;
-use crate::command::{Command, GroupName, Range};
+use crate::command::{Activation, Command, GroupName, Range};
+use crate::envelope::Envelope;
 use catalog::{Catalog, Change, LogChange, LogConfig, Name, Outcome, Refusal};
 use groups::Groups;
 use journal::Dest;
@@ -20,7 +23,7 @@ use std::collections::BTreeMap;
 use types::{LogId, Millis, Offset, ShardId, SubscriptionId};
 
 /// Behaviour of `apply`; a change that would make replicas diverge raises it (architecture: machine version).
-pub(crate) const MACHINE_VERSION: u16 = 1;
+pub(crate) const MACHINE_VERSION: u16 = 2;
 
 /// One shard's replicated state.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -37,6 +40,8 @@ pub(crate) struct Shard {
     pub(crate) groups: BTreeMap<Name, Groups>,
     pub(crate) catalog: Option<Catalog>,
     next_producer: i64,
+    /// What is to be appended later, by log.
+    pub(crate) schedules: BTreeMap<LogId, Schedule>,
 }
 
 /// Delivery state of a subscription: one ledger per log.
@@ -77,6 +82,11 @@ pub(crate) enum Effect {
     Group { command: usize, name: GroupName, reply: groups::Reply, effects: Vec<groups::Effect> },
     /// Command `command` handed out a producer id.
     Producer { command: usize, id: i64 },
+    /// Of `proposed` entries of a log's schedule these were appended to the log: from where in the
+    /// schedule, to where in the log.
+    Activated { log: LogId, proposed: usize, moved: Vec<(Offset, Offset)> },
+    /// Command `command` cancelled these entries of a log's schedule.
+    Unscheduled { command: usize, log: LogId, offsets: Vec<Offset> },
 }
 
 impl Shard {
@@ -92,6 +102,7 @@ impl Shard {
             groups: BTreeMap::new(),
             catalog,
             next_producer: 1,
+            schedules: BTreeMap::new(),
         }
     }
 
@@ -120,9 +131,15 @@ impl Shard {
         }
         for (at, dest) in entry.dests.iter().enumerate() {
             let header = &entry.headers[usize::from(dest.batch)];
-            let (verdict, base) = match self.logs.get_mut(&dest.log) {
-                Some(log) => log.append(header, dest.records, self.time),
-                None => (Verdict::Gone, Offset(0)),
+            let (verdict, base) = match Schedule::log_of(dest.log) {
+                // Only what names a due time goes there, whatever id a client makes up.
+                Some(log) if Envelope::decode(&dest.envelope).due.is_some() => {
+                    self.schedule(log, dest.records)
+                }
+                _ => match self.logs.get_mut(&dest.log) {
+                    Some(log) => log.append(header, dest.records, self.time),
+                    None => (Verdict::Gone, Offset(0)),
+                },
             };
             effects.push(Effect::Appended { dest: at, verdict, base });
         }
@@ -153,7 +170,71 @@ impl Shard {
                 effects.push(Effect::Producer { command: at, id });
             }
             Command::Started => {}
+            Command::Activate { log, entries } => self.activate(*log, entries, effects),
+            Command::Unschedule { log, offsets } => {
+                let offsets = self.unschedule(*log, offsets, effects);
+                effects.push(Effect::Unscheduled { command: at, log: *log, offsets });
+            }
         }
+    }
+
+    /// First and next offset of a log or of a schedule, by its id in the journal.
+    pub(crate) fn extent(&self, id: LogId) -> Option<(Offset, Offset)> {
+        match Schedule::log_of(id) {
+            Some(log) => {
+                let schedule = self.schedules.get(&log)?;
+                Some((schedule.ledger.floor(), schedule.end))
+            }
+            None => self.logs.get(&id).map(|log| (log.start, log.end)),
+        }
+    }
+
+    fn schedule(&mut self, log: LogId, records: u32) -> (Verdict, Offset) {
+        match self.logs.contains_key(&log) {
+            true => (Verdict::Appended, self.schedules.entry(log).or_default().append(records)),
+            false => (Verdict::Gone, Offset(0)),
+        }
+    }
+
+    /// Appends to a log what of its schedule is due and still waits.
+    fn activate(&mut self, id: LogId, entries: &[Activation], effects: &mut Vec<Effect>) {
+        let schedule = self.schedules.get_mut(&id);
+        let (Some(schedule), Some(log)) = (schedule, self.logs.get_mut(&id)) else { return };
+        let mut moved = Vec::new();
+        for Activation { offset, due } in entries.iter().copied() {
+            let early = due > self.time && !io::planted("timer-early");
+            if early || !schedule.waits(offset) {
+                continue;
+            }
+            if !(io::planted("activated-twice") && offset.0 % 5 == 2) {
+                schedule.settle(offset);
+            }
+            moved.push((offset, log.end));
+            log.end = log.end.next();
+        }
+        let start = schedule.ledger.floor();
+        effects.push(Effect::Activated { log: id, proposed: entries.len(), moved });
+        effects.push(Effect::Trimmed { log: Schedule::id_of(id), start });
+    }
+
+    /// Cancels what of a schedule still waits; gives which.
+    fn unschedule(
+        &mut self,
+        id: LogId,
+        offsets: &[Offset],
+        effects: &mut Vec<Effect>,
+    ) -> Vec<Offset> {
+        let Some(schedule) = self.schedules.get_mut(&id) else { return Vec::new() };
+        let waiting = offsets.iter().filter(|offset| schedule.waits(**offset));
+        let waiting: Vec<Offset> = waiting.copied().collect();
+        for offset in &waiting {
+            if !(io::planted("cancel-lost") && offset.0 % 3 == 0) {
+                schedule.settle(*offset);
+            }
+        }
+        let start = schedule.ledger.floor();
+        effects.push(Effect::Trimmed { log: Schedule::id_of(id), start });
+        waiting
     }
 
     fn settle(&mut self, id: SubscriptionId, ranges: &[Range], effects: &mut Vec<Effect>) {
@@ -237,6 +318,10 @@ impl Shard {
             LogChange::DropLog(log) => {
                 if let Some(gone) = self.logs.remove(&log.log) {
                     effects.push(Effect::Trimmed { log: log.log, start: gone.end });
+                }
+                if let Some(gone) = self.schedules.remove(&log.log) {
+                    let log = Schedule::id_of(log.log);
+                    effects.push(Effect::Trimmed { log, start: gone.end });
                 }
             }
             LogChange::CreateSubscription { subscription, over, .. }

@@ -152,6 +152,12 @@ impl Stepped {
         states
     }
 
+    /// Batches of which only checkpoints know where they lie for a log: see `docs/decisions`.
+    #[cfg(test)]
+    pub(crate) fn referred(&self) -> usize {
+        self.workers.iter().map(Worker::referred).sum()
+    }
+
     /// Whether nothing is on its way: every frame that was begun is on the disk and applied.
     #[must_use]
     pub fn is_quiet(&self) -> bool {

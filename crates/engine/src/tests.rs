@@ -3,6 +3,7 @@
 mod keeping;
 mod names;
 mod queues;
+mod schedules;
 mod space;
 mod store;
 mod streams;
@@ -41,6 +42,7 @@ impl Stage {
             round_bytes_max: 128 << 10,
             part_bytes: 64 << 10,
             checkpoint_bytes: 1 << 20,
+            schedule_near_max: 16,
         };
         let engine = open(&disk, &clock, shards, &sizes);
         let client = engine.handle().connect(Arc::new(|| {}));

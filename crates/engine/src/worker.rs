@@ -4,8 +4,10 @@
 //! came in, apply what the journal says is on the disk, answer and hand out what follows from it,
 //! seal the next frame. Nothing is answered from a frame before it is placed.
 
+mod agenda;
 mod apply;
 mod clients;
+mod counting;
 mod grouping;
 mod held;
 mod lost;
@@ -27,7 +29,7 @@ pub(crate) use store::{Load, Loaded};
 pub use clients::delivery_bytes;
 pub use queue::Tally;
 
-use crate::api::{Append, Call, Counts, Event, Op, QueueStats, Reply, Transaction};
+use crate::api::{Append, Call, Event, Op, Reply, Transaction};
 use crate::command::Command;
 use crate::draft::{Awaits, DESTS_MAX};
 use crate::index::Run;
@@ -40,7 +42,7 @@ use catalog::{Change, LogChange, Names};
 use clients::Clients;
 use held::Held;
 use journal::{FrameDraft, Placed, Position};
-use ledger::ConsumerKey;
+use ledger::{ConsumerKey, Wheel};
 use lost::Losses;
 use naming::ChangeWait;
 use reading::Reads;
@@ -48,6 +50,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use store::{Store, Waiter};
 use types::{ClientId, Error, Kind, LogId, LogRef, Millis, ShardId, SubscriptionRef, Token};
+use upkeep::Due;
 
 /// What a worker is told.
 #[derive(Debug)]
@@ -125,9 +128,16 @@ pub(crate) struct Worker {
     reads_touched: BTreeSet<u64>,
     tails_ready: BTreeSet<(ShardId, ConsumerKey)>,
     changes: BTreeMap<u64, ChangeWait>,
+    timers: Wheel<Due>,
+    /// Schedules to be looked through for what is due next.
+    agendas_low: BTreeSet<(ShardId, LogId)>,
+    /// Entries of a schedule that are kept in memory.
+    schedule_near_max: usize,
     /// Runs being copied forward, by the number of the copy.
     relocating: BTreeMap<u64, (LogId, Run)>,
     next_copy: u64,
+    /// Batches to be copied forward come from the disk.
+    copying_referred: bool,
     next_change: u64,
     ports: Ports,
     output: Output,
@@ -139,7 +149,12 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(number: usize, ports: Ports, cache_bytes_max: usize) -> Worker {
+    pub(crate) fn new(
+        number: usize,
+        ports: Ports,
+        cache_bytes_max: usize,
+        schedule_near_max: usize,
+    ) -> Worker {
         Worker {
             number,
             seats: BTreeMap::new(),
@@ -150,8 +165,12 @@ impl Worker {
             reads_touched: BTreeSet::new(),
             tails_ready: BTreeSet::new(),
             changes: BTreeMap::new(),
+            timers: Wheel::new(Millis(0)),
+            agendas_low: BTreeSet::new(),
+            schedule_near_max,
             relocating: BTreeMap::new(),
             next_copy: 0,
+            copying_referred: false,
             next_change: 0,
             ports,
             output: Output::default(),
@@ -183,7 +202,9 @@ impl Worker {
     /// Everything before `end` is applied.
     pub(crate) fn start(&mut self, now: Millis, clean: bool, end: Position) {
         self.now = now;
+        self.timers = Wheel::new(now);
         self.restore_done();
+        self.start_agendas();
         let names = self.ports.names.load_full();
         let mut subscriptions = Vec::new();
         for (shard, seat) in &mut self.seats {
@@ -234,6 +255,7 @@ impl Worker {
             self.input(input);
         }
         self.timers();
+        self.walk_agendas();
         for id in std::mem::take(&mut self.reads_touched) {
             self.look_again(id, false);
         }
@@ -250,18 +272,17 @@ impl Worker {
     /// Whether the next turn should come at once.
     pub(crate) fn busy(&self) -> bool {
         !self.tails_ready.is_empty()
+            || !self.agendas_low.is_empty()
             || self.seats.values().any(|seat| !seat.starting && !seat.ready.is_empty())
     }
 
     /// When the next turn has something to do though nothing comes in.
     pub(crate) fn next_due(&self) -> Option<Millis> {
-        let seats = self.seats.values().flat_map(|seat| {
-            let timer = seat.timers.first().map(|(due, _)| *due);
-            [timer, seat.groups.next_due(), seat.due_at()]
-        });
+        let seats = self.seats.values().flat_map(|seat| [seat.groups.next_due(), seat.due_at()]);
         let upkeep =
             (self.retained.plus(upkeep::RETENTION_EVERY)).min(self.swept.plus(upkeep::SWEEP_EVERY));
-        seats.flatten().chain(self.reads.next_due()).chain([upkeep]).min()
+        let timers = self.timers.next_due();
+        seats.flatten().chain(self.reads.next_due()).chain(timers).chain([upkeep]).min()
     }
 
     fn input(&mut self, input: Input) {
@@ -312,6 +333,12 @@ impl Worker {
             }
             Op::Append(append) => self.append(client, token, &append),
             Op::Transaction(transaction) => self.transaction(client, token, &transaction),
+            Op::Schedule(schedule) => self.schedule(client, token, &schedule),
+            Op::Unschedule(unschedule) => self.unschedule(client, token, unschedule),
+            Op::Scheduled(scheduled) => {
+                let listed = self.scheduled(&scheduled);
+                self.clients.reply(client, token, listed);
+            }
             Op::Read(read) => self.read(client, token, read),
             Op::Find(find) => self.find(client, token, find),
             Op::Trim(trim) => self.trim(client, token, trim),
@@ -454,38 +481,6 @@ impl Worker {
         seat.draft.wait(client, token, Awaits::Purged(purged));
     }
 
-    fn counts(&self, subscription: SubscriptionRef) -> Option<Counts> {
-        let seat = self.seats.get(&subscription.shard)?;
-        let queue = seat.queues.get(&subscription.subscription)?;
-        Some(Counts {
-            ready: queue::ready_count(&seat.shard, queue),
-            unacked: queue.unacked(),
-            consumers: queue.consumers.len() as u64,
-        })
-    }
-
-    fn touch(&mut self, subscription: SubscriptionRef) {
-        if let Some(seat) = self.seats.get_mut(&subscription.shard)
-            && let Some(queue) = seat.queues.get_mut(&subscription.subscription)
-        {
-            queue.used = self.now;
-        }
-    }
-
-    fn stats(&self, shard: ShardId) -> Vec<QueueStats> {
-        let Some(seat) = self.seats.get(&shard) else { return Vec::new() };
-        seat.queues
-            .values()
-            .filter_map(|queue| {
-                Some(QueueStats {
-                    subscription: queue.subscription,
-                    counts: self.counts(queue.subscription)?,
-                    tally: queue.tally,
-                })
-            })
-            .collect()
-    }
-
     fn resume(&mut self, client: ClientId) {
         let Some(state) = self.clients.get_mut(client) else { return };
         state.stalled = false;
@@ -523,6 +518,7 @@ impl Worker {
             }
             Some(Waiter::Read { id }) => self.read_loaded(id),
             Some(Waiter::Relocate { segment }) => self.relocate_loaded(segment),
+            Some(Waiter::Referred) => self.referred_loaded(),
             None => {}
         }
     }
@@ -530,7 +526,7 @@ impl Worker {
     fn timers(&mut self) {
         self.end_reads();
         self.group_timers();
-        self.queue_timers();
+        self.look_at_due();
         if self.now.since(self.retained) >= upkeep::RETENTION_EVERY {
             self.retained = self.now;
             self.retain();
@@ -538,6 +534,8 @@ impl Worker {
         if self.now.since(self.swept) >= upkeep::SWEEP_EVERY {
             self.swept = self.now;
             self.sweep();
+            self.sweep_schedules(false);
+            self.copy_referred();
         }
     }
 

@@ -167,6 +167,8 @@ fn is_gone(answer: &Answer) -> bool {
 fn op_bytes(op: &Op) -> usize {
     match op {
         Op::Append(append) => append_bytes(append),
+        Op::Schedule(schedule) => append_bytes(&schedule.append),
+        Op::Unschedule(unschedule) => CALL_BYTES + unschedule.offsets.len() * ENTRY_BYTES,
         Op::Transaction(transaction) => {
             transaction.appends.iter().map(append_bytes).sum::<usize>()
                 + transaction.settles.iter().map(settle_bytes).sum::<usize>()

@@ -20,6 +20,11 @@ pub const FAULTS: &[(&str, &str)] = &[
     ("duplicate-accepted", "a producer's repeated batch is appended again"),
     ("unordered-packing", "an open batch is reused though a later one went to the same log"),
     ("half-a-change", "a change of names that was cut off between two shards is not finished"),
+    ("timer-early", "what is scheduled is activated half a second before it is due"),
+    ("activation-forgotten", "a checkpoint leaves out where activated records lie"),
+    ("activated-twice", "an activated entry sometimes stays in its schedule"),
+    ("cancel-lost", "a cancel is sometimes told but not written down"),
+    ("schedule-forgotten", "a start does not look at what was scheduled"),
     ("relocate-unsynced", "copies are believed before they are synced"),
 ];
 

@@ -1,5 +1,7 @@
 //! A client of a run: what it asks at random, and what it makes of the answers.
 
+mod scheduling;
+
 use crate::model::{Id, Model, Violation, broken};
 use crate::world::{QueueUnderTest, World};
 use bytes::Bytes;
@@ -9,6 +11,7 @@ use engine::api::{
 };
 use engine::groups::{self, Commit, Generation, OffsetKey, OffsetToCommit};
 use engine::{Client, GroupName};
+use io::Clock as _;
 use io::sim::SimRandom;
 use record::batch::Builder;
 use record::{tail, tails};
@@ -33,6 +36,8 @@ enum Asked {
     Transaction { logs: Vec<LogId>, ids: Vec<Id>, settled: Vec<(LogId, Id)> },
     Commit { group: String, number: usize },
     Trim { log: LogId, before: Offset },
+    Schedule { logs: Vec<LogId>, ids: Vec<Id> },
+    Unschedule { log: LogId, entries: Vec<(Offset, Id)> },
     Other,
 }
 
@@ -128,13 +133,15 @@ impl SimClient {
 
     /// Does one thing chosen by chance.
     pub(crate) fn act(&mut self, world: &mut World) {
-        match world.random.below(20) {
+        match world.random.below(23) {
             0..7 => self.append(world),
             7..9 => self.append_sequenced(world),
             9..12 => self.take(world),
             12..17 => self.settle(world),
             17 => self.transact(world),
             18 => self.commit(world),
+            19..21 => self.schedule(world),
+            21 => self.unschedule(world),
             _ => self.trim(world),
         }
     }
@@ -351,6 +358,7 @@ impl SimClient {
     ) -> Result<(), Violation> {
         let number = consumer.0 as usize;
         let id = id_of(&item.tail)?;
+        world.model.log(item.log).timetable.on_time(id, world.clock.now())?;
         world.model.log(item.log).deliver(id, item.offset, (item.redelivered, item.attempts))?;
         self.held.entry(number).or_default().insert(item.offset, id);
         if !item.redelivered
@@ -400,6 +408,15 @@ impl SimClient {
             (Some(Asked::Trim { log, before }), Ok(Reply::Trimmed(start))) if start >= before => {
                 model.log(log).trim_proven(before);
             }
+            (Some(Asked::Schedule { logs, ids }), Ok(Reply::Appended(appended))) => {
+                for (at, log) in logs.iter().enumerate() {
+                    let base = (at == 0).then_some(appended.base_offset);
+                    model.log(*log).timetable.acknowledged(&ids, base);
+                }
+            }
+            (Some(Asked::Unschedule { log, entries }), Ok(Reply::Unscheduled(taken))) => {
+                model.log(log).timetable.cancel_answered(&entries, &taken)?;
+            }
             (Some(Asked::Other), Ok(_)) => {}
             (asked, result) => return broken(format!("{asked:?} was answered {result:?}")),
         }
@@ -412,10 +429,11 @@ impl Model {
     pub(crate) fn look(
         &mut self,
         log: LogId,
-        offset: Offset,
-        tail: &[u8],
+        (offset, tail): (Offset, &[u8]),
+        now: Millis,
     ) -> Result<Id, Violation> {
         let id = id_of(tail)?;
+        self.log(log).timetable.on_time(id, now)?;
         self.log(log).seen(id, offset)?;
         Ok(id)
     }

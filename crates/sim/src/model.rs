@@ -2,13 +2,26 @@
 //!
 //! Source of the facts: the promises of `docs/durability.md`.
 
+mod timetable;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use types::{LogId, Offset};
+use timetable::Timetable;
+use types::{LogId, Millis, Offset};
 
 /// One record of the workload, unique in a run; a later one of a client is larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Id(pub(crate) u64);
+
+/// Set in what is scheduled, which comes in an order of its own.
+const SCHEDULED: u64 = 1 << 39;
+
+impl Id {
+    /// The id for a record that is scheduled.
+    pub(crate) fn scheduled(self) -> Id {
+        Id(self.0 | SCHEDULED)
+    }
+}
 
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +60,8 @@ pub(crate) struct LogModel {
     end: Offset,
     /// What lies before may be gone, and before the second is gone.
     trimmed: (Offset, Offset),
+    /// What is to come later.
+    pub(crate) timetable: Timetable,
 }
 
 /// Every fact of a run.
@@ -96,6 +111,9 @@ impl LogModel {
 
     /// A record was seen at an offset, by whatever way.
     pub(crate) fn seen(&mut self, id: Id, offset: Offset) -> Result<(), Violation> {
+        if self.timetable.seen(id)? {
+            self.owed.entry(id).or_insert(Some(offset));
+        }
         match self.owed.get_mut(&id) {
             Some(Some(promised)) if *promised != offset => {
                 return broken(format!("record {id:?} was promised at {promised}, is at {offset}"));
@@ -186,7 +204,7 @@ impl LogModel {
             return broken(format!("{id:?} at {offset} was trimmed and is back"));
         }
         let mut last: BTreeMap<u64, Id> = BTreeMap::new();
-        for (offset, id) in found {
+        for (offset, id) in found.iter().filter(|(_, id)| id.0 & SCHEDULED == 0) {
             let client = id.0 >> 40;
             if let Some(before) = last.insert(client, *id)
                 && before >= *id
@@ -201,6 +219,12 @@ impl LogModel {
 impl Model {
     pub(crate) fn log(&mut self, log: LogId) -> &mut LogModel {
         self.logs.entry(log).or_default()
+    }
+
+    /// When the last scheduled record is due.
+    pub(crate) fn last_due(&self) -> Millis {
+        let dues = self.logs.values().map(|log| log.timetable.last_due());
+        dues.max().unwrap_or(Millis(0))
     }
 
     pub(crate) fn new_life(&mut self) {

@@ -76,6 +76,7 @@ pub fn run(seed: u64, plan: Plan) -> Result<Tally, Violation> {
         crowd.churn.check(&mut world)?;
         drain::check(&mut world)?;
     }
+    drain::activate(&mut world)?;
     drain::consume(&mut world)?;
     world.count_upkeep();
     Ok(world.tally)

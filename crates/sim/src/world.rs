@@ -111,6 +111,7 @@ impl World {
                 round_bytes_max: 64 << 10,
                 part_bytes: 16 << 10,
                 checkpoint_bytes: 200 << 10,
+                schedule_near_max: 8,
             },
         }
     }

@@ -3,10 +3,11 @@
 use super::{Input, Seat, Worker};
 use crate::api::{Appended, Reply, Verdict};
 use crate::cache;
-use crate::draft::{Awaits, ENVELOPE_EXPIRING, Pending, Sealed};
+use crate::draft::{Awaits, Pending, Sealed};
+use crate::envelope::Envelope;
 use crate::index::{self, Run};
 use crate::metrics;
-use crate::shard::{Effect, Entry};
+use crate::shard::{Effect, Entry, Schedule};
 use catalog::LogChange;
 use journal::{AppliedBase, Dest, FrameKind, Location, Placed, REJECTED, ScannedFrame};
 use record::batch::Header;
@@ -24,6 +25,12 @@ impl Arrivals {
     fn note(&mut self, shard: ShardId, sealed: &Sealed) {
         self.dests.extend(sealed.dests.iter().map(|dest| (shard, dest.clone())));
         self.since = self.since.into_iter().chain([sealed.time]).min();
+    }
+
+    /// Notes an append beside those of a frame's batches.
+    pub(super) fn add(&mut self, shard: ShardId, dest: Dest, time: Millis) {
+        self.dests.push((shard, dest));
+        self.since = self.since.into_iter().chain([time]).min();
     }
 
     /// Whether what was appended at `time` came in this turn.
@@ -114,6 +121,15 @@ impl Worker {
                         self.clients.reply(client, token, Ok(Reply::Producer(id)));
                     }
                 }
+                Effect::Activated { log, proposed, moved } => {
+                    self.activated(shard, (log, proposed), &moved, sealed.time);
+                }
+                Effect::Unscheduled { command, log, offsets } => {
+                    self.unscheduled(shard, log, &offsets);
+                    if let Some((client, token)) = askers.get(&command).copied() {
+                        self.clients.reply(client, token, Ok(Reply::Unscheduled(offsets)));
+                    }
+                }
             }
         }
         for (command, result) in changed {
@@ -164,6 +180,9 @@ impl Worker {
         let batch = usize::from(dest.batch);
         let run = run_of(dest, &sealed.headers[batch], base, sealed.time, &locations[batch]);
         self.store.index.insert(dest.log, run, &locations[batch]);
+        if let Some(log) = Schedule::log_of(dest.log) {
+            return self.scheduled_entry(shard, log, (run.appended, run.first));
+        }
         let lengths = self.store.cache.get(cache::key(&locations[batch]));
         for id in seat.subscribed.get(&dest.log).into_iter().flatten() {
             let Some(queue) = seat.queues.get_mut(id) else { continue };
@@ -195,7 +214,7 @@ impl Worker {
                     let timed = options.message_ttl.is_some() || !dest.envelope.is_empty();
                     options.max_len.is_some()
                         || options.max_bytes.is_some()
-                        || timed && queue.timer.is_none_or(|due| due > self.now)
+                        || timed && queue.timer.is_none_or(|(due, _)| due > self.now)
                 })
             })
             .copied()
@@ -319,10 +338,16 @@ impl Worker {
                         self.store.index.insert(dest.log, run, location);
                     }
                 }
+                Effect::Activated { log, moved, .. } => {
+                    for entry in moved {
+                        self.store.refer(log, entry, frame.leader_ts);
+                    }
+                }
                 Effect::Trimmed { log, start } => self.store.index.trim(log, start),
                 Effect::Followed(LogChange::DropLog(log)) => {
                     self.store.index.remove(log.log);
                     self.store.losses.forget(log.log);
+                    self.store.index.remove(Schedule::id_of(log.log));
                 }
                 _ => {}
             }
@@ -338,12 +363,14 @@ fn note_base(seat: &mut Seat, index: u64, dest: usize, verdict: Verdict, base: O
 }
 
 fn run_of(dest: &Dest, header: &Header, base: Offset, appended: Millis, at: &Location) -> Run {
+    let Envelope { expiring, due } = Envelope::decode(&dest.envelope);
     Run {
         first: base,
         max_timestamp: header.max_timestamp,
-        appended,
+        // What waits in a schedule counts as appended when it is due: nothing else is kept of that.
+        appended: due.unwrap_or(appended),
         count: dest.records,
         at: index::place(at),
-        expiring: dest.envelope.as_ref() == ENVELOPE_EXPIRING,
+        expiring,
     }
 }

@@ -2,7 +2,7 @@
 //! and what was on its way by then waits here.
 
 use super::Worker;
-use crate::api::{Append, Call, Op, Payload};
+use crate::api::{Append, Call, Op, Payload, Schedule};
 use std::collections::VecDeque;
 use types::{ClientId, Error, Kind};
 
@@ -25,7 +25,9 @@ impl Worker {
             return Some(call);
         }
         let (bytes, waits) = match &call.op {
-            Op::Append(append) => (bytes_of(append), append.waits),
+            Op::Append(append) | Op::Schedule(Schedule { append, .. }) => {
+                (bytes_of(append), append.waits)
+            }
             Op::Transaction(all) if !all.appends.is_empty() => {
                 (all.appends.iter().map(bytes_of).sum(), true)
             }

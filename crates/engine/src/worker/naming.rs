@@ -144,6 +144,7 @@ impl Worker {
             LogChange::DropLog(log) => {
                 self.store.index.remove(log.log);
                 self.store.losses.forget(log.log);
+                self.drop_agenda(*log);
                 self.end_tailers_of(*log);
                 self.log_touched(log.shard, log.log);
             }
@@ -162,6 +163,9 @@ impl Worker {
                 let Some(seat) = self.seats.get_mut(&subscription.shard) else { return };
                 seat.ready.remove(&subscription.subscription);
                 if let Some(queue) = seat.queues.remove(&subscription.subscription) {
+                    if let Some((_, timer)) = queue.timer {
+                        self.timers.cancel(timer);
+                    }
                     tell_gone(&mut self.clients, &queue);
                 }
             }

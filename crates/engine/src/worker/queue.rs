@@ -39,7 +39,7 @@ pub(crate) struct Queue {
     pub(crate) used: Millis,
     pub(crate) tally: Tally,
     /// When it is looked at next for expiry.
-    pub(crate) timer: Option<Millis>,
+    pub(crate) timer: Option<(Millis, ledger::TimerId)>,
     /// Consumers bound by windows that reach beyond one log's dispatch.
     pub(super) windowed: BTreeMap<ConsumerKey, Vec<WindowId>>,
 }

@@ -3,7 +3,7 @@
 
 use super::Worker;
 use super::store::{Found, Waiter};
-use crate::draft::ENVELOPE_EXPIRING;
+use crate::envelope::Envelope;
 use crate::index::{self, Run, StoredRun};
 use bytes::Bytes;
 use journal::{
@@ -38,6 +38,11 @@ pub(crate) struct CheckpointPart {
 
 /// The term of a single node's shards.
 const TERM: u32 = 1;
+/// Activated batches that are kept where they were scheduled, for each entry of a schedule that is
+/// kept in memory.
+const REFERRED_PER_NEAR: usize = 4;
+/// Of those beyond, so many are copied forward at once.
+const REFERRED_PER_SWEEP: usize = 256;
 
 impl Worker {
     /// Every frame of a segment was placed: its index can be written.
@@ -71,7 +76,7 @@ impl Worker {
                 false => postcard::to_allocvec(&seat.shard),
             };
             let replicated = replicated.expect("a Vec takes every state there is");
-            let runs = self.store.index.unindexed(|log| seat.shard.logs.contains_key(&log));
+            let runs = self.store.index.unindexed(|log| seat.shard.extent(log).is_some());
             let local = postcard::to_allocvec(&runs).expect("a Vec takes every state there is");
             for (kind, bytes) in [(PageKind::Replicated, replicated), (PageKind::Local, local)] {
                 part.pages.push(Page { kind, shard: *id, bytes: Bytes::from(bytes) });
@@ -116,12 +121,50 @@ impl Worker {
         self.relocate(segment);
     }
 
+    /// Copies batches of which only checkpoints know that a log refers to them, where they are many:
+    /// the copies are in index files.
+    pub(super) fn copy_referred(&mut self) {
+        if self.copying_referred {
+            return;
+        }
+        let under_way: BTreeSet<(LogId, Offset)> =
+            self.relocating.values().map(|(log, run)| (*log, run.first)).collect();
+        let kept = self.schedule_near_max * REFERRED_PER_NEAR + under_way.len();
+        let mut cold = Vec::new();
+        for (log, run) in self.store.index.referred_beyond(kept, REFERRED_PER_SWEEP, &under_way) {
+            let Some(shard) = self.shard_of_log(log) else { continue };
+            match self.store.find(log, &run) {
+                Found::Here(batch) => self.copy_forward(shard, log, &run, batch.bytes.clone()),
+                Found::Cold => {
+                    if let Some(index) = self.store.index.log(log) {
+                        cold.push(index.location(&run));
+                    }
+                }
+                Found::Lost(_) => {}
+            }
+        }
+        if !cold.is_empty() {
+            self.copying_referred = true;
+            self.store.load(cold, Waiter::Referred);
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn referred(&self) -> usize {
+        self.store.index.referred_beyond(0, usize::MAX, &BTreeSet::new()).len()
+    }
+
+    pub(super) fn referred_loaded(&mut self) {
+        self.copying_referred = false;
+        self.copy_referred();
+    }
+
     fn copy_forward(&mut self, shard: ShardId, log: LogId, run: &Run, bytes: Bytes) {
         let dest = Dest {
             log,
             batch: 0,
             records: run.count,
-            envelope: Bytes::from_static(if run.expiring { ENVELOPE_EXPIRING } else { &[] }),
+            envelope: Envelope { expiring: run.expiring, due: None }.encode(),
         };
         self.next_copy += 1;
         let index = self.next_copy;
@@ -165,10 +208,10 @@ impl Worker {
                 appended: frame.leader_ts,
                 count: dest.records,
                 at: index::place(&batch.location),
-                expiring: dest.envelope.as_ref() == ENVELOPE_EXPIRING,
+                expiring: Envelope::decode(&dest.envelope).expiring,
             };
-            let log = self.seats.values().find_map(|seat| seat.shard.logs.get(&dest.log));
-            if log.is_some_and(|log| run.end() > log.start && run.first < log.end) {
+            let extent = self.seats.values().find_map(|seat| seat.shard.extent(dest.log));
+            if extent.is_some_and(|(start, end)| run.end() > start && run.first < end) {
                 self.store.index.insert(dest.log, run, &batch.location);
             }
         }
@@ -176,7 +219,7 @@ impl Worker {
 
     fn shard_of_log(&self, log: LogId) -> Option<ShardId> {
         let mut seats = self.seats.iter();
-        seats.find(|(_, seat)| seat.shard.logs.contains_key(&log)).map(|(shard, _)| *shard)
+        seats.find(|(_, seat)| seat.shard.extent(log).is_some()).map(|(shard, _)| *shard)
     }
 
     /// Puts back what a checkpoint kept of where batches lie.
@@ -187,10 +230,10 @@ impl Worker {
     /// Takes in an index file: what this worker's logs still hold of it.
     pub(crate) fn restore_index(&mut self, mut sealed: SegmentIndex) {
         let seats = &self.seats;
-        let log_of = |log: LogId| seats.values().find_map(|seat| seat.shard.logs.get(&log));
-        sealed.logs.retain(|log, runs| match log_of(*log) {
-            Some(state) => {
-                runs.retain(|run| run.first.plus(run.count) > state.start && run.first < state.end);
+        let extent_of = |log: LogId| seats.values().find_map(|seat| seat.shard.extent(log));
+        sealed.logs.retain(|log, runs| match extent_of(*log) {
+            Some((start, end)) => {
+                runs.retain(|run| run.first.plus(run.count) > start && run.first < end);
                 true
             }
             None => false,
@@ -204,6 +247,7 @@ impl Worker {
             seat.scattered = seat.shard.logs.keys().copied().collect();
         }
         self.sweep();
+        self.sweep_schedules(true);
     }
 }
 

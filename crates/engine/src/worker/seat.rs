@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use super::agenda::Agenda;
 use super::grouping::Coordinator;
 use super::queue::Queue;
 use super::tailing::Tailer;
@@ -54,8 +55,8 @@ pub(crate) struct Seat {
     pub(crate) groups: Coordinator,
     /// Changes of names from elsewhere in frames on their way: frame, command, whom to tell.
     pub(crate) follows: VecDeque<(u64, usize, usize, u64)>,
-    /// Queues to look at for expiry, and when.
-    pub(crate) timers: BTreeSet<(Millis, SubscriptionId)>,
+    /// What is due next in the schedules of logs.
+    pub(crate) agendas: BTreeMap<LogId, Agenda>,
     /// Logs with records settled out of order: their runs may be dead.
     pub(crate) scattered: BTreeSet<LogId>,
     /// Replay from here gives every frame that is not applied.
@@ -89,7 +90,7 @@ impl Seat {
             subscribed: BTreeMap::new(),
             groups: Coordinator::default(),
             follows: VecDeque::new(),
-            timers: BTreeSet::new(),
+            agendas: BTreeMap::new(),
             scattered: BTreeSet::new(),
             position: Position::default(),
             bases: Vec::new(),

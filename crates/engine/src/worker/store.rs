@@ -3,12 +3,13 @@
 use super::lost::Losses;
 use crate::cache::{self, Batch, BatchCache, Key};
 use crate::index::{Index, Run};
+use crate::shard::Schedule;
 use bytes::Bytes;
 use journal::{Location, ReadError};
 use ledger::ConsumerKey;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use types::{LogId, ShardId, SubscriptionId};
+use types::{LogId, Millis, Offset, ShardId, SubscriptionId};
 
 /// Most bytes of consecutive batches fetched from the disk at once.
 const READ_AHEAD_BYTES: usize = 1 << 20;
@@ -34,6 +35,7 @@ pub(crate) enum Waiter {
     Tailer { shard: ShardId, key: ConsumerKey },
     Read { id: u64 },
     Relocate { segment: u32 },
+    Referred,
 }
 
 /// A worker's batches.
@@ -90,6 +92,23 @@ impl Store {
                 None => Found::Cold,
             },
         }
+    }
+
+    /// Has a log refer to an entry of its schedule from now on: the entry's batch is at `base` of the
+    /// log, as if appended at `time`. `None` at a start when what was appended is long gone: its
+    /// segment was given back, for nobody needed it any more.
+    pub(crate) fn refer(
+        &mut self,
+        log: LogId,
+        (from, base): (Offset, Offset),
+        time: Millis,
+    ) -> Option<Run> {
+        let index = self.index.log(Schedule::id_of(log))?;
+        let entry = index.at_or_after(from).filter(|run| run.first == from)?;
+        let location = index.location(entry);
+        let run = Run { first: base, appended: time, ..*entry };
+        self.index.refer(log, run, &location);
+        Some(run)
     }
 
     /// Asks for the run's batch and those that follow it in its log.

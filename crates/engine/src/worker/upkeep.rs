@@ -8,7 +8,7 @@ use crate::index::Run;
 use crate::shard::Shard;
 use catalog::Found as NameFound;
 use ledger::Span;
-use types::{LogId, Millis, Offset, ShardId, SubscriptionId, SubscriptionRef};
+use types::{LogId, LogRef, Millis, Offset, ShardId, SubscriptionId, SubscriptionRef};
 
 /// Messages of one queue that expire in one turn; the rest have the next one.
 const EXPIRE_PER_TURN: usize = 4096;
@@ -21,6 +21,15 @@ const RETAINED_MIN: Millis = Millis(5 * 60 * 1_000);
 pub(super) const SWEEP_EVERY: Millis = Millis(200);
 /// Runs looked at per log and sweep.
 const SWEEP_RUNS_MAX: usize = 65_536;
+
+/// What a timer is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Due {
+    /// A queue, or what is in it, may have expired.
+    Queue(SubscriptionRef),
+    /// Something of a log's schedule is due.
+    Schedule(LogRef),
+}
 
 /// What a look at the oldest ready message found.
 enum Head {
@@ -48,19 +57,23 @@ impl Worker {
         self.expire(subscription);
     }
 
-    /// Looks at the queues whose time has come.
-    pub(super) fn queue_timers(&mut self) {
-        let shards: Vec<ShardId> = self.seats.keys().copied().collect();
-        for shard in shards {
-            while let Some(seat) = self.seats.get_mut(&shard)
-                && let Some((due, id)) = seat.timers.first().copied()
-                && due <= self.now
-            {
-                seat.timers.remove(&(due, id));
-                if let Some(queue) = seat.queues.get_mut(&id) {
-                    queue.timer = None;
+    /// Looks at whatever its time has come for.
+    pub(super) fn look_at_due(&mut self) {
+        let mut due = Vec::new();
+        self.timers.advance(self.now, &mut due);
+        for due in due {
+            match due {
+                Due::Schedule(log) => self.agenda_due(log),
+                Due::Queue(subscription) => {
+                    let seat = self.seats.get_mut(&subscription.shard);
+                    let queues = seat.map(|seat| &mut seat.queues);
+                    if let Some(queue) =
+                        queues.and_then(|queues| queues.get_mut(&subscription.subscription))
+                    {
+                        queue.timer = None;
+                        self.expire(subscription);
+                    }
                 }
-                self.expire(SubscriptionRef { shard, subscription: id });
             }
         }
     }
@@ -82,13 +95,10 @@ impl Worker {
         next = next.into_iter().chain(expires).min();
         let Some(seat) = self.seats.get_mut(&subscription.shard) else { return };
         let Some(queue) = seat.queues.get_mut(&id) else { return };
-        if let Some(old) = queue.timer.take() {
-            seat.timers.remove(&(old, id));
+        if let Some((_, timer)) = queue.timer.take() {
+            self.timers.cancel(timer);
         }
-        if let Some(next) = next {
-            queue.timer = Some(next);
-            seat.timers.insert((next, id));
-        }
+        queue.timer = next.map(|next| (next, self.timers.arm(next, Due::Queue(subscription))));
     }
 
     /// Deletes a queue nobody has used for its `expires`; gives when to look again.

@@ -1,0 +1,59 @@
+//! The schedule of a log: a hidden log beside it, of what is to be appended to it later.
+//!
+//! It has offsets of its own, and a ledger: an entry is settled when it is activated or cancelled,
+//! whichever is applied first. When entries are due is beside their batches, not in here; the
+//! leader, who looks for what is due, names it together with its due time.
+
+use ledger::{Ledger, Span};
+use serde::{Deserialize, Serialize};
+use types::{LogId, Offset};
+
+/// Set in the id of a schedule; the rest is the id of its log. The catalog gives out no such ids.
+const SCHEDULES: u32 = 1 << 30;
+
+/// What is scheduled for one log.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Schedule {
+    /// Offset of the next entry.
+    pub(crate) end: Offset,
+    /// Which entries are activated or cancelled.
+    pub(crate) ledger: Ledger,
+}
+
+impl Schedule {
+    /// The id under which a log's schedule is in the journal and in the index.
+    pub(crate) fn id_of(log: LogId) -> LogId {
+        LogId(log.0 | SCHEDULES)
+    }
+
+    /// The log whose schedule has this id, if it is one.
+    pub(crate) fn log_of(id: LogId) -> Option<LogId> {
+        (id.0 & SCHEDULES != 0).then_some(LogId(id.0 & !SCHEDULES))
+    }
+
+    pub(crate) fn append(&mut self, count: u32) -> Offset {
+        let base = self.end;
+        self.end = base.plus(count);
+        base
+    }
+
+    /// Whether the entry is there and waits.
+    pub(crate) fn waits(&self, offset: Offset) -> bool {
+        offset < self.end && !self.ledger.is_settled(offset)
+    }
+
+    /// How many entries wait.
+    pub(crate) fn count(&self) -> u64 {
+        self.ledger.unsettled(self.end)
+    }
+
+    pub(crate) fn settle(&mut self, offset: Offset) {
+        self.ledger.settle(Span::one(offset));
+    }
+}
+
+impl Default for Schedule {
+    fn default() -> Schedule {
+        Schedule { end: Offset(0), ledger: Ledger::new(Offset(0)) }
+    }
+}

@@ -1,0 +1,355 @@
+//! What is scheduled comes once, when it is due, whatever ends the process; or not, if cancelled.
+
+use super::{Stage, append};
+use crate::api::{
+    Append, Extent, Op, Read, ReadFrom, Reply, Schedule, Scheduled, ScheduledEntry, Source, Take,
+    Unschedule,
+};
+use catalog::{Action, DeleteQueue, QueueOptions};
+use io::{Clock, Disk};
+use types::{ConsumerId, LogRef, Millis, Offset, SubscriptionRef};
+
+fn schedule(to: &[LogRef], values: &[&str], due: Millis) -> Op {
+    let Op::Append(append) = append(to, values, None) else { unreachable!("it is an append") };
+    Op::Schedule(Schedule { append, due })
+}
+
+/// Schedules values for `ms` from now; gives the first one's offset in the schedule.
+fn plan(stage: &mut Stage, log: LogRef, values: &[&str], ms: i64) -> Offset {
+    let due = stage.clock.now().plus(Millis(ms));
+    match stage.call(schedule(&[log], values, due)) {
+        Ok(Reply::Appended(appended)) => appended.base_offset,
+        other => panic!("not scheduled: {other:?}"),
+    }
+}
+
+fn cancel(stage: &mut Stage, log: LogRef, offsets: &[i64]) -> Vec<i64> {
+    let offsets = offsets.iter().copied().map(Offset).collect();
+    match stage.call(Op::Unschedule(Unschedule { log, offsets })) {
+        Ok(Reply::Unscheduled(offsets)) => offsets.into_iter().map(|offset| offset.0).collect(),
+        other => panic!("not cancelled: {other:?}"),
+    }
+}
+
+fn list(stage: &mut Stage, log: LogRef) -> Vec<i64> {
+    match stage.call(Op::Scheduled(Scheduled { log, from: Offset(0), count_max: 1_000 })) {
+        Ok(Reply::Scheduled { entries, next: None, total }) => {
+            assert_eq!(entries.len() as u64, total);
+            entries.into_iter().map(|entry| entry.offset.0).collect()
+        }
+        other => panic!("not a listing: {other:?}"),
+    }
+}
+
+fn take(stage: &mut Stage, from: SubscriptionRef) {
+    let take = Take {
+        consumer: ConsumerId(1),
+        source: Source::Subscription(from),
+        prefetch: 0,
+        window: None,
+        settle_on_delivery: false,
+        exclusive: false,
+        priority: 0,
+    };
+    stage.call(Op::Take(take)).expect("the consumer is registered");
+}
+
+fn pass(stage: &mut Stage, ms: u64) {
+    stage.clock.pass(ms * 1_000);
+    stage.run();
+    stage.run();
+}
+
+fn checkpoint(stage: &mut Stage) {
+    stage.engine.checkpoint();
+    stage.run();
+}
+
+fn extent(stage: &mut Stage, log: LogRef) -> Option<Extent> {
+    match stage.call(Op::Extent(vec![log])) {
+        Ok(Reply::Extents(extents)) => extents[0],
+        other => panic!("no extent: {other:?}"),
+    }
+}
+
+/// Appends and consumes so much that segments are sealed, indexed and given back.
+fn churn(stage: &mut Stage, log: LogRef) {
+    let value = "x".repeat(12 << 10);
+    for _ in 0..60 {
+        stage.publish(&[log], &[&value]).expect("published");
+    }
+    checkpoint(stage);
+}
+
+#[test]
+fn a_scheduled_record_comes_when_it_is_due_and_not_before() {
+    let mut stage = Stage::new();
+    let (log, queue) = stage.queue("q", QueueOptions::default());
+    take(&mut stage, queue);
+    plan(&mut stage, log, &["later"], 1_000);
+    pass(&mut stage, 900);
+    assert_eq!(stage.delivered(), [] as [&str; 0]);
+    assert_eq!(extent(&mut stage, log).map(|extent| extent.end), Some(Offset(0)));
+    stage.publish(&[log], &["now"]).expect("published");
+    assert_eq!(stage.delivered(), ["now"]);
+    pass(&mut stage, 100);
+    assert_eq!(stage.delivered(), ["later"]);
+    assert_eq!(extent(&mut stage, log).map(|extent| extent.end), Some(Offset(2)));
+}
+
+#[test]
+fn what_is_due_together_goes_by_due_time_and_then_by_age() {
+    let mut stage = Stage::new();
+    let (log, queue) = stage.queue("q", QueueOptions::default());
+    // More than are kept in memory, in an order that has nothing to do with when they are due.
+    let mut wanted = Vec::new();
+    for number in 0..200i64 {
+        let ms = 100_000 + number * 37 % 50 * 100;
+        let due = Millis(1_700_000_000_000 + ms);
+        stage.call(schedule(&[log], &[&number.to_string()], due)).expect("scheduled");
+        wanted.push((due, number));
+    }
+    wanted.sort_unstable();
+    take(&mut stage, queue);
+    pass(&mut stage, 200_000);
+    for _ in 0..20 {
+        pass(&mut stage, 10);
+    }
+    let wanted: Vec<String> = wanted.into_iter().map(|(_, number)| number.to_string()).collect();
+    assert_eq!(stage.delivered(), wanted);
+}
+
+#[test]
+fn what_is_due_long_ago_comes_at_once() {
+    let mut stage = Stage::new();
+    let (log, queue) = stage.queue("q", QueueOptions::default());
+    take(&mut stage, queue);
+    plan(&mut stage, log, &["a", "b"], -5_000);
+    pass(&mut stage, 10);
+    assert_eq!(stage.delivered(), ["a", "b"]);
+}
+
+#[test]
+fn a_cancelled_record_never_comes_and_one_that_came_cannot_be_cancelled() {
+    let mut stage = Stage::new();
+    let (log, queue) = stage.queue("q", QueueOptions::default());
+    take(&mut stage, queue);
+    assert_eq!(plan(&mut stage, log, &["a", "b", "c"], 1_000), Offset(0));
+    assert_eq!(plan(&mut stage, log, &["d"], 500), Offset(3));
+    assert_eq!(cancel(&mut stage, log, &[1, 7, 1]), [1]);
+    assert_eq!(cancel(&mut stage, log, &[1]), [0; 0], "it is cancelled already");
+    assert_eq!(list(&mut stage, log), [0, 2, 3]);
+    pass(&mut stage, 600);
+    assert_eq!(stage.delivered(), ["d"]);
+    assert_eq!(cancel(&mut stage, log, &[2, 3]), [2]);
+    stage.crash();
+    assert_eq!(list(&mut stage, log), [0]);
+    pass(&mut stage, 1_000);
+    take(&mut stage, queue);
+    assert_eq!(stage.delivered(), ["d!", "a"]);
+}
+
+#[test]
+fn due_times_survive_crashes_and_checkpoints() {
+    for with_checkpoint in [false, true] {
+        let mut stage = Stage::with_shards(2);
+        let (log, queue) = stage.queue("q", QueueOptions::default());
+        plan(&mut stage, log, &["a"], 60_000);
+        plan(&mut stage, log, &["b"], 30_000);
+        if with_checkpoint {
+            churn(&mut stage, log);
+            stage.call(Op::Purge(queue)).expect("purged");
+            checkpoint(&mut stage);
+        }
+        stage.crash();
+        take(&mut stage, queue);
+        stage.delivered();
+        pass(&mut stage, 25_000);
+        assert_eq!(stage.delivered(), [] as [&str; 0]);
+        stage.reopen();
+        take(&mut stage, queue);
+        stage.delivered();
+        pass(&mut stage, 5_000);
+        assert_eq!(stage.delivered(), ["b"]);
+        pass(&mut stage, 30_000);
+        assert_eq!(stage.delivered(), ["a"]);
+    }
+}
+
+#[test]
+fn an_activated_record_stays_readable_where_it_lay_however_often_the_process_ends() {
+    let mut stage = Stage::new();
+    let (log, queue) = stage.queue("q", QueueOptions::default());
+    let (other, noise) = stage.queue("noise", QueueOptions::default());
+    plan(&mut stage, log, &["a", "b"], 1_000);
+    churn(&mut stage, other);
+    let written = |stage: &Stage| {
+        let handle = stage.engine.handle();
+        handle.metrics().written_bytes.load(std::sync::atomic::Ordering::Relaxed)
+    };
+    let before = written(&stage);
+    pass(&mut stage, 1_100);
+    assert!(written(&stage) - before <= 8 << 10, "one round, with no body in it");
+    for _ in 0..4 {
+        churn(&mut stage, other);
+        stage.call(Op::Purge(noise)).expect("purged");
+        checkpoint(&mut stage);
+        pass(&mut stage, 40_000);
+        stage.crash();
+        assert_eq!(list(&mut stage, log), [0; 0]);
+        assert_eq!(extent(&mut stage, log).map(|extent| extent.end), Some(Offset(2)));
+    }
+    take(&mut stage, queue);
+    assert_eq!(stage.delivered(), ["a!", "b!"]);
+}
+
+#[test]
+fn a_lost_index_file_loses_no_due_time() {
+    let mut stage = Stage::new();
+    let (log, queue) = stage.queue("q", QueueOptions::default());
+    let (other, _) = stage.queue("noise", QueueOptions::default());
+    plan(&mut stage, log, &["a"], 5_000_000);
+    churn(&mut stage, other);
+    churn(&mut stage, other);
+    let names = stage.disk.list().expect("the disk works");
+    for name in names.iter().filter(|name| name.ends_with(".idx")) {
+        stage.disk.remove(name).expect("the file is there");
+    }
+    stage.reopen();
+    take(&mut stage, queue);
+    pass(&mut stage, 4_900_000);
+    assert_eq!(stage.delivered(), [] as [&str; 0]);
+    pass(&mut stage, 100_000);
+    assert_eq!(stage.delivered(), ["a"]);
+}
+
+#[test]
+fn a_schedule_goes_with_its_queue() {
+    let mut stage = Stage::new();
+    let (log, queue) = stage.queue("q", QueueOptions::default());
+    plan(&mut stage, log, &["a"], 1_000);
+    let delete = DeleteQueue { name: "q".into(), by: None, only: None };
+    stage.change(Action::DeleteQueue(delete)).expect("deleted");
+    let listed = stage.call(Op::Scheduled(Scheduled { log, from: Offset(0), count_max: 1 }));
+    assert!(listed.is_err(), "{listed:?}");
+    let asked = stage.call(Op::Unschedule(Unschedule { log, offsets: vec![Offset(0)] }));
+    assert!(asked.is_err(), "{asked:?}");
+    pass(&mut stage, 2_000);
+    let live = stage.engine.state();
+    stage.reopen();
+    assert_eq!(stage.engine.state(), live);
+    let (again, _) = stage.queue("q", QueueOptions::default());
+    assert_ne!(again, log);
+    assert_eq!(list(&mut stage, again), [0; 0]);
+    let _ = queue;
+}
+
+#[test]
+fn a_schedule_is_no_log_for_anyone_who_asks() {
+    let mut stage = Stage::new();
+    let (log, _) = stage.queue("q", QueueOptions::default());
+    plan(&mut stage, log, &["a"], 1_000);
+    let hidden = LogRef { log: crate::shard::Schedule::id_of(log.log), ..log };
+    assert_eq!(extent(&mut stage, hidden), None);
+    assert!(stage.publish(&[hidden], &["b"]).is_err());
+    let from = ReadFrom { log: hidden, offset: Offset(0), bytes_max: 1_000 };
+    let read = Read { logs: vec![from], bytes_max: 1_000, bytes_min: 0, wait: Millis(0) };
+    match stage.call(Op::Read(read)) {
+        Ok(Reply::Read(logs)) => assert!(logs[0].batches.is_err()),
+        other => panic!("not an answer to a read: {other:?}"),
+    }
+    assert!(stage.publish(&[log, hidden], &["c"]).is_ok(), "where it can be");
+    assert_eq!(list(&mut stage, log), [0], "and nowhere else");
+}
+
+#[test]
+fn one_body_waits_for_several_queues() {
+    let mut stage = Stage::new();
+    let (log, queue) = stage.queue("q", QueueOptions::default());
+    let (other, second) = stage.queue("r", QueueOptions::default());
+    let due = stage.clock.now().plus(Millis(1_000));
+    stage.call(schedule(&[log, other], &["a", "b"], due)).expect("scheduled");
+    assert_eq!(cancel(&mut stage, other, &[0]), [0]);
+    take(&mut stage, queue);
+    pass(&mut stage, 1_000);
+    assert_eq!(stage.delivered(), ["a", "b"]);
+    take(&mut stage, second);
+    assert_eq!(stage.delivered(), ["b"]);
+}
+
+#[test]
+fn a_time_to_live_begins_when_a_record_is_activated() {
+    let mut stage = Stage::new();
+    let options = QueueOptions { message_ttl: Some(Millis(1_000)), ..QueueOptions::default() };
+    let (log, queue) = stage.queue("q", options);
+    plan(&mut stage, log, &["a"], 5_000);
+    plan(&mut stage, log, &["b"], 5_000);
+    pass(&mut stage, 5_010);
+    pass(&mut stage, 500);
+    let Ok(Reply::Counts(counts)) = stage.call(Op::Count(queue)) else { panic!("no counts") };
+    assert_eq!(counts.ready, 2);
+    pass(&mut stage, 600);
+    let Ok(Reply::Counts(counts)) = stage.call(Op::Count(queue)) else { panic!("no counts") };
+    assert_eq!(counts.ready, 0);
+}
+
+#[test]
+fn a_listing_goes_on_where_it_ended() {
+    let mut stage = Stage::new();
+    let (log, _) = stage.queue("q", QueueOptions::default());
+    for number in 0..5 {
+        plan(&mut stage, log, &["x"], 10_000 - number);
+    }
+    let mut from = Offset(0);
+    let mut found: Vec<ScheduledEntry> = Vec::new();
+    loop {
+        match stage.call(Op::Scheduled(Scheduled { log, from, count_max: 2 })) {
+            Ok(Reply::Scheduled { entries, next, total: 5 }) => {
+                found.extend(entries);
+                match next {
+                    Some(next) => from = next,
+                    None => break,
+                }
+            }
+            other => panic!("not a listing: {other:?}"),
+        }
+    }
+    let offsets: Vec<i64> = found.iter().map(|entry| entry.offset.0).collect();
+    assert_eq!(offsets, [0, 1, 2, 3, 4]);
+    assert!(found.windows(2).all(|pair| pair[0].due > pair[1].due.plus(Millis(-100))));
+}
+
+#[test]
+fn a_whole_batch_cannot_be_scheduled() {
+    let mut stage = Stage::new();
+    let (log, _) = stage.queue("q", QueueOptions::default());
+    let mut builder = record::batch::Builder::new(Millis(0));
+    builder.push(Millis(0), b"\x01\x01\x00");
+    let payload = crate::api::Payload::Batch(builder.finish());
+    let append = Append { to: [log].into(), payload, waits: true };
+    let asked = stage.call(Op::Schedule(Schedule { append, due: Millis(0) }));
+    assert!(asked.is_err(), "{asked:?}");
+}
+
+#[test]
+fn many_activated_records_that_stay_are_copied_to_where_index_files_have_them() {
+    let mut stage = Stage::new();
+    let (log, queue) = stage.queue("q", QueueOptions::default());
+    let (other, noise) = stage.queue("noise", QueueOptions::default());
+    for number in 0..200 {
+        plan(&mut stage, log, &[&number.to_string()], 10_000);
+    }
+    churn(&mut stage, other);
+    for _ in 0..100 {
+        pass(&mut stage, 200);
+    }
+    churn(&mut stage, other);
+    stage.call(Op::Purge(noise)).expect("purged");
+    checkpoint(&mut stage);
+    assert!(stage.engine.referred() <= 64, "{}", stage.engine.referred());
+    stage.crash();
+    assert!(stage.engine.referred() <= 64, "{}", stage.engine.referred());
+    take(&mut stage, queue);
+    let wanted: Vec<String> = (0..200).map(|number| format!("{number}!")).collect();
+    assert_eq!(stage.delivered(), wanted);
+}
