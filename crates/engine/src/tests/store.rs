@@ -207,11 +207,16 @@ fn what_was_in_a_deleted_segment_is_counted_and_the_rest_is_served() {
         let mut stage = Stage::new();
         let log = stage.topic("t", 1, Config::default())[0];
         let (queue, subscription) = stage.queue("q", QueueOptions::default());
-        fill(&mut stage, log, 60);
-        fill(&mut stage, queue, 60);
-        checkpoint(&mut stage);
+        for _ in 0..4 {
+            for _ in 0..15 {
+                fill(&mut stage, log, 1);
+                fill(&mut stage, queue, 1);
+            }
+            checkpoint(&mut stage);
+        }
         stage.reopen();
-        let index = index_files(&stage).into_iter().max_by_key(|name| name.len()).expect("some");
+        // Checkpoints know nothing of it any more but its index file does.
+        let index = index_files(&stage).into_iter().min().expect("some");
         stage.disk.remove(&index.replace(".idx", ".seg")).expect("it is there");
         if with_index {
             stage.disk.remove(&index).expect("it is there");
@@ -224,7 +229,7 @@ fn what_was_in_a_deleted_segment_is_counted_and_the_rest_is_served() {
         (0..20).for_each(|_| stage.run());
         let delivered = stage.delivered().len() as u64;
         let (in_topic, in_queue) = (60 - kept.unsigned_abs(), 60 - delivered);
-        assert!(in_topic + in_queue > 5, "{in_topic} and {in_queue}");
+        assert!(in_topic > 2 && in_queue > 2, "{in_topic} and {in_queue}");
         assert_eq!(lost(&stage), in_topic + in_queue, "with its index: {with_index}");
     }
 }
