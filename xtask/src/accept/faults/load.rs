@@ -142,9 +142,9 @@ fn consume_kafka(port: u16) -> Result<BTreeSet<u64>> {
             let length = u32::from_be_bytes(rest[8..BATCH_PREFIX_BYTES].try_into()?) as usize;
             let Some(batch) = rest.get(..BATCH_PREFIX_BYTES + length) else { break };
             rest = &rest[batch.len()..];
-            let at = batch.windows(2).position(|window| window == b"t-");
-            let stored = at.and_then(|at| batch.get(at..at + BODY_BYTES));
-            found.extend(stored.and_then(|stored| number_of(stored, 't')));
+            // Bytes of the header can look like the beginning of a mark, too.
+            let mut marks = batch.windows(BODY_BYTES).filter(|window| window.starts_with(b"t-"));
+            found.extend(marks.find_map(|stored| number_of(stored, 't')));
             offset = base + 1;
         }
         if batches.len() <= BATCH_PREFIX_BYTES || offset >= end {
