@@ -84,6 +84,8 @@ pub(crate) struct Inspected {
     pub(crate) given_back: Vec<String>,
     /// Segments that have an index file and no rounds: they were there once.
     pub(crate) lost: Vec<u32>,
+    /// Segments that another one names and that were not given back.
+    pub(crate) missed: Vec<u32>,
     /// The index file of the last segment: it says that there was one after it.
     pub(crate) index_of_last: Option<String>,
     /// The largest number that any name has.
@@ -159,7 +161,8 @@ fn remove_given_back(disk: &dyn Disk, names: &[String]) -> Result<(), OpenError>
 }
 
 fn used(found: &FoundSegment) -> (u32, Used) {
-    (found.segment, Used { file: found.file.clone(), bytes: found.bytes, sealed: true })
+    let (file, previous) = (found.file.clone(), found.previous.unwrap_or(0));
+    (found.segment, Used { file, bytes: found.bytes, previous, sealed: true })
 }
 
 pub(crate) fn lock(disk: &dyn Disk) -> Result<DirLock, OpenError> {
@@ -190,7 +193,7 @@ pub(crate) fn inspect(disk: &Arc<dyn Disk>, access: Access) -> Result<Inspected,
                 found.given_back.push(name.clone());
             }
             FileName::Segment(segment) => segments.push((segment, name)),
-            FileName::Temporary | FileName::GivenBack(_) => found.waste.push(name.clone()),
+            FileName::Temporary => found.waste.push(name.clone()),
             FileName::Spare(segment) => {
                 found.number_max = found.number_max.max(segment);
                 let file = disk.open(name, access);
@@ -199,7 +202,7 @@ pub(crate) fn inspect(disk: &Arc<dyn Disk>, access: Access) -> Result<Inspected,
                 found.unused.push((name.clone(), bytes));
             }
             FileName::Index(segment) => found.number_max = found.number_max.max(segment),
-            FileName::Other => {}
+            FileName::GivenBack(_) | FileName::Other => {}
         }
     }
     segments.sort();
@@ -227,7 +230,33 @@ pub(crate) fn inspect(disk: &Arc<dyn Disk>, access: Access) -> Result<Inspected,
         }
     }
     inspect_indexes(disk, &names, &mut found)?;
+    inspect_chain(&names, &mut found);
     Ok(found)
+}
+
+/// What segments say about those that were before them.
+fn inspect_chain(names: &[String], found: &mut Inspected) {
+    let previous: Vec<u32> = found.segments.iter().filter_map(|one| one.previous).collect();
+    for name in names {
+        if let FileName::GivenBack(segment) = FileName::of(name)
+            && !previous.contains(&segment)
+        {
+            found.waste.push(name.clone());
+        }
+    }
+    let replay = found.replay().segment;
+    // Where replay goes on, the rounds themselves tell.
+    for segment in previous.into_iter().filter(|segment| *segment > 0 && *segment < replay) {
+        let is_there = found.segments.iter().any(|one| one.segment == segment);
+        if is_there || names.contains(&given_back_name(segment)) {
+            continue;
+        }
+        found.missed.push(segment);
+        if !found.lost.contains(&segment) {
+            found.findings.push(Finding::in_segment(Damage::Records, segment, 0));
+            found.unused.retain(|(name, _)| *name != segment_name(segment));
+        }
+    }
 }
 
 /// What index files say about segments that are not there.

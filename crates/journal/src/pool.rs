@@ -5,7 +5,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ::io::{AlignedBuf, DirLock, Disk, File};
+use ::io::{Access, AlignedBuf, DirLock, Disk, File};
 
 use crate::checkpoint::{self, Checkpoint};
 use crate::error::Failed;
@@ -76,6 +76,8 @@ pub(crate) struct State {
 pub(crate) struct Used {
     pub(crate) file: Arc<dyn File>,
     pub(crate) bytes: u64,
+    /// The segment before it in the journal, which its superblock names; 0: none.
+    pub(crate) previous: u32,
     pub(crate) sealed: bool,
 }
 
@@ -136,7 +138,7 @@ impl Pool {
     /// replay from either of two stored checkpoints may need it.
     pub fn recycle(&self, segment: u32) -> Result<bool, Failed> {
         let failed = |source| Failed::new("recycle a segment", source);
-        let (bytes, keep) = {
+        let (bytes, keep, previous, is_named) = {
             let mut state = self.state();
             let [Some(one), Some(other)] = state.replays else { return Ok(false) };
             let sealed = state.used.get(&segment).is_some_and(|used| used.sealed);
@@ -151,15 +153,19 @@ impl Pool {
             let keep = is_roomy
                 && used.bytes >= self.next_size(&state) / SPARE_SHARE
                 && spare_bytes + used.bytes <= self.last_size() * SPARE_LARGEST;
-            (used.bytes, keep)
+            let is_named = state.used.values().any(|other| other.previous == segment);
+            (used.bytes, keep, used.previous, is_named)
         };
         let disk = &self.shared.disk;
-        // First, and durably: an index file whose segment is not there says that it was lost.
-        let given_back = given_back_name(segment);
-        match disk.rename(&index_name(segment), &given_back) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => disk.sync_dir().map_err(failed)?,
+        // First, and durably: a segment that another one names and that is not there was lost.
+        let mark = given_back_name(segment);
+        match disk.rename(&index_name(segment), &mark) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                disk.create(&mark, Access::Buffered).map(drop).map_err(failed)?;
+            }
+            renamed => renamed.map_err(failed)?,
         }
+        disk.sync_dir().map_err(failed)?;
         if keep {
             let spare = spare_name(segment);
             disk.rename(&segment_name(segment), &spare).map_err(failed)?;
@@ -168,10 +174,20 @@ impl Pool {
             disk.remove(&segment_name(segment)).map_err(failed)?;
         }
         disk.sync_dir().map_err(failed)?;
-        match disk.remove(&given_back) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
-            _ => Ok(true),
+        // Nobody names the one before it any more.
+        let unused = (previous > 0).then(|| given_back_name(previous));
+        for name in unused.into_iter().chain((!is_named).then(|| mark.clone())) {
+            match disk.remove(&name) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+                _ => {}
+            }
         }
+        if is_named {
+            // Its name is all that is needed.
+            let emptied = disk.open(&mark, Access::Buffered).and_then(|file| file.set_len(0));
+            emptied.map_err(failed)?;
+        }
+        Ok(true)
     }
 
     /// The segments that hold rounds, in order.
@@ -390,7 +406,8 @@ impl State {
         }
         self.taken_bytes = ready.bytes;
         self.taken_segment = ready.segment;
-        let used = Used { file: ready.file.clone(), bytes: ready.bytes, sealed: false };
+        let previous = sealed.unwrap_or(0);
+        let used = Used { file: ready.file.clone(), bytes: ready.bytes, previous, sealed: false };
         self.used.insert(ready.segment, used);
     }
 }

@@ -8,7 +8,7 @@ use crate::checkpoint;
 use crate::error::OpenError;
 use crate::finding::Damage;
 use crate::index_file;
-use crate::layout::{index_name, segment_name};
+use crate::layout::{given_back_name, index_name, segment_name};
 use crate::open::{Inspected, inspect, lock};
 use crate::recovery::{load_index, rebuild};
 
@@ -17,6 +17,8 @@ use crate::recovery::{load_index, rebuild};
 pub struct Repaired {
     /// Files that are of no use, and the names they have now.
     pub aside: Vec<(String, String)>,
+    /// Segments that are gone, and are not looked for any more.
+    pub given_up: Vec<u32>,
     /// Index files that were made anew.
     pub rebuilt: Vec<String>,
 }
@@ -38,6 +40,13 @@ pub fn repair(disk: &Arc<dyn Disk>) -> Result<Repaired, OpenError> {
     for segment in &found.lost {
         put_aside(&**disk, &segment_name(*segment), &mut repaired)?;
         put_aside(&**disk, &index_name(*segment), &mut repaired)?;
+    }
+    for segment in &found.missed {
+        // What was lost is told; from now on it counts as given back.
+        put_aside(&**disk, &segment_name(*segment), &mut repaired)?;
+        let mark = disk.create(&given_back_name(*segment), Access::Buffered);
+        mark.map_err(|source| failed(&**disk, source))?;
+        repaired.given_up.push(*segment);
     }
     rebuild_indexes(disk, &found, &mut repaired)?;
     disk.sync_dir().map_err(|source| failed(&**disk, source))?;

@@ -129,7 +129,7 @@ const ROWS: &[Row] = &[
     harmed("last segment cut", harm::cut_last_segment, Promise::Refused),
     harmed("first segment deleted", harm::old_segment, Promise::Counted),
     harmed("segment between deleted", harm::middle_segment, Promise::Counted),
-    harmed("segment and index deleted", harm::middle_segment_and_index, Promise::Missed),
+    harmed("segment and index deleted", harm::middle_segment_and_index, Promise::Counted),
     harmed("last segment deleted", harm::last_segment, Promise::Refused),
     Row {
         name: "bit in a message, clean stop",

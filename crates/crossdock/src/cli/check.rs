@@ -40,15 +40,18 @@ pub(super) fn check(check: &Check) -> Result<ExitCode, Failed> {
 }
 
 fn repair(disk: &Arc<dyn Disk>) -> Result<(), Failed> {
-    let Repaired { aside, rebuilt } =
+    let Repaired { aside, given_up, rebuilt } =
         journal::repair(disk).map_err(|error| Failed::new(error.to_string()))?;
     for (name, now) in &aside {
         out::print(&format!("put aside: {name}, now {now}"));
     }
+    for segment in &given_up {
+        out::print(&format!("given up: segment {segment}, which is lost with its records"));
+    }
     for name in &rebuilt {
         out::print(&format!("made anew: {name}"));
     }
-    if aside.is_empty() && rebuilt.is_empty() {
+    if aside.is_empty() && given_up.is_empty() && rebuilt.is_empty() {
         out::print("nothing can be repaired");
     }
     Ok(())

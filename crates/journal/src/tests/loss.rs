@@ -56,6 +56,43 @@ fn a_deleted_segment_that_checkpoints_cover_is_told_and_the_store_opens() {
 }
 
 #[test]
+fn a_segment_deleted_with_its_index_is_told_by_the_one_after_it() {
+    let mut store = many_segments(8);
+    for name in ["j-2.seg", "j-2.idx"] {
+        store.disk.remove(name).unwrap();
+    }
+    let found = report(&store);
+    let [finding] = &found.findings[..] else { panic!("{:?}", found.findings) };
+    assert_eq!((finding.what, finding.segment), (Damage::Records, Some(2)));
+    assert_eq!(opening(&mut store).unwrap(), [Damage::Records]);
+    assert_eq!(repair(&store.dyn_disk()).unwrap().given_up, [2]);
+    assert_eq!(opening(&mut store).unwrap(), []);
+}
+
+#[test]
+fn what_says_that_segments_were_given_back_goes_with_those_that_name_them() {
+    let mut store = Store::new(9);
+    store.open().unwrap();
+    let marks = |store: &Store| {
+        let names = store.disk.list().unwrap();
+        names.into_iter().filter(|name| name.ends_with(".gone")).count()
+    };
+    for turn in 0..120 {
+        store.push(0, &[100, 9000]);
+        store.write().unwrap();
+        if turn % 10 == 9 {
+            store.store_checkpoint().unwrap();
+            store.recycle().unwrap();
+            assert!(marks(&store) <= 1, "one segment is the first");
+        }
+    }
+    assert_eq!(marks(&store), 1);
+    store.disk.kill();
+    assert_eq!(opening(&mut store).unwrap(), []);
+    assert_eq!(marks(&store), 1);
+}
+
+#[test]
 fn a_segment_that_is_destroyed_is_not_used_again() {
     let mut store = many_segments(2);
     let length = store.disk.contents("j-1.seg").unwrap().len();
@@ -183,12 +220,12 @@ fn a_repair_puts_aside_and_makes_anew_and_deletes_nothing() {
     store.disk.remove("j-1.seg").unwrap();
     assert_eq!(report(&store).findings.len(), 3);
     let before = store.disk.list().unwrap().len();
-    let Repaired { aside, rebuilt } = repair(&store.dyn_disk()).unwrap();
+    let Repaired { aside, given_up, rebuilt } = repair(&store.dyn_disk()).unwrap();
     let mut named: Vec<&str> = aside.iter().map(|(name, _)| name.as_str()).collect();
     named.sort_unstable();
     assert_eq!(named, [checkpoint, "j-1.idx", "j-2.idx"]);
-    assert_eq!(rebuilt, ["j-2.idx"]);
-    assert_eq!(store.disk.list().unwrap().len(), before + 1, "nothing is deleted");
+    assert_eq!((rebuilt, given_up), (vec!["j-2.idx".to_owned()], vec![1]));
+    assert_eq!(store.disk.list().unwrap().len(), before + 2, "nothing is deleted");
     assert_eq!(report(&store).findings, []);
     assert_eq!(opening(&mut store).unwrap(), []);
     assert_eq!(repair(&store.dyn_disk()).unwrap(), Repaired::default());
