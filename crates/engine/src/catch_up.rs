@@ -7,7 +7,7 @@
 
 use crate::command::Command;
 use crate::disk::Rounds;
-use crate::shard::{Log, Shard, log_options};
+use crate::shard::{Shard, log_options};
 use crate::worker::Worker;
 use catalog::LogChange;
 use journal::Failed;
@@ -49,13 +49,13 @@ fn missing(workers: &[Worker]) -> Vec<LogChange> {
         match change {
             LogChange::CreateLog { log, config } => match shard.logs.get(&log.log) {
                 None => Some(change),
-                Some(Log { options, .. }) if *options == log_options(&config) => None,
+                Some(log) if log.options == log_options(&config) => None,
                 Some(_) => Some(LogChange::AlterLog { log, config }),
             },
             LogChange::CreateSubscription { subscription, ref over, .. } => {
                 let state = shard.subscriptions.get(&subscription.subscription);
                 let covers =
-                    |log: &LogRef| state.is_some_and(|state| state.ledgers.contains_key(&log.log));
+                    |log: &LogRef| state.is_some_and(|state| state.ledgers.get(log.log).is_some());
                 (!over.iter().all(covers)).then_some(change)
             }
             _ => None,

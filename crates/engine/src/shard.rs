@@ -4,9 +4,11 @@
 //! randomness, no map with an order of its own. Where bytes lie, who is connected and who waits is
 //! the worker's, and is not in here.
 
+mod ledgers;
 mod log;
 mod schedule;
 
+use ledgers::Ledgers;
 pub(crate) use log::{Log, LogOptions};
 pub(crate) use schedule::Schedule;
 
@@ -34,7 +36,8 @@ pub(crate) struct Shard {
     pub(crate) applied: u64,
     /// The latest leader time seen; time does not go back.
     pub(crate) time: Millis,
-    pub(crate) logs: BTreeMap<LogId, Log>,
+    /// Boxed: many logs are a wide map's nodes half empty otherwise.
+    pub(crate) logs: BTreeMap<LogId, Box<Log>>,
     pub(crate) subscriptions: BTreeMap<SubscriptionId, Subscription>,
     /// By namespace.
     pub(crate) groups: BTreeMap<Name, Groups>,
@@ -47,7 +50,7 @@ pub(crate) struct Shard {
 /// Delivery state of a subscription: one ledger per log.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Subscription {
-    pub(crate) ledgers: BTreeMap<LogId, Ledger>,
+    pub(crate) ledgers: Ledgers,
 }
 
 /// A frame as apply sees it.
@@ -151,7 +154,7 @@ impl Shard {
             Command::Return { subscription, ranges, counted } => {
                 if let Some(state) = self.subscriptions.get_mut(subscription) {
                     for range in ranges {
-                        if let Some(ledger) = state.ledgers.get_mut(&range.log) {
+                        if let Some(ledger) = state.ledgers.get_mut(range.log) {
                             ledger.return_span(range.span(), *counted);
                         }
                     }
@@ -240,7 +243,7 @@ impl Shard {
     fn settle(&mut self, id: SubscriptionId, ranges: &[Range], effects: &mut Vec<Effect>) {
         let Some(state) = self.subscriptions.get_mut(&id) else { return };
         for range in ranges {
-            let Some(ledger) = state.ledgers.get_mut(&range.log) else { continue };
+            let Some(ledger) = state.ledgers.get_mut(range.log) else { continue };
             if io::planted("lost-settle") && range.first.0 % 5 == 1 {
                 continue;
             }
@@ -260,7 +263,7 @@ impl Shard {
             return;
         }
         let floors = log.subscriptions.iter().filter_map(|subscription| {
-            let ledger = self.subscriptions.get(subscription)?.ledgers.get(&id)?;
+            let ledger = self.subscriptions.get(subscription)?.ledgers.get(id)?;
             Some(ledger.floor())
         });
         if let Some(floor) = floors.min()
@@ -279,7 +282,7 @@ impl Shard {
         let start = log.start;
         for subscription in &log.subscriptions {
             let state = self.subscriptions.get_mut(subscription);
-            if let Some(ledger) = state.and_then(|state| state.ledgers.get_mut(&id)) {
+            if let Some(ledger) = state.and_then(|state| state.ledgers.get_mut(id)) {
                 ledger.advance_floor_to(start);
                 let span = Span::new(was, start);
                 let subscription = *subscription;
@@ -308,7 +311,7 @@ impl Shard {
     fn follow(&mut self, change: &LogChange, effects: &mut Vec<Effect>) {
         match change {
             LogChange::CreateLog { log, config } => {
-                self.logs.entry(log.log).or_insert_with(|| Log::new(log_options(config)));
+                self.logs.entry(log.log).or_insert_with(|| Box::new(Log::new(log_options(config))));
             }
             LogChange::AlterLog { log, config } => {
                 if let Some(log) = self.logs.get_mut(&log.log) {
@@ -331,8 +334,9 @@ impl Shard {
                 for log in over {
                     let Some(known) = self.logs.get_mut(&log.log) else { continue };
                     let start = known.start;
-                    state.ledgers.entry(log.log).or_insert_with(|| Ledger::new(start));
+                    state.ledgers.insert_if_new(log.log, || Ledger::new(start));
                     if !known.subscriptions.contains(&id) {
+                        known.subscriptions.reserve_exact(1);
                         known.subscriptions.push(id);
                     }
                 }
@@ -340,11 +344,11 @@ impl Shard {
             LogChange::DropSubscription(subscription) => {
                 let id = subscription.subscription;
                 let Some(gone) = self.subscriptions.remove(&id) else { return };
-                for log in gone.ledgers.keys() {
-                    if let Some(log) = self.logs.get_mut(log) {
+                for (log, _) in gone.ledgers.iter() {
+                    if let Some(log) = self.logs.get_mut(&log) {
                         log.subscriptions.retain(|other| *other != id);
                     }
-                    self.release(*log, effects);
+                    self.release(log, effects);
                 }
             }
         }

@@ -227,7 +227,7 @@ impl Worker {
             };
             let queue = queue::Queue::new(subscription, options, now);
             if let Some(seat) = self.seats.get_mut(&subscription.shard) {
-                seat.queues.insert(subscription.subscription, queue);
+                seat.queues.insert(subscription.subscription, Box::new(queue));
             }
             self.join_logs(subscription, (!clean).then_some(()));
             self.arm(subscription);

@@ -151,7 +151,7 @@ impl Worker {
             LogChange::CreateSubscription { subscription, options, .. } => {
                 let queue = Queue::new(*subscription, options.queue, self.now);
                 if let Some(seat) = self.seats.get_mut(&subscription.shard) {
-                    seat.queues.entry(subscription.subscription).or_insert(queue);
+                    seat.queues.entry(subscription.subscription).or_insert_with(|| Box::new(queue));
                 }
                 self.join_logs(*subscription, None);
                 self.arm(*subscription);
@@ -179,16 +179,16 @@ impl Worker {
         let id = subscription.subscription;
         let state = seat.shard.subscriptions.get(&id);
         let (Some(state), Some(queue)) = (state, seat.queues.get_mut(&id)) else { return };
-        for (log, ledger) in &state.ledgers {
-            let Some(known) = seat.shard.logs.get(log) else { continue };
+        for (log, ledger) in state.ledgers.iter() {
+            let Some(known) = seat.shard.logs.get(&log) else { continue };
             let before: Option<Offset> = redelivered.map(|()| known.end);
             let mut dispatch = Dispatch::new(ledger, before);
             for (key, options) in &queue.consumers {
                 // A new log's dispatch has no consumer that could refuse another.
                 let _ = dispatch.add(*key, *options);
             }
-            queue.add_log(*log, dispatch);
-            seat.subscribed.entry(*log).or_default().insert(id);
+            queue.add_log(log, dispatch);
+            seat.subscribed.entry(log).or_default().insert(id);
         }
         seat.ready.insert(id);
     }

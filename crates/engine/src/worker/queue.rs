@@ -115,6 +115,7 @@ impl Queue {
 
     pub(crate) fn add_log(&mut self, log: LogId, dispatch: Dispatch) {
         if self.logs.iter().all(|queue_log| queue_log.log != log) {
+            self.logs.reserve_exact(1);
             self.logs.push(QueueLog {
                 log,
                 dispatch,
@@ -601,7 +602,7 @@ pub(super) fn ledger_of(
     subscription: SubscriptionId,
     log: LogId,
 ) -> Option<(&ledger::Ledger, Offset)> {
-    let ledger = shard.subscriptions.get(&subscription)?.ledgers.get(&log)?;
+    let ledger = shard.subscriptions.get(&subscription)?.ledgers.get(log)?;
     Some((ledger, shard.logs.get(&log)?.end))
 }
 

@@ -44,7 +44,7 @@ pub(crate) struct Seat {
     /// Drafts as large as a frame can be, which go before it.
     full: VecDeque<Draft>,
     pub(crate) in_flight: VecDeque<Sealed>,
-    pub(crate) queues: BTreeMap<SubscriptionId, Queue>,
+    pub(crate) queues: BTreeMap<SubscriptionId, Box<Queue>>,
     /// Queues that may have something to hand out.
     pub(crate) ready: BTreeSet<SubscriptionId>,
     pub(crate) windows: BTreeMap<WindowId, WideWindow>,

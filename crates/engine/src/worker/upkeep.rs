@@ -274,7 +274,7 @@ impl Worker {
 }
 
 fn dead(shard: &Shard, subscription: SubscriptionId, log: LogId, run: &Run) -> bool {
-    let ledger = shard.subscriptions.get(&subscription).and_then(|state| state.ledgers.get(&log));
+    let ledger = shard.subscriptions.get(&subscription).and_then(|state| state.ledgers.get(log));
     ledger.is_none_or(|ledger| ledger.is_run_dead(run.first, run.count))
 }
 
