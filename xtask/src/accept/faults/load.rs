@@ -5,6 +5,7 @@ use crate::accept::broker::Broker;
 use crate::accept::kafka::Kafka;
 use anyhow::{Context as _, Result};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// Messages of each wire: some segments of the smallest size.
 pub(super) const MESSAGES: u64 = 700;
@@ -16,6 +17,9 @@ const BODY_BYTES: usize = 14_000;
 const WINDOW: u64 = 5;
 /// Fixed bytes before the noise of a body.
 const MARK_BYTES: usize = 9;
+/// KAFKA_STORAGE_ERROR, which producers answer by trying again.
+const DISK_FULL: &str = "error 56 ";
+const RETRY_AFTER: Duration = Duration::from_millis(50);
 const BATCH_PREFIX_BYTES: usize = 12;
 
 /// The numbers of the messages that were acknowledged, by wire.
@@ -105,7 +109,14 @@ fn publish_kafka(port: u16, acknowledged: &mut BTreeSet<u64>) -> Result<()> {
     let mut kafka = Kafka::connect(port)?;
     kafka.create_by_asking(TOPIC)?;
     for number in 1..=MESSAGES {
-        kafka.produce(TOPIC, &body('t', number))?;
+        let _offset = loop {
+            match kafka.produce(TOPIC, &body('t', number)) {
+                Err(error) if error.to_string().contains(DISK_FULL) => {
+                    std::thread::sleep(RETRY_AFTER);
+                }
+                result => break result?,
+            }
+        };
         acknowledged.insert(number);
     }
     Ok(())
