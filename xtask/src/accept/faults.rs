@@ -29,8 +29,8 @@ const SCRUB_FAST: &str = "--scrub-bytes=1000000000";
 const SCRUB_NOT: &str = "--scrub-bytes=0";
 const FOUND: &str = "crossdock_store_findings_total";
 const LOST: &str = "crossdock_lost_records_total";
-/// What a line about damage has, in the log and of `check`.
-const TOLD: [&str; 3] = ["damaged", "lost", "corrupt"];
+/// What a line about damage has in the log, and of `check`.
+const TOLD: [&str; 2] = ["ERROR", "damaged: "];
 
 /// How the broker's life under load ends.
 #[derive(Clone, Copy, Debug)]
