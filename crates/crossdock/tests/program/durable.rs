@@ -104,6 +104,9 @@ fn check_finds_a_good_store_good_and_a_bad_one_bad() {
     let ended = run(&["check", &store]);
     assert_eq!(ended.code, Some(1), "{}{}", ended.stdout, ended.stderr);
     assert!(ended.stdout.contains(&segment), "{}", ended.stdout);
-    assert!(ended.stdout.ends_with("DAMAGED\n"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("\nDAMAGED; a broker starts, "), "{}", ended.stdout);
+    let ended = run(&["check", "--repair", &store]);
+    assert_eq!(ended.code, Some(1), "a message cannot be repaired");
+    assert!(ended.stdout.starts_with("nothing can be repaired\n"), "{}", ended.stdout);
     assert_eq!(run(&["check", "/nonexistent"]).code, Some(1));
 }
