@@ -25,7 +25,7 @@ use types::{LogId, LogRef, Millis, ShardId, SubscriptionId, SubscriptionRef};
 const LOCAL_FROM: u32 = 1 << 31;
 /// How many numbers a layer gives out. Those above are for the hidden logs that the engine has
 /// beside the named ones.
-const NUMBERS: u32 = 1 << 30;
+const NUMBERS: u32 = 1 << 29;
 
 /// Which of the two catalogs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

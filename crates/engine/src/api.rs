@@ -4,8 +4,10 @@
 //! the [`Names`](crate::Names) snapshot), carries everything it needs, and could be sent to another
 //! node as it is. A session sends [`Call`]s; the engine answers with [`Event`]s on the client's outbox.
 
+mod moving;
 mod schedule;
 
+pub use moving::{IfGone, Move};
 pub use schedule::{Schedule, Scheduled, ScheduledEntry, Unschedule};
 
 use crate::command::GroupName;
@@ -42,6 +44,8 @@ pub enum Op {
     Unschedule(Unschedule),
     /// Lists a schedule. Reply: [`Reply::Scheduled`].
     Scheduled(Scheduled),
+    /// Moves leased messages to another log. Reply: [`Reply::Moved`], when it is certain.
+    Move(Move),
     /// Reads batches by offset, waiting for bytes if asked to. Reply: [`Reply::Read`].
     Read(Read),
     /// Looks an offset up. Reply: [`Reply::Found`].
@@ -431,6 +435,8 @@ pub enum Reply {
     Done,
     /// Appended and durable.
     Appended(Appended),
+    /// How many messages were moved: those that were still held.
+    Moved(u64),
     /// The entries that were cancelled; the others had been activated or cancelled before.
     Unscheduled(Vec<Offset>),
     /// A part of a schedule.
@@ -540,6 +546,7 @@ impl Op {
             Op::Schedule(schedule) => schedule.append.to[0].shard,
             Op::Unschedule(unschedule) => unschedule.log.shard,
             Op::Scheduled(scheduled) => scheduled.log.shard,
+            Op::Move(moving) => moving.source.shard,
             Op::Read(read) => read.logs.first().map_or(ShardId(0), |from| from.log.shard),
             Op::Find(find) => find.log.shard,
             Op::Trim(trim) => trim.log.shard,

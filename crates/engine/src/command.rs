@@ -3,7 +3,7 @@
 use catalog::{Change, LogChange};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use types::{LogId, Millis, Offset, SubscriptionId};
+use types::{LogId, Millis, Offset, ShardId, SubscriptionId};
 
 /// First byte of a frame's commands; a new meaning of a command gets a new number and both stay readable.
 const ENCODING: u8 = 1;
@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Activate { log: LogId, entries: Vec<Activation> },
     /// Entries of a log's schedule are cancelled, those that still wait.
     Unschedule { log: LogId, offsets: Vec<Offset> },
+    /// Another shard has an entry of the outbox to it, or the entry has nowhere to go.
+    Sent { to: ShardId, offset: Offset },
 }
 
 /// An entry of a schedule whose time has come.

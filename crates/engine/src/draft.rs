@@ -44,6 +44,8 @@ pub(crate) enum Awaits {
     Trim { log: LogId },
     /// That a purge of so many messages is applied.
     Purged(u64),
+    /// That a move of so many messages is applied.
+    Moved(u64),
     /// Only that the frame is applied.
     Frame,
 }
@@ -183,7 +185,7 @@ impl Draft {
         time: Millis,
         expiring: bool,
     ) -> (usize, &mut Packing) {
-        let envelope = Envelope { expiring, due: None };
+        let envelope = Envelope { expiring, ..Envelope::default() };
         let open = self.open.get(to).copied().filter(|first| {
             let batch = self.dests[*first].batch;
             let room = match &self.batches[batch] {
@@ -221,7 +223,7 @@ impl Draft {
             .iter()
             .map(|dest| LogRef { log: Schedule::id_of(dest.log), ..*dest })
             .collect();
-        let envelope = Envelope { expiring: *expiring, due: Some(due) };
+        let envelope = Envelope { expiring: *expiring, due: Some(due), way: None };
         let first = self.dests.len();
         self.bytes += bytes.len();
         for entry in Tails::new(bytes) {
@@ -232,6 +234,12 @@ impl Draft {
             self.add_batch(&to, Packing::Whole(builder.finish()), envelope);
         }
         first
+    }
+
+    /// Adds a batch for one log, with what its reference says; it is not joined to others.
+    pub(crate) fn put(&mut self, to: LogRef, batch: Bytes, envelope: Envelope) {
+        self.bytes += batch.len();
+        self.add_batch(&[to], Packing::Whole(batch), envelope);
     }
 
     fn add_batch(&mut self, to: &[LogRef], packing: Packing, envelope: Envelope) -> usize {

@@ -326,7 +326,7 @@ impl Index {
             if !stored.location.pieces().any(|piece| piece.segment == segment) {
                 continue;
             }
-            let envelope = Envelope { expiring: stored.expiring, due: None };
+            let envelope = Envelope { expiring: stored.expiring, ..Envelope::default() };
             sealed.logs.entry(log).or_default().push(journal::Run {
                 first: stored.first,
                 count: stored.count,
@@ -347,7 +347,7 @@ impl Index {
     pub(crate) fn load(&mut self, sealed: SegmentIndex) {
         for (log, runs) in sealed.logs {
             for run in runs {
-                let Envelope { expiring, due } = Envelope::decode(&run.envelope);
+                let Envelope { expiring, due, .. } = Envelope::decode(&run.envelope);
                 let at = place(&run.location);
                 let loaded = Run {
                     first: run.first,

@@ -6,15 +6,17 @@
 
 mod ledgers;
 mod log;
+mod outbox;
 mod schedule;
 
 use ledgers::Ledgers;
 pub(crate) use log::{Log, LogOptions};
+pub(crate) use outbox::{Outbound, Outbox};
 pub(crate) use schedule::Schedule;
 
 use crate::api::Verdict;
 use crate::command::{Activation, Command, GroupName, Range};
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, Way};
 use catalog::{Catalog, Change, LogChange, LogConfig, Name, Outcome, Refusal};
 use groups::Groups;
 use journal::Dest;
@@ -45,6 +47,10 @@ pub(crate) struct Shard {
     next_producer: i64,
     /// What is to be appended later, by log.
     pub(crate) schedules: BTreeMap<LogId, Schedule>,
+    /// What is on its way to other shards.
+    pub(crate) outboxes: BTreeMap<ShardId, Outbox>,
+    /// What came from the outboxes of others.
+    received: BTreeMap<LogId, Ledger>,
 }
 
 /// Delivery state of a subscription: one ledger per log.
@@ -106,6 +112,8 @@ impl Shard {
             catalog,
             next_producer: 1,
             schedules: BTreeMap::new(),
+            outboxes: BTreeMap::new(),
+            received: BTreeMap::new(),
         }
     }
 
@@ -134,16 +142,7 @@ impl Shard {
         }
         for (at, dest) in entry.dests.iter().enumerate() {
             let header = &entry.headers[usize::from(dest.batch)];
-            let (verdict, base) = match Schedule::log_of(dest.log) {
-                // Only what names a due time goes there, whatever id a client makes up.
-                Some(log) if Envelope::decode(&dest.envelope).due.is_some() => {
-                    self.schedule(log, dest.records)
-                }
-                _ => match self.logs.get_mut(&dest.log) {
-                    Some(log) => log.append(header, dest.records, self.time),
-                    None => (Verdict::Gone, Offset(0)),
-                },
-            };
+            let (verdict, base) = self.append(dest, header);
             effects.push(Effect::Appended { dest: at, verdict, base });
         }
     }
@@ -173,6 +172,7 @@ impl Shard {
                 effects.push(Effect::Producer { command: at, id });
             }
             Command::Started => {}
+            Command::Sent { to, offset } => self.sent(*to, *offset, effects),
             Command::Activate { log, entries } => self.activate(*log, entries, effects),
             Command::Unschedule { log, offsets } => {
                 let offsets = self.unschedule(*log, offsets, effects);
@@ -181,15 +181,71 @@ impl Shard {
         }
     }
 
-    /// First and next offset of a log or of a schedule, by its id in the journal.
+    /// Appends a batch where it is to go. Into a hidden log goes only what says so beside its batch,
+    /// whatever id a client makes up.
+    fn append(&mut self, dest: &Dest, header: &Header) -> (Verdict, Offset) {
+        let envelope = Envelope::decode(&dest.envelope);
+        let hidden = (Schedule::log_of(dest.log), Outbox::shards_of(dest.log));
+        match (hidden, envelope.due, envelope.way) {
+            ((Some(log), _), Some(_), _) => self.schedule(log, dest.records),
+            ((None, Some((from, to))), None, Some(Way::Out(outbound))) if from == self.id => {
+                (Verdict::Appended, self.outboxes.entry(to).or_default().append(outbound))
+            }
+            ((None, None), None, way) => {
+                let known = match way {
+                    Some(Way::In { outbox, offset, floor }) => self.has_come(outbox, offset, floor),
+                    _ => false,
+                };
+                match self.logs.get_mut(&dest.log) {
+                    _ if known => (Verdict::Duplicate, Offset(0)),
+                    None => (Verdict::Gone, Offset(0)),
+                    Some(log) => {
+                        if let Some(Way::In { outbox, offset, .. }) = way
+                            && let Some(received) = self.received.get_mut(&outbox)
+                        {
+                            received.settle(Span::one(offset));
+                        }
+                        log.append(header, dest.records, self.time)
+                    }
+                }
+            }
+            _ => (Verdict::Gone, Offset(0)),
+        }
+    }
+
+    /// Whether an entry of another shard's outbox was appended before. The outbox of what does not
+    /// outlive the process is never sent again.
+    fn has_come(&mut self, outbox: LogId, offset: Offset, floor: Offset) -> bool {
+        if Outbox::shards_of(outbox).is_none_or(|(from, _)| from == ShardId::LOCAL) {
+            return false;
+        }
+        let received = self.received.entry(outbox).or_insert_with(|| Ledger::new(floor));
+        received.advance_floor_to(floor);
+        received.is_settled(offset) && !io::planted("outbox-sent-twice")
+    }
+
+    /// First and next offset of a log, a schedule or an outbox, by its id in the journal.
     pub(crate) fn extent(&self, id: LogId) -> Option<(Offset, Offset)> {
         match Schedule::log_of(id) {
             Some(log) => {
                 let schedule = self.schedules.get(&log)?;
                 Some((schedule.ledger.floor(), schedule.end))
             }
-            None => self.logs.get(&id).map(|log| (log.start, log.end)),
+            None => match Outbox::shards_of(id) {
+                Some((from, to)) => {
+                    let outbox = self.outboxes.get(&to).filter(|_| from == self.id)?;
+                    Some((outbox.ledger.floor(), outbox.end))
+                }
+                None => self.logs.get(&id).map(|log| (log.start, log.end)),
+            },
         }
+    }
+
+    fn sent(&mut self, to: ShardId, offset: Offset, effects: &mut Vec<Effect>) {
+        let Some(outbox) = self.outboxes.get_mut(&to) else { return };
+        outbox.settle(offset);
+        let (log, start) = (Outbox::id_of(self.id, to), outbox.ledger.floor());
+        effects.push(Effect::Trimmed { log, start });
     }
 
     fn schedule(&mut self, log: LogId, records: u32) -> (Verdict, Offset) {

@@ -1,6 +1,7 @@
 //! The engine as its front ends see it, on a simulated disk, one step at a time.
 
 mod keeping;
+mod moving;
 mod names;
 mod queues;
 mod schedules;

@@ -11,6 +11,7 @@ mod counting;
 mod grouping;
 mod held;
 mod lost;
+mod moving;
 mod naming;
 mod queue;
 mod reading;
@@ -29,7 +30,7 @@ pub(crate) use store::{Load, Loaded};
 pub use clients::delivery_bytes;
 pub use queue::Tally;
 
-use crate::api::{Append, Call, Event, Op, Reply, Transaction};
+use crate::api::{Append, Call, Event, Move, Op, Reply, Transaction, Verdict};
 use crate::command::Command;
 use crate::draft::{Awaits, DESTS_MAX};
 use crate::index::Run;
@@ -44,12 +45,15 @@ use held::Held;
 use journal::{FrameDraft, Placed, Position};
 use ledger::{ConsumerKey, Wheel};
 use lost::Losses;
+use moving::Arrival;
 use naming::ChangeWait;
 use reading::Reads;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use store::{Store, Waiter};
-use types::{ClientId, Error, Kind, LogId, LogRef, Millis, ShardId, SubscriptionRef, Token};
+use types::{
+    ClientId, Error, Kind, LogId, LogRef, Millis, Offset, ShardId, SubscriptionRef, Token,
+};
 use upkeep::Due;
 
 /// What a worker is told.
@@ -69,6 +73,10 @@ pub(crate) enum Input {
     Sealed(u32),
     /// Batches came from the disk.
     Loaded(Loaded),
+    /// A message from the outbox of another shard.
+    Arrive(Box<Arrival>),
+    /// What a shard said to an entry of an outbox of this worker.
+    Arrived { outbox: LogId, offset: Offset, verdict: Verdict },
     /// Another worker wants a change of names.
     Propose(Box<Change>),
     /// A change of names concerns a shard of this worker.
@@ -129,6 +137,9 @@ pub(crate) struct Worker {
     tails_ready: BTreeSet<(ShardId, ConsumerKey)>,
     changes: BTreeMap<u64, ChangeWait>,
     timers: Wheel<Due>,
+    /// Moves that wait for the disk.
+    moves: BTreeMap<u64, (ClientId, Token, Move)>,
+    next_move: u64,
     /// Schedules to be looked through for what is due next.
     agendas_low: BTreeSet<(ShardId, LogId)>,
     /// Entries of a schedule that are kept in memory.
@@ -166,6 +177,8 @@ impl Worker {
             tails_ready: BTreeSet::new(),
             changes: BTreeMap::new(),
             timers: Wheel::new(Millis(0)),
+            moves: BTreeMap::new(),
+            next_move: 0,
             agendas_low: BTreeSet::new(),
             schedule_near_max,
             relocating: BTreeMap::new(),
@@ -232,6 +245,7 @@ impl Worker {
             self.join_logs(subscription, (!clean).then_some(()));
             self.arm(subscription);
         }
+        self.start_outboxes();
     }
 
     /// The replicated state of the durable shards.
@@ -303,6 +317,8 @@ impl Worker {
             Input::Placed(placed) => placed.into_iter().for_each(|frame| self.placed(frame)),
             Input::Sealed(segment) => self.sealed(segment),
             Input::Loaded(loaded) => self.loaded(loaded),
+            Input::Arrive(arrival) => self.arrive(*arrival),
+            Input::Arrived { outbox, offset, verdict } => self.arrived(outbox, offset, verdict),
             Input::Propose(change) => self.propose(*change),
             Input::Follow { from, ticket, change } => self.follow(from, ticket, change),
             Input::Followed { ticket } => self.followed(ticket),
@@ -335,6 +351,7 @@ impl Worker {
             Op::Transaction(transaction) => self.transaction(client, token, &transaction),
             Op::Schedule(schedule) => self.schedule(client, token, &schedule),
             Op::Unschedule(unschedule) => self.unschedule(client, token, unschedule),
+            Op::Move(op) => self.move_leased(client, token, op),
             Op::Scheduled(scheduled) => {
                 let listed = self.scheduled(&scheduled);
                 self.clients.reply(client, token, listed);
@@ -461,26 +478,6 @@ impl Worker {
         seat.draft.wait(client, token, Awaits::Trim { log: trim.log.log });
     }
 
-    fn purge(&mut self, client: ClientId, token: Token, subscription: SubscriptionRef) {
-        let id = subscription.subscription;
-        let Some(seat) = self.seats.get_mut(&subscription.shard) else { return };
-        let Some(queue) = seat.queues.get_mut(&id) else {
-            return self.clients.reply(client, token, Err(queue::gone()));
-        };
-        let mut purged = 0;
-        let mut spans = Vec::new();
-        for log in &mut queue.logs {
-            let Some((ledger, end)) = queue::ledger_of(&seat.shard, id, log.log) else { continue };
-            let mut gone = Vec::new();
-            purged += log.dispatch.take_ready(ledger, end, u64::MAX, &mut gone);
-            spans.push((log.log, gone));
-        }
-        for (log, gone) in spans {
-            seat.settle(id, log, &gone);
-        }
-        seat.draft.wait(client, token, Awaits::Purged(purged));
-    }
-
     fn resume(&mut self, client: ClientId) {
         let Some(state) = self.clients.get_mut(client) else { return };
         state.stalled = false;
@@ -519,6 +516,8 @@ impl Worker {
             Some(Waiter::Read { id }) => self.read_loaded(id),
             Some(Waiter::Relocate { segment }) => self.relocate_loaded(segment),
             Some(Waiter::Referred) => self.referred_loaded(),
+            Some(Waiter::Move { id }) => self.move_loaded(id),
+            Some(Waiter::Outbox { from, to }) => self.outbox_loaded(from, to),
             None => {}
         }
     }

@@ -25,6 +25,8 @@ pub const FAULTS: &[(&str, &str)] = &[
     ("activated-twice", "an activated entry sometimes stays in its schedule"),
     ("cancel-lost", "a cancel is sometimes told but not written down"),
     ("schedule-forgotten", "a start does not look at what was scheduled"),
+    ("outbox-sent-twice", "what an outbox sends again is appended again"),
+    ("outbox-settled-early", "an outbox forgets an entry when it is sent, not when it has arrived"),
     ("relocate-unsynced", "copies are believed before they are synced"),
 ];
 

@@ -1,5 +1,6 @@
 //! A client of a run: what it asks at random, and what it makes of the answers.
 
+mod moving;
 mod scheduling;
 
 use crate::model::{Id, Model, Violation, broken};
@@ -37,6 +38,7 @@ enum Asked {
     Commit { group: String, number: usize },
     Trim { log: LogId, before: Offset },
     Schedule { logs: Vec<LogId>, ids: Vec<Id> },
+    Move { from: LogId, to: LogId, id: Id },
     Unschedule { log: LogId, entries: Vec<(Offset, Id)> },
     Other,
 }
@@ -133,7 +135,7 @@ impl SimClient {
 
     /// Does one thing chosen by chance.
     pub(crate) fn act(&mut self, world: &mut World) {
-        match world.random.below(23) {
+        match world.random.below(25) {
             0..7 => self.append(world),
             7..9 => self.append_sequenced(world),
             9..12 => self.take(world),
@@ -142,6 +144,7 @@ impl SimClient {
             18 => self.commit(world),
             19..21 => self.schedule(world),
             21 => self.unschedule(world),
+            22..24 => self.move_one(world),
             _ => self.trim(world),
         }
     }
@@ -416,6 +419,10 @@ impl SimClient {
             }
             (Some(Asked::Unschedule { log, entries }), Ok(Reply::Unscheduled(taken))) => {
                 model.log(log).timetable.cancel_answered(&entries, &taken)?;
+            }
+            (Some(Asked::Move { from, to, id }), Ok(Reply::Moved(1))) => {
+                model.log(from).settle_proven(id);
+                model.log(to).timetable.acknowledged(&[id], None);
             }
             (Some(Asked::Other), Ok(_)) => {}
             (asked, result) => return broken(format!("{asked:?} was answered {result:?}")),

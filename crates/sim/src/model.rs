@@ -80,6 +80,11 @@ struct Commits {
 }
 
 impl LogModel {
+    /// The record is, was or may be in the log.
+    pub(crate) fn knows(&self, id: Id) -> bool {
+        self.owed.contains_key(&id) || self.maybe.contains(&id) || self.timetable.has(id)
+    }
+
     pub(crate) fn asked(&mut self, ids: &[Id]) {
         self.maybe.extend(ids);
     }
@@ -204,7 +209,8 @@ impl LogModel {
             return broken(format!("{id:?} at {offset} was trimmed and is back"));
         }
         let mut last: BTreeMap<u64, Id> = BTreeMap::new();
-        for (offset, id) in found.iter().filter(|(_, id)| id.0 & SCHEDULED == 0) {
+        let in_order = found.iter().filter(|(_, id)| !self.timetable.has(*id));
+        for (offset, id) in in_order {
             let client = id.0 >> 40;
             if let Some(before) = last.insert(client, *id)
                 && before >= *id

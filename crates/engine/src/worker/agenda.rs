@@ -9,6 +9,7 @@ use super::upkeep::Due;
 use crate::api::{Reply, Schedule as ScheduleOp, Scheduled, ScheduledEntry, Unschedule};
 use crate::command::{Activation, Command};
 use crate::draft::{Awaits, DESTS_MAX};
+use crate::envelope::Envelope;
 use crate::index::Run;
 use crate::shard::Schedule;
 use journal::Dest;
@@ -362,6 +363,6 @@ impl Worker {
 
 /// An activated entry as a destination of the frame that activated it.
 fn reference(log: LogId, run: &Run) -> Dest {
-    let envelope = crate::envelope::Envelope { expiring: run.expiring, due: None };
+    let envelope = Envelope { expiring: run.expiring, ..Envelope::default() };
     Dest { log, batch: 0, records: run.count, envelope: envelope.encode() }
 }

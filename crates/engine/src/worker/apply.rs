@@ -99,6 +99,10 @@ impl Worker {
                 Effect::Appended { dest, verdict, base } => {
                     bases[dest] = (verdict, base);
                     self.appended((shard, sealed.index), sealed, locations, (dest, verdict, base));
+                    let Dest { log, envelope, .. } = &sealed.dests[dest];
+                    if let Some(way) = Envelope::decode(envelope).way {
+                        self.on_its_way(shard, way, verdict, *log);
+                    }
                 }
                 Effect::Settled { subscription, log, span } => {
                     self.settled(shard, subscription, log, span);
@@ -158,6 +162,7 @@ impl Worker {
             }
             Awaits::Trim { log } => Reply::Trimmed(start(log)),
             Awaits::Purged(count) => Reply::Purged(count),
+            Awaits::Moved(count) => Reply::Moved(count),
             Awaits::Frame => Reply::Done,
             Awaits::Command(_) => return,
         };
@@ -363,7 +368,7 @@ fn note_base(seat: &mut Seat, index: u64, dest: usize, verdict: Verdict, base: O
 }
 
 fn run_of(dest: &Dest, header: &Header, base: Offset, appended: Millis, at: &Location) -> Run {
-    let Envelope { expiring, due } = Envelope::decode(&dest.envelope);
+    let Envelope { expiring, due, .. } = Envelope::decode(&dest.envelope);
     Run {
         first: base,
         max_timestamp: header.max_timestamp,

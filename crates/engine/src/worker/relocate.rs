@@ -164,7 +164,7 @@ impl Worker {
             log,
             batch: 0,
             records: run.count,
-            envelope: Envelope { expiring: run.expiring, due: None }.encode(),
+            envelope: Envelope { expiring: run.expiring, ..Envelope::default() }.encode(),
         };
         self.next_copy += 1;
         let index = self.next_copy;

@@ -5,6 +5,7 @@ mod tests;
 
 use super::agenda::Agenda;
 use super::grouping::Coordinator;
+use super::moving::Sending;
 use super::queue::Queue;
 use super::tailing::Tailer;
 use super::window::{WideWindow, WindowId};
@@ -57,6 +58,8 @@ pub(crate) struct Seat {
     pub(crate) follows: VecDeque<(u64, usize, usize, u64)>,
     /// What is due next in the schedules of logs.
     pub(crate) agendas: BTreeMap<LogId, Agenda>,
+    /// How far the outboxes to other shards are sent.
+    pub(crate) sending: BTreeMap<ShardId, Sending>,
     /// Logs with records settled out of order: their runs may be dead.
     pub(crate) scattered: BTreeSet<LogId>,
     /// Replay from here gives every frame that is not applied.
@@ -91,6 +94,7 @@ impl Seat {
             groups: Coordinator::default(),
             follows: VecDeque::new(),
             agendas: BTreeMap::new(),
+            sending: BTreeMap::new(),
             scattered: BTreeSet::new(),
             position: Position::default(),
             bases: Vec::new(),

@@ -36,6 +36,8 @@ pub(crate) enum Waiter {
     Read { id: u64 },
     Relocate { segment: u32 },
     Referred,
+    Move { id: u64 },
+    Outbox { from: ShardId, to: ShardId },
 }
 
 /// A worker's batches.

@@ -4,11 +4,14 @@ use super::Worker;
 use super::queue::{expiration, ready_count};
 use super::store::{Found, Waiter};
 use crate::command::Command;
+use crate::draft::Awaits;
 use crate::index::Run;
 use crate::shard::Shard;
 use catalog::Found as NameFound;
 use ledger::Span;
-use types::{LogId, LogRef, Millis, Offset, ShardId, SubscriptionId, SubscriptionRef};
+use types::{
+    ClientId, LogId, LogRef, Millis, Offset, ShardId, SubscriptionId, SubscriptionRef, Token,
+};
 
 /// Messages of one queue that expire in one turn; the rest have the next one.
 const EXPIRE_PER_TURN: usize = 4096;
@@ -195,6 +198,29 @@ impl Worker {
             }
             Found::Lost(_) => Ok(None),
         }
+    }
+
+    /// Settles everything that is ready.
+    pub(super) fn purge(&mut self, client: ClientId, token: Token, subscription: SubscriptionRef) {
+        let id = subscription.subscription;
+        let Some(seat) = self.seats.get_mut(&subscription.shard) else { return };
+        let Some(queue) = seat.queues.get_mut(&id) else {
+            return self.clients.reply(client, token, Err(super::queue::gone()));
+        };
+        let mut purged = 0;
+        let mut spans = Vec::new();
+        for log in &mut queue.logs {
+            let Some((ledger, end)) = super::queue::ledger_of(&seat.shard, id, log.log) else {
+                continue;
+            };
+            let mut gone = Vec::new();
+            purged += log.dispatch.take_ready(ledger, end, u64::MAX, &mut gone);
+            spans.push((log.log, gone));
+        }
+        for (log, gone) in spans {
+            seat.settle(id, log, &gone);
+        }
+        seat.draft.wait(client, token, Awaits::Purged(purged));
     }
 
     /// Drops the oldest ready messages of a queue that is longer than it may be.

@@ -126,6 +126,10 @@ impl Timetable {
         }
     }
 
+    pub(crate) fn has(&self, id: Id) -> bool {
+        self.planned.contains_key(&id)
+    }
+
     /// When the last one is due.
     pub(crate) fn last_due(&self) -> Millis {
         self.planned.values().map(|planned| planned.due).max().unwrap_or(Millis(0))
