@@ -168,6 +168,8 @@ impl<'a> LogRuns<'a> {
     pub(crate) fn at(&self, offset: Offset) -> Look {
         match self.at_or_after(offset) {
             Look::Run(run) if run.first > offset => Look::None,
+            // The page is of what comes after.
+            Look::Page(_) if self.stretch(offset).is_none() => Look::None,
             look => look,
         }
     }
