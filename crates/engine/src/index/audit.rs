@@ -16,6 +16,9 @@ impl Index {
     ) -> Result<(), String> {
         let mut counted: BTreeMap<u32, u64> = BTreeMap::new();
         for (log, index) in &self.logs {
+            if !index.is_sound() {
+                return Err(format!("log {log}: what is in memory overlaps"));
+            }
             for run in &index.runs {
                 count(&mut counted, &index.location(run), true);
             }

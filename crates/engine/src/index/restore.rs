@@ -66,7 +66,7 @@ impl Index {
                 index.bytes += u64::from(stretch.live_bytes);
                 let live = self.live.entry(stretch.page.segment).or_default();
                 *live += u64::from(stretch.live_bytes);
-                index.add_stretch(Some(stretch));
+                index.add_stretch(stretch);
             }
         }
         Ok(())
@@ -154,8 +154,7 @@ impl Index {
 }
 
 impl LogIndex {
-    /// Whether what is in memory is in order and nothing overlaps.
-    #[cfg(test)]
+    /// Whether nothing in memory overlaps.
     pub(super) fn is_sound(&self) -> bool {
         let runs = self.runs.iter().map(|run| (run.first, run.end()));
         let mut all: Vec<_> =

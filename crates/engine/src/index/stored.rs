@@ -137,37 +137,33 @@ impl LogIndex {
         stretch.is_some_and(|stretch| stretch.first < next.first)
     }
 
-    /// Puts stretches in the place of the runs that `pages` of a segment's index file have.
+    /// Puts stretches in the place of the runs that `pages` of a segment's index file have. A page
+    /// of which something was copied forward since it was made stays in memory as runs: a stretch
+    /// would cover what lies elsewhere.
     fn fold(&mut self, segment: u32, pages: &[PageEntry]) {
+        let here = |run: &Run| run.at.segment == segment && !run.referred;
         let mut kept = VecDeque::new();
-        let mut pages = pages.iter().peekable();
-        let mut folded: Option<Stretch> = None;
-        for run in std::mem::take(&mut self.runs) {
-            while pages.next_if(|page| page.end <= run.first).is_some() {
-                self.add_stretch(folded.take());
-            }
-            match pages.peek() {
-                Some(page)
-                    if run.at.segment == segment && !run.referred && run.first >= page.first =>
-                {
+        let mut runs = std::mem::take(&mut self.runs).into_iter().peekable();
+        for page in pages {
+            kept.extend(std::iter::from_fn(|| runs.next_if(|run| run.first < page.first)));
+            let inside: Vec<Run> =
+                std::iter::from_fn(|| runs.next_if(|run| run.first < page.end)).collect();
+            match inside.first() {
+                Some(first) if inside.iter().all(here) => self.add_stretch(Stretch {
                     // What it had before this run, and nobody needs any more, stays out.
-                    let stretch = folded.get_or_insert_with(|| Stretch {
-                        first: run.first,
-                        live_bytes: 0,
-                        ..Stretch::new(segment, page)
-                    });
-                    stretch.live_bytes += run.at.len;
-                }
-                _ => kept.push_back(run),
+                    first: first.first,
+                    live_bytes: inside.iter().map(|run| run.at.len).sum(),
+                    ..Stretch::new(segment, page)
+                }),
+                _ => kept.extend(inside),
             }
         }
-        self.add_stretch(folded);
+        kept.extend(runs);
         kept.shrink_to_fit();
         self.runs = kept;
     }
 
-    pub(super) fn add_stretch(&mut self, stretch: Option<Stretch>) {
-        let Some(stretch) = stretch else { return };
+    pub(super) fn add_stretch(&mut self, stretch: Stretch) {
         let at = self.stretches.partition_point(|there| there.first < stretch.first);
         self.stretches.insert(at, stretch);
     }

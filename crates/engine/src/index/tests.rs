@@ -304,3 +304,18 @@ fn a_page_that_cannot_be_read_is_passed_over_and_keeps_its_segment() {
     assert_eq!(stage.all(0).first(), Some(&(4, 1)));
     assert_eq!(stage.live(), [(1, 8)]);
 }
+
+#[test]
+fn a_page_of_which_something_was_copied_before_it_was_stored_covers_nothing_else() {
+    let mut stage = Stage::new(0, 4);
+    stage.add(1, 0..3);
+    let directory = stage.seal(1);
+    stage.add(2, [1]);
+    stage.index.indexed(&directory);
+    stage.store(2);
+    assert!(stage.index.logs[&LOG].is_sound());
+    let runs = stage.index.log(LOG).expect("the log has runs");
+    assert_eq!(runs.at(Offset(0)), Look::Run(run(0, &in_one(1, 0))));
+    assert!(matches!(runs.at(Offset(1)), Look::Page(page) if page.segment == 2));
+    assert_eq!(runs.at(Offset(2)), Look::Run(run(2, &in_one(1, 2))));
+}
