@@ -109,6 +109,11 @@ const TWO_WIRES: &[Check] = &[
 
 /// The lines of "the engine at scale and under fire".
 const UNDER_FIRE: &[Check] = &[
+    Check {
+        line: 1,
+        states: "messages in 1,000 queues below 1 GiB, in order",
+        run: scale::backlog,
+    },
     Check { line: 2, states: "100,000 queues below 100 MB, start below 2 s", run: scale::queues },
     Check { line: 2, states: "publish p99 beside 100,000 queues <= 1.5", run: scale::latency },
     Check { line: 3, states: "a full disk blocks, drains and resumes", run: scale::full_disk },
