@@ -8,10 +8,11 @@ use crate::metrics::{self, Metrics};
 use crate::pressure::Cause;
 use crate::worker::{CheckpointPart, Input, Notice, Ports};
 use io::Clock;
-use journal::{Checkpoint, Directory, Failed, FailedKind, IndexPart, Pool, Position, SegmentUse};
+use journal::{Checkpoint, Failed, FailedKind, Pool, Position, SegmentIndex, SegmentUse};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use types::LogId;
 
 /// A checkpoint after so much time, if anything was written.
 const CHECKPOINT_EVERY_US: u64 = 60_000_000;
@@ -36,16 +37,6 @@ const SETTLED_US_PER_PERCENT: u64 = 100_000;
 /// A share of the live bytes that goes in that time makes them unsettled, in percent.
 const GOING_PERCENT: u64 = 25;
 
-/// What is stored when the keeper begins.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Stored {
-    /// Of the newest checkpoint.
-    pub(crate) sequence: u64,
-    pub(crate) replay: Position,
-    /// The segments before this one have their index files.
-    pub(crate) indexed_before: u32,
-}
-
 #[derive(Debug)]
 pub(crate) struct Keeper {
     pool: Pool,
@@ -54,12 +45,10 @@ pub(crate) struct Keeper {
     clock: Arc<dyn Clock>,
     sequence: u64,
     /// Index parts of sealed segments, until every worker has given its own.
-    indexing: BTreeMap<u32, BTreeMap<usize, IndexPart>>,
+    indexing: BTreeMap<u32, (BTreeSet<usize>, SegmentIndex)>,
     /// Complete ones that could not be stored yet.
-    unstored: Vec<(u32, Vec<IndexPart>)>,
+    unstored: Vec<SegmentIndex>,
     indexed: BTreeSet<u32>,
-    /// Those stored of which the workers were not told, for one before is not stored.
-    untold: BTreeMap<u32, Directory>,
     /// Parts of the checkpoint being made; `None` when none is.
     gathering: Option<BTreeMap<usize, CheckpointPart>>,
     /// A gathered checkpoint that waits for index files.
@@ -93,10 +82,10 @@ impl Keeper {
         ports: Ports,
         metrics: Arc<Metrics>,
         clock: Arc<dyn Clock>,
-        Stored { sequence, replay, indexed_before }: Stored,
+        (sequence, replay): (u64, Position),
     ) -> Keeper {
-        let segments = pool.segments().into_iter().map(|s| s.segment);
-        let indexed = segments.filter(|segment| *segment < indexed_before).collect();
+        let indexed =
+            pool.segments().iter().map(|s| s.segment).filter(|s| *s < replay.segment).collect();
         Keeper {
             pool,
             ports,
@@ -105,7 +94,6 @@ impl Keeper {
             indexing: BTreeMap::new(),
             unstored: Vec::new(),
             indexed,
-            untold: BTreeMap::new(),
             gathering: None,
             ready: None,
             replay,
@@ -235,14 +223,14 @@ impl Keeper {
     }
 
     fn part(&self) -> impl Fn() -> Input + use<> {
-        let durable = **self.ports.durable.load();
-        move || Input::Checkpoint { durable }
+        let (durable, indexed_before) = (**self.ports.durable.load(), self.replay.segment);
+        move || Input::Checkpoint { durable, indexed_before }
     }
 
     /// Takes in what a worker says.
     pub(crate) fn notice(&mut self, notice: Notice) -> Result<(), Failed> {
         match notice {
-            Notice::Indexed { worker, segment, part } => self.index(worker, segment, part),
+            Notice::Indexed { worker, index } => self.index(worker, index),
             Notice::Checkpoint { worker, part } => {
                 if let Some(parts) = &mut self.gathering {
                     parts.insert(worker, part);
@@ -269,33 +257,27 @@ impl Keeper {
         Ok(())
     }
 
-    fn index(&mut self, worker: usize, segment: u32, part: IndexPart) {
-        let parts = self.indexing.entry(segment).or_default();
-        parts.insert(worker, part);
-        if parts.len() == self.ports.mailboxes.len()
-            && let Some(parts) = self.indexing.remove(&segment)
+    fn index(&mut self, worker: usize, part: SegmentIndex) {
+        let segment = part.segment;
+        let empty = || SegmentIndex { segment, ..SegmentIndex::default() };
+        let (workers, index) =
+            self.indexing.entry(segment).or_insert_with(|| (BTreeSet::new(), empty()));
+        workers.insert(worker);
+        index.logs.extend(part.logs);
+        if workers.len() == self.ports.mailboxes.len()
+            && let Some((_, mut index)) = self.indexing.remove(&segment)
         {
-            self.unstored.push((segment, parts.into_values().collect()));
+            index.live_bytes = live_bytes(&index);
+            self.unstored.push(index);
         }
     }
 
-    /// Stores what is complete, and tells the workers, in the order of the segments.
+    /// Stores what is complete.
     fn store_indexes(&mut self) -> Result<(), Failed> {
-        while let Some((segment, parts)) = self.unstored.last() {
-            let directory = self.pool.store_index(*segment, parts)?;
-            self.indexed.insert(*segment);
-            self.untold.insert(*segment, directory);
+        while let Some(index) = self.unstored.last() {
+            self.pool.store_index(index)?;
+            self.indexed.insert(index.segment);
             self.unstored.pop();
-        }
-        if self.untold.is_empty() {
-            return Ok(());
-        }
-        let segments = self.pool.segments().into_iter().map(|one| one.segment);
-        let unindexed = segments.into_iter().find(|segment| !self.indexed.contains(segment));
-        let later = self.untold.split_off(&unindexed.unwrap_or(u32::MAX));
-        for directory in std::mem::replace(&mut self.untold, later).into_values() {
-            let directory = Arc::new(directory);
-            self.tell(|| Input::Indexed(Arc::clone(&directory)));
         }
         Ok(())
     }
@@ -402,6 +384,11 @@ impl Keeper {
             mailbox.push(input());
         }
     }
+}
+
+fn live_bytes(index: &SegmentIndex) -> BTreeMap<LogId, u64> {
+    let bytes = |runs: &Vec<journal::Run>| runs.iter().map(|run| run.location.len() as u64).sum();
+    index.logs.iter().map(|(log, runs)| (*log, bytes(runs))).collect()
 }
 
 /// When a full disk is tried again.
