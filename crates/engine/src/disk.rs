@@ -4,16 +4,19 @@
 //! tells the workers. While it syncs, the next round gathers; there is no timer.
 
 use crate::Mailbox;
+use crate::index::{PageKey, Run, stored_runs};
 use crate::metrics::{self, Metrics};
 use crate::pressure::Cause;
-use crate::worker::{Input, Load, Loaded, Ports};
+use crate::worker::{Fetched, Input, Load, Loaded, Ports, Wanted};
 use io::Clock;
-use journal::{Failed, FailedKind, FrameDraft, Placed, Pool, Queue, Reader, Refused, Writer};
+use journal::{
+    Failed, FailedKind, FrameDraft, Placed, Pool, Queue, ReadError, Reader, Refused, Writer,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use types::ShardId;
+use types::{LogId, ShardId};
 
 /// The journal is told of its last durable round after so long without work.
 const IDLE: Duration = Duration::from_millis(50);
@@ -194,7 +197,34 @@ pub(crate) fn run(mut rounds: Rounds, inbox: &Mailbox<ToJournal>) -> Result<(), 
 
 /// Reads what a load asks for.
 pub(crate) fn load(reader: &Reader, load: Load, metrics: &Metrics) -> Loaded {
-    metrics.cold_reads.fetch_add(load.locations.len() as u64, Ordering::Relaxed);
-    let results = reader.read_many(&load.locations);
-    Loaded { id: load.id, batches: load.locations.into_iter().zip(results).collect() }
+    let what = match load.what {
+        Wanted::Batches(locations) => {
+            metrics.cold_reads.fetch_add(locations.len() as u64, Ordering::Relaxed);
+            let results = reader.read_many(&locations);
+            Fetched::Batches(locations.into_iter().zip(results).collect())
+        }
+        Wanted::Page(log, page) => {
+            metrics::add(&metrics.cold_reads, 1);
+            Fetched::Page(log, page, read_page(reader, log, page))
+        }
+    };
+    Loaded { id: load.id, what }
+}
+
+/// The runs of a page. A corrupt one is made anew from its segment, each time it is read: the next
+/// start of the broker, or a check, does more.
+pub(crate) fn read_page(reader: &Reader, log: LogId, page: PageKey) -> Option<Vec<Run>> {
+    let segment = page.segment;
+    let runs = match reader.page(segment, log, page.place) {
+        Ok(runs) => Some(runs),
+        // Whoever asked finds that nothing of it is needed any more.
+        Err(ReadError::Gone { .. }) => None,
+        Err(error) => {
+            tracing::error!(%error, %log, "an index is made anew from its segment");
+            let made = reader.rebuilt_page(segment, log);
+            let failed = |error| tracing::error!(%error, segment, %log, "records are not served");
+            made.map_err(failed).ok()
+        }
+    };
+    runs.map(|runs| stored_runs(&runs))
 }

@@ -1,15 +1,38 @@
 //! Where the batches of each log lie: the replica-local half of a log.
 //!
-//! One entry per batch and log. Offsets rise but need not be dense: a run whose records are all
+//! One [`Run`] per batch and log. Offsets rise but need not be dense: a run whose records are all
 //! settled is taken out and leaves a hole. The bytes each segment still holds for somebody are
 //! counted here.
+//!
+//! Runs of segments whose index file is stored are not kept in memory. A [`Stretch`] stands for those
+//! of one page of an index file: its offsets, its bytes, its newest times. The page itself is read
+//! when somebody looks into it, by the reading threads, and kept in [`Pages`] as long as there is
+//! room. So whoever looks up an offset gets a run, or is told which page to fetch first ([`Look`]).
+//!
+//! What makes that simple:
+//! * Runs in memory and stretches of a log never overlap. The runs of a page are neighbours in their
+//!   log, and one that is to be copied forward, or replaced, becomes runs in memory first, the
+//!   whole page ([`Index::unfold`]).
+//! * What a stretch counts as live is never less than what is live: a segment is given back only
+//!   when nothing in it is needed. It may be more ([`Stretch::stale`]): where records above a
+//!   ledger's floor were settled, or a log's start is inside the page. The worker's sweep reads such
+//!   pages again and counts.
+//! * Schedules are looked into where nobody can wait for a page: their runs stay in memory. So do
+//!   runs that refer to a batch of a schedule, which no index file has.
+//! * A hole needs no note. Which runs are dead follows from the ledgers, so a page is filtered by
+//!   them whenever it is read ([`Index::page_loaded`]).
 
+mod audit;
+mod pages;
+mod restore;
+mod stored;
 #[cfg(test)]
 mod tests;
 
-use crate::envelope::Envelope;
-use journal::{Location, Parts, SegmentIndex};
-use serde::{Deserialize, Serialize};
+pub(crate) use pages::{Page, PageKey, Pages, Stretch, stored_runs};
+pub(crate) use stored::{StoredRun, StoredRuns};
+
+use journal::{Location, Parts};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use types::{LogId, Millis, Offset};
@@ -25,6 +48,8 @@ pub(crate) struct Run {
     pub(crate) at: Place,
     /// Some record has a time to live of its own.
     pub(crate) expiring: bool,
+    /// See [`Index::refer`].
+    pub(crate) referred: bool,
 }
 
 /// Where a batch lies, packed: what [`Location`] says in 12 bytes. A batch in parts has
@@ -45,50 +70,71 @@ impl Run {
     }
 }
 
+/// What looking for a run gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// It is this one.
+    Run(Run),
+    /// Whether it is in this page is known when that was fetched.
+    Page(PageKey),
+    /// There is none.
+    None,
+}
+
 /// The runs of one log, by offset.
 #[derive(Debug, Default)]
-pub(crate) struct LogIndex {
+struct LogIndex {
     runs: VecDeque<Run>,
+    stretches: VecDeque<Stretch>,
     parts: BTreeMap<Offset, Arc<Parts>>,
     bytes: u64,
 }
 
+/// What a log has at some place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Entry<'a> {
+    Run(&'a Run),
+    Stretch(&'a Stretch),
+}
+
+/// A log's runs, looked at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogRuns<'a> {
+    index: &'a LogIndex,
+    pages: &'a Pages,
+}
+
 /// The runs of all logs of a worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Index {
     logs: BTreeMap<LogId, LogIndex>,
     live: BTreeMap<u32, u64>,
-    /// What was added to each segment that the stored checkpoint replays from, or a later one.
-    recent: BTreeMap<u32, Vec<(LogId, Offset)>>,
+    /// What was added to each segment that has no index file yet.
+    recent: BTreeMap<u32, BTreeMap<LogId, stored::Extent>>,
     /// Runs in parts: they span segments, so checkpoints keep them, not index files.
     parted: BTreeSet<(LogId, Offset)>,
     /// Runs whose batch was appended to another log before: no index file says so, checkpoints do.
     referred: BTreeSet<(LogId, Offset)>,
+    pub(crate) pages: Pages,
+    /// Every segment before this one has its index file.
+    indexed_before: u32,
+    /// Most runs of a page.
+    page_runs_max: usize,
+    /// Stretches found at the start, in the order of their segments, until all is known.
+    found: Vec<(LogId, Stretch)>,
 }
 
 impl LogIndex {
-    /// The run that holds `offset`, or the first one after it.
-    pub(crate) fn at_or_after(&self, offset: Offset) -> Option<&Run> {
-        self.runs.get(self.position(offset))
+    fn position(&self, offset: Offset) -> usize {
+        self.runs.partition_point(|run| run.end() <= offset)
     }
 
-    /// The runs from the one that holds `offset`, or the first after it.
-    pub(crate) fn from(&self, offset: Offset) -> impl Iterator<Item = &Run> {
-        self.runs.range(self.position(offset)..)
+    /// The first stretch that ends after `offset`.
+    fn stretch_at(&self, offset: Offset) -> usize {
+        self.stretches.partition_point(|stretch| stretch.end <= offset)
     }
 
-    /// All runs.
-    pub(crate) fn runs(&self) -> impl DoubleEndedIterator<Item = &Run> {
-        self.runs.iter()
-    }
-
-    /// Bytes of all batches.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// Where a run lies.
-    pub(crate) fn location(&self, run: &Run) -> Location {
+    fn location(&self, run: &Run) -> Location {
         if run.at.segment == PARTS
             && let Some(parts) = self.parts.get(&run.first)
         {
@@ -96,16 +142,197 @@ impl LogIndex {
         }
         Location::Journal { segment: run.at.segment, position: run.at.position, len: run.at.len }
     }
+}
 
-    fn position(&self, offset: Offset) -> usize {
-        self.runs.partition_point(|run| run.end() <= offset)
+impl<'a> LogRuns<'a> {
+    /// The run that holds `offset`, or the first one after it.
+    pub(crate) fn at_or_after(&self, offset: Offset) -> Look {
+        let run = self.index.runs.get(self.index.position(offset));
+        for stretch in self.index.stretches.range(self.index.stretch_at(offset)..) {
+            if run.is_some_and(|run| run.first < stretch.first) {
+                break;
+            }
+            if stretch.lost {
+                continue;
+            }
+            let Some(page) = self.pages.get(stretch.page) else { return Look::Page(stretch.page) };
+            let runs = page.of(stretch);
+            if let Some(run) = runs.get(runs.partition_point(|run| run.end() <= offset)) {
+                return Look::Run(*run);
+            }
+        }
+        run.copied().map_or(Look::None, Look::Run)
+    }
+
+    /// The run that holds `offset`.
+    pub(crate) fn at(&self, offset: Offset) -> Look {
+        match self.at_or_after(offset) {
+            Look::Run(run) if run.first > offset => Look::None,
+            // The page is of what comes after.
+            Look::Page(_) if self.stretch(offset).is_none() => Look::None,
+            look => look,
+        }
+    }
+
+    /// The runs from the one that holds `offset`, or the first after it, that are in memory.
+    pub(crate) fn from(&self, offset: Offset) -> impl Iterator<Item = Run> {
+        let mut next = Some(offset);
+        let runs = *self;
+        std::iter::from_fn(move || match runs.at_or_after(next?) {
+            Look::Run(run) => {
+                next = Some(run.end());
+                Some(run)
+            }
+            Look::Page(_) | Look::None => None,
+        })
+    }
+
+    /// The runs from the one that holds `offset`, or the first after it, of a log of which all are in
+    /// memory.
+    pub(crate) fn in_memory(self, offset: Offset) -> impl Iterator<Item = &'a Run> {
+        self.index.runs.range(self.index.position(offset)..)
+    }
+
+    /// Everything, in order.
+    pub(crate) fn entries(self) -> impl Iterator<Item = Entry<'a>> {
+        let mut runs = self.index.runs.iter().peekable();
+        let mut stretches = self.index.stretches.iter().peekable();
+        std::iter::from_fn(move || match (runs.peek(), stretches.peek()) {
+            (Some(run), Some(stretch)) if stretch.first < run.first => {
+                stretches.next().map(Entry::Stretch)
+            }
+            (Some(_), _) => runs.next().map(Entry::Run),
+            (None, _) => stretches.next().map(Entry::Stretch),
+        })
+    }
+
+    /// The first run with a record of `time` or later.
+    pub(crate) fn since(&self, time: Millis) -> Look {
+        for entry in self.entries() {
+            match entry {
+                Entry::Run(run) if run.max_timestamp >= time => return Look::Run(*run),
+                Entry::Stretch(stretch) if stretch.max_timestamp >= time && !stretch.lost => {
+                    let Some(page) = self.pages.get(stretch.page) else {
+                        return Look::Page(stretch.page);
+                    };
+                    let found = page.of(stretch).iter().find(|run| run.max_timestamp >= time);
+                    if let Some(run) = found {
+                        return Look::Run(*run);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Look::None
+    }
+
+    /// The first run with the newest record.
+    pub(crate) fn newest(&self) -> Look {
+        let order = |run: &Run| (run.max_timestamp, -run.first.0);
+        let mut best: Option<Run> = None;
+        let mut unread: Vec<&Stretch> = Vec::new();
+        for entry in self.entries() {
+            let run = match entry {
+                Entry::Run(run) => Some(*run),
+                Entry::Stretch(stretch) if stretch.lost => None,
+                Entry::Stretch(stretch) => match self.pages.get(stretch.page) {
+                    Some(page) => page.of(stretch).iter().copied().max_by_key(order),
+                    None => {
+                        unread.push(stretch);
+                        None
+                    }
+                },
+            };
+            best = best.into_iter().chain(run).max_by_key(order);
+        }
+        let may_beat = |stretch: &&&Stretch| {
+            best.is_none_or(|best| {
+                (stretch.max_timestamp, -stretch.first.0) > (best.max_timestamp, -best.first.0)
+            })
+        };
+        match (unread.iter().find(may_beat), best) {
+            (Some(stretch), _) => Look::Page(stretch.page),
+            (None, best) => best.map_or(Look::None, Look::Run),
+        }
+    }
+
+    /// The last run before `end`.
+    pub(crate) fn last_before(&self, end: Offset) -> Look {
+        let at = self.index.runs.partition_point(|run| run.first < end);
+        let run = at.checked_sub(1).and_then(|at| self.index.runs.get(at));
+        let at = self.index.stretches.partition_point(|stretch| stretch.first < end);
+        for stretch in self.index.stretches.range(..at).rev() {
+            if run.is_some_and(|run| run.first >= stretch.first) {
+                break;
+            }
+            if stretch.lost {
+                continue;
+            }
+            let Some(page) = self.pages.get(stretch.page) else { return Look::Page(stretch.page) };
+            if let Some(run) = page.of(stretch).iter().rfind(|run| run.first < end) {
+                return Look::Run(*run);
+            }
+        }
+        run.copied().map_or(Look::None, Look::Run)
+    }
+
+    /// Whether it has this run in memory, wherever that lies by now.
+    pub(crate) fn has(&self, run: &Run) -> bool {
+        let there = self.index.runs.get(self.index.position(run.first));
+        there.is_some_and(|there| there.first == run.first && there.count == run.count)
+    }
+
+    /// The stretch that an offset is in, if its runs may have to be fetched.
+    pub(crate) fn stretch(&self, offset: Offset) -> Option<&'a Stretch> {
+        let stretch = self.index.stretches.get(self.index.stretch_at(offset))?;
+        (stretch.first <= offset).then_some(stretch)
+    }
+
+    /// Where its first run begins, or earlier in a page of which the first runs are gone.
+    pub(crate) fn first_at_or_after(&self, offset: Offset) -> Option<Offset> {
+        let run = self.index.runs.get(self.index.position(offset)).map(|run| run.first);
+        let stretch = self.index.stretches.get(self.index.stretch_at(offset)).map(|one| one.first);
+        run.into_iter().chain(stretch).min()
+    }
+
+    /// Bytes of all batches.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.index.bytes
+    }
+
+    /// Where a run lies.
+    pub(crate) fn location(&self, run: &Run) -> Location {
+        self.index.location(run)
     }
 }
 
 impl Index {
+    /// An empty one that keeps pages of up to `page_runs_max` runs up to so many bytes.
+    pub(crate) fn new(page_bytes_max: usize, page_runs_max: usize) -> Index {
+        Index {
+            logs: BTreeMap::new(),
+            live: BTreeMap::new(),
+            recent: BTreeMap::new(),
+            parted: BTreeSet::new(),
+            referred: BTreeSet::new(),
+            pages: Pages::new(page_bytes_max),
+            indexed_before: 0,
+            page_runs_max,
+            found: Vec::new(),
+        }
+    }
+
     /// A log's runs, if it has had any.
-    pub(crate) fn log(&self, log: LogId) -> Option<&LogIndex> {
-        self.logs.get(&log)
+    pub(crate) fn log(&self, log: LogId) -> Option<LogRuns<'_>> {
+        self.logs.get(&log).map(|index| LogRuns { index, pages: &self.pages })
+    }
+
+    /// The page that a run is in, if it is in one and that is in memory.
+    pub(crate) fn page_of(&self, log: LogId, run: &Run) -> Option<(PageKey, Arc<Page>)> {
+        let index = self.logs.get(&log)?;
+        let stretch = index.stretches.get(index.stretch_at(run.first))?;
+        let key = Some(stretch.page).filter(|_| stretch.first < run.end())?;
+        Some((key, self.pages.share(key)?))
     }
 
     /// Bytes that somebody still needs, per segment.
@@ -115,6 +342,39 @@ impl Index {
 
     /// Adds a run; one of the same first offset is replaced (it was copied forward).
     pub(crate) fn insert(&mut self, log: LogId, run: Run, location: &Location) {
+        let run = Run { referred: false, ..run };
+        self.put(log, run, location);
+        if matches!(location, Location::Journal { .. }) {
+            self.note_recent(log, &run);
+        }
+        self.referred.remove(&(log, run.first));
+    }
+
+    /// Adds a run whose batch is there already, as another log's: until it is copied forward, no
+    /// index file has it.
+    pub(crate) fn refer(&mut self, log: LogId, run: Run, location: &Location) {
+        self.put(log, Run { referred: true, ..run }, location);
+        self.referred.insert((log, run.first));
+    }
+
+    /// Of the runs whose batch was another log's before, `count` of those that are beyond `kept`, and
+    /// none of `but`.
+    pub(crate) fn referred_beyond(
+        &self,
+        kept: usize,
+        count: usize,
+        but: &BTreeSet<(LogId, Offset)>,
+    ) -> Vec<(LogId, Run)> {
+        let beyond = self.referred.len().saturating_sub(kept).min(count);
+        let found = self.referred.difference(but).take(beyond);
+        let run = |(log, first): &(LogId, Offset)| {
+            let run = self.log(*log)?.in_memory(*first).next()?;
+            (run.first == *first).then_some((*log, *run))
+        };
+        found.filter_map(run).collect()
+    }
+
+    fn put(&mut self, log: LogId, run: Run, location: &Location) {
         let index = self.logs.entry(log).or_default();
         count(&mut self.live, location, true);
         let position = index.position(run.first);
@@ -134,38 +394,13 @@ impl Index {
         } else {
             index.parts.remove(&run.first);
             self.parted.remove(&(log, run.first));
-            self.recent.entry(run.at.segment).or_default().push((log, run.first));
         }
-        self.referred.remove(&(log, run.first));
     }
 
-    /// Adds a run whose batch is there already, as another log's: until it is copied forward, no
-    /// index file has it.
-    pub(crate) fn refer(&mut self, log: LogId, run: Run, location: &Location) {
-        self.insert(log, run, location);
-        let recent = self.recent.get_mut(&run.at.segment);
-        if let Some(recent) = recent.filter(|recent| recent.last() == Some(&(log, run.first))) {
-            recent.pop();
-        }
-        self.referred.insert((log, run.first));
-    }
-
-    /// Of the runs whose batch was another log's before, `count` of those that are beyond `kept`, and
-    /// none of `but`.
-    pub(crate) fn referred_beyond(
-        &self,
-        kept: usize,
-        count: usize,
-        but: &BTreeSet<(LogId, Offset)>,
-    ) -> Vec<(LogId, Run)> {
-        let beyond = self.referred.len().saturating_sub(kept).min(count);
-        let found = self.referred.difference(but).take(beyond);
-        found.filter_map(|(log, first)| Some((*log, *self.run(*log, *first)?))).collect()
-    }
-
-    /// Drops the runs that end at or before `start`.
-    pub(crate) fn trim(&mut self, log: LogId, start: Offset) {
-        let Some(index) = self.logs.get_mut(&log) else { return };
+    /// Drops the runs that end at or before `start`. True when that is inside a page, of which more
+    /// counts as live than is.
+    pub(crate) fn trim(&mut self, log: LogId, start: Offset) -> bool {
+        let Some(index) = self.logs.get_mut(&log) else { return false };
         while let Some(run) = index.runs.front().copied()
             && run.end() <= start
         {
@@ -178,14 +413,35 @@ impl Index {
             index.bytes -= u64::from(run.at.len);
             count(&mut self.live, &was, false);
         }
+        while let Some(stretch) = index.stretches.front().copied()
+            && stretch.end <= start
+        {
+            index.stretches.pop_front();
+            index.bytes -= u64::from(stretch.live_bytes);
+            if !io::planted("trimmed-page-live") {
+                less(&mut self.live, stretch.page.segment, stretch.live_bytes);
+            }
+            self.pages.remove(stretch.page);
+        }
+        match index.stretches.front_mut() {
+            Some(stretch) if stretch.first < start && !io::planted("trimmed-runs-back") => {
+                stretch.first = start;
+                stretch.stale = true;
+                true
+            }
+            _ => false,
+        }
     }
 
-    /// Drops the runs that `dead` says nobody needs, looking at the first `look_at_max` of them.
+    /// Drops the runs in memory that `dead` says nobody needs, looking at the first `look_at_max` of
+    /// them.
     pub(crate) fn sweep(&mut self, log: LogId, look_at_max: usize, dead: impl Fn(&Run) -> bool) {
         let Some(index) = self.logs.get_mut(&log) else { return };
         let looked_at = index.runs.len().min(look_at_max);
+        if !index.runs.range(..looked_at).any(&dead) {
+            return;
+        }
         let mut kept = VecDeque::with_capacity(index.runs.len());
-        let mut dropped = false;
         for (i, run) in index.runs.iter().enumerate() {
             if i < looked_at && dead(run) {
                 count(&mut self.live, &index.location(run), false);
@@ -193,14 +449,11 @@ impl Index {
                 self.parted.remove(&(log, run.first));
                 self.referred.remove(&(log, run.first));
                 index.bytes -= u64::from(run.at.len);
-                dropped = true;
             } else {
                 kept.push_back(*run);
             }
         }
-        if dropped {
-            index.runs = kept;
-        }
+        index.runs = kept;
     }
 
     /// Forgets a log.
@@ -211,10 +464,14 @@ impl Index {
             self.parted.remove(&(log, run.first));
             self.referred.remove(&(log, run.first));
         }
+        for stretch in &index.stretches {
+            less(&mut self.live, stretch.page.segment, stretch.live_bytes);
+            self.pages.remove(stretch.page);
+        }
     }
 
-    /// The runs that have bytes in `segment`.
-    pub(crate) fn in_segment(&self, segment: u32) -> Vec<(LogId, Run)> {
+    /// The runs in memory that have bytes in `segment`.
+    pub(crate) fn runs_in(&self, segment: u32) -> Vec<(LogId, Run)> {
         let mut found = Vec::new();
         for (log, index) in &self.logs {
             for run in &index.runs {
@@ -224,6 +481,18 @@ impl Index {
             }
         }
         found
+    }
+
+    /// The pages of `segment` in which somebody may need something, the last one first.
+    pub(crate) fn pages_in(&self, segment: u32) -> Vec<(LogId, PageKey)> {
+        let of = |(log, index): (&LogId, &LogIndex)| {
+            let log = *log;
+            let stretches = index.stretches.iter().filter(move |one| one.page.segment == segment);
+            stretches.map(move |one| (log, one.page)).collect::<Vec<_>>()
+        };
+        let mut pages: Vec<(LogId, PageKey)> = self.logs.iter().flat_map(of).collect();
+        pages.reverse();
+        pages
     }
 }
 
@@ -242,135 +511,18 @@ pub(crate) fn place(location: &Location) -> Place {
 
 fn count(live: &mut BTreeMap<u32, u64>, location: &Location, add: bool) {
     for piece in location.pieces() {
-        let bytes = live.entry(piece.segment).or_default();
-        let len = u64::from(piece.len);
-        *bytes = if add { *bytes + len } else { *bytes - len };
-        if *bytes == 0 {
-            live.remove(&piece.segment);
+        if add {
+            *live.entry(piece.segment).or_default() += u64::from(piece.len);
+        } else {
+            less(live, piece.segment, piece.len);
         }
     }
 }
 
-/// A stored batch of a log and where it lies, as checkpoints keep it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct StoredRun {
-    log: LogId,
-    first: Offset,
-    count: u32,
-    max_timestamp: Millis,
-    appended: Millis,
-    expiring: bool,
-    location: Location,
-    /// See [`Index::refer`].
-    referred: bool,
-}
-
-impl StoredRun {
-    fn new(log: LogId, run: &Run, location: Location, referred: bool) -> StoredRun {
-        StoredRun {
-            log,
-            first: run.first,
-            count: run.count,
-            max_timestamp: run.max_timestamp,
-            appended: run.appended,
-            expiring: run.expiring,
-            location,
-            referred,
-        }
-    }
-}
-
-impl Index {
-    /// Puts back what a checkpoint kept.
-    pub(crate) fn restore(&mut self, stored: StoredRun) {
-        let run = Run {
-            first: stored.first,
-            max_timestamp: stored.max_timestamp,
-            appended: stored.appended,
-            count: stored.count,
-            at: place(&stored.location),
-            expiring: stored.expiring,
-        };
-        match stored.referred {
-            true => self.refer(stored.log, run, &stored.location),
-            false => self.insert(stored.log, run, &stored.location),
-        }
-    }
-
-    /// Every segment before this one has its index file, and no replay begins before it.
-    pub(crate) fn indexed_before(&mut self, segment: u32) {
-        self.recent = self.recent.split_off(&segment);
-    }
-
-    /// The runs that a restart may not find in an index file, for it reads those of the segments
-    /// before its replay only; and those in parts or referred.
-    pub(crate) fn unindexed(&self, of: impl Fn(LogId) -> bool) -> Vec<StoredRun> {
-        let forgotten = io::planted("activation-forgotten");
-        let referred = self.referred.iter().filter(|_| !forgotten);
-        let recent = self.recent.values().flatten().chain(&self.parted).chain(referred);
-        let mut stored: Vec<StoredRun> = recent
-            .filter(|(log, _)| of(*log))
-            .filter_map(|(log, first)| self.stored(*log, *first))
-            .collect();
-        stored.sort_by_key(|run| (run.log, run.first));
-        stored.dedup();
-        stored
-    }
-
-    /// A segment is sealed: the index file of what this worker has in it.
-    pub(crate) fn seal(&mut self, segment: u32, of: impl Fn(LogId) -> bool) -> SegmentIndex {
-        let mut sealed = SegmentIndex { segment, ..SegmentIndex::default() };
-        for (log, first) in self.recent.get(&segment).into_iter().flatten() {
-            let (log, first) = (*log, *first);
-            let Some(stored) = self.stored(log, first).filter(|_| of(log)) else { continue };
-            if !stored.location.pieces().any(|piece| piece.segment == segment) {
-                continue;
-            }
-            let envelope = Envelope { expiring: stored.expiring, ..Envelope::default() };
-            sealed.logs.entry(log).or_default().push(journal::Run {
-                first: stored.first,
-                count: stored.count,
-                location: stored.location,
-                max_timestamp: stored.max_timestamp,
-                append_time: stored.appended,
-                envelope: envelope.encode(),
-            });
-        }
-        for runs in sealed.logs.values_mut() {
-            runs.sort_by_key(|run| run.first);
-            runs.dedup_by_key(|run| run.first);
-        }
-        sealed
-    }
-
-    /// Takes in an index file.
-    pub(crate) fn load(&mut self, sealed: SegmentIndex) {
-        for (log, runs) in sealed.logs {
-            for run in runs {
-                let Envelope { expiring, due, .. } = Envelope::decode(&run.envelope);
-                let at = place(&run.location);
-                let loaded = Run {
-                    first: run.first,
-                    max_timestamp: run.max_timestamp,
-                    appended: due.unwrap_or(run.append_time),
-                    count: run.count,
-                    at,
-                    expiring,
-                };
-                self.insert(log, loaded, &run.location);
-            }
-        }
-        self.recent.remove(&sealed.segment);
-    }
-
-    fn stored(&self, log: LogId, first: Offset) -> Option<StoredRun> {
-        let index = self.logs.get(&log)?;
-        let run = self.run(log, first)?;
-        let referred = self.referred.contains(&(log, first));
-        Some(StoredRun::new(log, run, index.location(run), referred))
-    }
-
-    fn run(&self, log: LogId, first: Offset) -> Option<&Run> {
-        self.logs.get(&log)?.at_or_after(first).filter(|run| run.first == first)
+fn less(live: &mut BTreeMap<u32, u64>, segment: u32, len: u32) {
+    let bytes = live.entry(segment).or_default();
+    *bytes -= u64::from(len);
+    if *bytes == 0 {
+        live.remove(&segment);
     }
 }

@@ -8,11 +8,10 @@ use crate::metrics::{self, Metrics};
 use crate::pressure::Cause;
 use crate::worker::{CheckpointPart, Input, Notice, Ports};
 use io::Clock;
-use journal::{Checkpoint, Failed, FailedKind, Pool, Position, SegmentIndex, SegmentUse};
+use journal::{Checkpoint, Directory, Failed, FailedKind, IndexPart, Pool, Position, SegmentUse};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use types::LogId;
 
 /// A checkpoint after so much time, if anything was written.
 const CHECKPOINT_EVERY_US: u64 = 60_000_000;
@@ -37,6 +36,16 @@ const SETTLED_US_PER_PERCENT: u64 = 100_000;
 /// A share of the live bytes that goes in that time makes them unsettled, in percent.
 const GOING_PERCENT: u64 = 25;
 
+/// What is stored when the keeper begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Stored {
+    /// Of the newest checkpoint.
+    pub(crate) sequence: u64,
+    pub(crate) replay: Position,
+    /// The segments before this one have their index files.
+    pub(crate) indexed_before: u32,
+}
+
 #[derive(Debug)]
 pub(crate) struct Keeper {
     pool: Pool,
@@ -45,10 +54,12 @@ pub(crate) struct Keeper {
     clock: Arc<dyn Clock>,
     sequence: u64,
     /// Index parts of sealed segments, until every worker has given its own.
-    indexing: BTreeMap<u32, (BTreeSet<usize>, SegmentIndex)>,
+    indexing: BTreeMap<u32, BTreeMap<usize, IndexPart>>,
     /// Complete ones that could not be stored yet.
-    unstored: Vec<SegmentIndex>,
+    unstored: Vec<(u32, Vec<IndexPart>)>,
     indexed: BTreeSet<u32>,
+    /// Those stored of which the workers were not told, for one before is not stored.
+    untold: BTreeMap<u32, Directory>,
     /// Parts of the checkpoint being made; `None` when none is.
     gathering: Option<BTreeMap<usize, CheckpointPart>>,
     /// A gathered checkpoint that waits for index files.
@@ -82,10 +93,10 @@ impl Keeper {
         ports: Ports,
         metrics: Arc<Metrics>,
         clock: Arc<dyn Clock>,
-        (sequence, replay): (u64, Position),
+        Stored { sequence, replay, indexed_before }: Stored,
     ) -> Keeper {
-        let indexed =
-            pool.segments().iter().map(|s| s.segment).filter(|s| *s < replay.segment).collect();
+        let segments = pool.segments().into_iter().map(|s| s.segment);
+        let indexed = segments.filter(|segment| *segment < indexed_before).collect();
         Keeper {
             pool,
             ports,
@@ -94,6 +105,7 @@ impl Keeper {
             indexing: BTreeMap::new(),
             unstored: Vec::new(),
             indexed,
+            untold: BTreeMap::new(),
             gathering: None,
             ready: None,
             replay,
@@ -223,14 +235,14 @@ impl Keeper {
     }
 
     fn part(&self) -> impl Fn() -> Input + use<> {
-        let (durable, indexed_before) = (**self.ports.durable.load(), self.replay.segment);
-        move || Input::Checkpoint { durable, indexed_before }
+        let durable = **self.ports.durable.load();
+        move || Input::Checkpoint { durable }
     }
 
     /// Takes in what a worker says.
     pub(crate) fn notice(&mut self, notice: Notice) -> Result<(), Failed> {
         match notice {
-            Notice::Indexed { worker, index } => self.index(worker, index),
+            Notice::Indexed { worker, segment, part } => self.index(worker, segment, part),
             Notice::Checkpoint { worker, part } => {
                 if let Some(parts) = &mut self.gathering {
                     parts.insert(worker, part);
@@ -257,27 +269,33 @@ impl Keeper {
         Ok(())
     }
 
-    fn index(&mut self, worker: usize, part: SegmentIndex) {
-        let segment = part.segment;
-        let empty = || SegmentIndex { segment, ..SegmentIndex::default() };
-        let (workers, index) =
-            self.indexing.entry(segment).or_insert_with(|| (BTreeSet::new(), empty()));
-        workers.insert(worker);
-        index.logs.extend(part.logs);
-        if workers.len() == self.ports.mailboxes.len()
-            && let Some((_, mut index)) = self.indexing.remove(&segment)
+    fn index(&mut self, worker: usize, segment: u32, part: IndexPart) {
+        let parts = self.indexing.entry(segment).or_default();
+        parts.insert(worker, part);
+        if parts.len() == self.ports.mailboxes.len()
+            && let Some(parts) = self.indexing.remove(&segment)
         {
-            index.live_bytes = live_bytes(&index);
-            self.unstored.push(index);
+            self.unstored.push((segment, parts.into_values().collect()));
         }
     }
 
-    /// Stores what is complete.
+    /// Stores what is complete, and tells the workers, in the order of the segments.
     fn store_indexes(&mut self) -> Result<(), Failed> {
-        while let Some(index) = self.unstored.last() {
-            self.pool.store_index(index)?;
-            self.indexed.insert(index.segment);
+        while let Some((segment, parts)) = self.unstored.last() {
+            let directory = self.pool.store_index(*segment, parts)?;
+            self.indexed.insert(*segment);
+            self.untold.insert(*segment, directory);
             self.unstored.pop();
+        }
+        if self.untold.is_empty() {
+            return Ok(());
+        }
+        let segments = self.pool.segments().into_iter().map(|one| one.segment);
+        let unindexed = segments.into_iter().find(|segment| !self.indexed.contains(segment));
+        let later = self.untold.split_off(&unindexed.unwrap_or(u32::MAX));
+        for directory in std::mem::replace(&mut self.untold, later).into_values() {
+            let directory = Arc::new(directory);
+            self.tell(|| Input::Indexed(Arc::clone(&directory)));
         }
         Ok(())
     }
@@ -384,11 +402,6 @@ impl Keeper {
             mailbox.push(input());
         }
     }
-}
-
-fn live_bytes(index: &SegmentIndex) -> BTreeMap<LogId, u64> {
-    let bytes = |runs: &Vec<journal::Run>| runs.iter().map(|run| run.location.len() as u64).sum();
-    index.logs.iter().map(|(log, runs)| (*log, bytes(runs))).collect()
 }
 
 /// When a full disk is tried again.

@@ -21,7 +21,7 @@ pub struct Metrics {
     pub sync_us: AtomicU64,
     /// Syncs by duration; bucket bounds are [`SYNC_BUCKETS_US`].
     pub sync_buckets: [AtomicU64; SYNC_BUCKETS_US.len() + 1],
-    /// Batches read back from the disk.
+    /// Batches, and pages of index files, read back from the disk.
     pub cold_reads: AtomicU64,
     /// Checkpoints stored.
     pub checkpoints: AtomicU64,

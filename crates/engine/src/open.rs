@@ -2,8 +2,8 @@
 
 use crate::catch_up::catch_up;
 use crate::disk::{self, Rounds, ToJournal};
-use crate::index::StoredRun;
-use crate::keeper::Keeper;
+use crate::index::{Index, StoredRuns, stored_runs};
+use crate::keeper::{Keeper, Stored};
 use crate::metrics::{self, Metrics};
 use crate::scrub::Scrubber;
 use crate::shard::Shard;
@@ -67,6 +67,11 @@ pub struct Sizes {
     pub checkpoint_bytes: u64,
     /// Entries of one log's schedule that are kept in memory, the nearest ones.
     pub schedule_near_max: usize,
+    /// Pages of index files in memory, all workers together. What was read for somebody stays
+    /// until he has seen it, room or not.
+    pub page_cache_bytes: usize,
+    /// Batches that a page of an index file has at most.
+    pub page_runs_max: usize,
 }
 
 impl Default for Sizes {
@@ -78,6 +83,8 @@ impl Default for Sizes {
             part_bytes: journal.part_bytes,
             checkpoint_bytes: 64 << 20,
             schedule_near_max: 16 << 10,
+            page_cache_bytes: 64 << 20,
+            page_runs_max: 512,
         }
     }
 }
@@ -171,18 +178,14 @@ pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
     let fresh = recovery.checkpoint().is_none();
     let count = options.workers.clamp(1, shards.len());
     let ports = new_ports(count, &shards);
-    let mut workers: Vec<Worker> = (0..count)
-        .map(|n| {
-            let near_max = options.sizes.schedule_near_max;
-            Worker::new(n, ports.clone(), options.cache_bytes, near_max)
-        })
-        .collect();
+    let mut workers: Vec<Worker> =
+        (0..count).map(|n| new_worker(options, n, (count, &ports))).collect();
     let mut ids: Vec<ShardId> = shards.iter().map(|shard| shard.id).collect();
     ids.push(ShardId::LOCAL);
     for shard in shards {
         workers[worker_number(shard.id, count)].add_seat(Seat::new(shard));
     }
-    let clean = restore(&mut workers, &mut recovery)?;
+    let (clean, indexed_before) = restore(&mut workers, &mut recovery)?;
     let local = Shard::new(ShardId::LOCAL, Some(Catalog::new(Layer::Local, &[ShardId::LOCAL])));
     workers[0].add_seat(Seat::new(local));
     let now = options.clock.now();
@@ -195,7 +198,7 @@ pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
         recovery.checkpoint().map_or((0, Position::default()), |c| (c.sequence, c.replay));
     let end = writer.end();
     ports.durable.store(Arc::new(end));
-    for segment in pool.segments().iter().filter(|s| s.sealed && s.segment >= replay.segment) {
+    for segment in pool.segments().iter().filter(|s| s.sealed && s.segment >= indexed_before) {
         // Nobody may have come to index it before the last process ended.
         ports.mailboxes.iter().for_each(|inbox| inbox.push(Input::Sealed(segment.segment)));
     }
@@ -208,8 +211,8 @@ pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
     rounds.space = Some((pool.clone(), floor));
     catch_up(&mut workers, &mut rounds, !options.salvage, now).map_err(EngineError::Write)?;
     let clock = Arc::clone(&options.clock);
-    let mut keeper =
-        Keeper::new(pool.clone(), ports.clone(), Arc::clone(&metrics), clock, (sequence, replay));
+    let stored = Stored { sequence, replay, indexed_before };
+    let mut keeper = Keeper::new(pool.clone(), ports.clone(), Arc::clone(&metrics), clock, stored);
     keeper.checkpoint_bytes = options.sizes.checkpoint_bytes;
     keeper.count_replayed(end);
     keeper.free_min = floor;
@@ -228,6 +231,13 @@ fn reserve_bytes(disk: &dyn Disk, sizes: &Sizes) -> u64 {
     let total = disk.total_bytes().unwrap_or(0);
     let segment = sizes.segment_bytes.first().copied().map_or(0, u64::from);
     (total / 20).min(1 << 30).max(16 * segment)
+}
+
+fn new_worker(options: &Options, number: usize, (count, ports): (usize, &Ports)) -> Worker {
+    let Sizes { page_cache_bytes, page_runs_max, .. } = options.sizes;
+    let index = Index::new(page_cache_bytes / count, page_runs_max);
+    let near_max = options.sizes.schedule_near_max;
+    Worker::new(number, ports.clone(), options.cache_bytes, near_max, index)
 }
 
 fn new_shards(options: &Options) -> Vec<Shard> {
@@ -269,25 +279,21 @@ fn new_ports(workers: usize, shards: &[Shard]) -> Ports {
     }
 }
 
-/// Puts the stored state back; true when the store was stopped cleanly, so that nothing that was in
-/// flight can have been delivered.
-fn restore(workers: &mut [Worker], recovery: &mut Recovery) -> Result<bool, EngineError> {
-    for segment in recovery.sealed().to_vec() {
+/// Puts the stored state back. Gives whether the store was stopped cleanly, so that nothing that was
+/// in flight can have been delivered, and the segment before which all have their index.
+fn restore(workers: &mut [Worker], recovery: &mut Recovery) -> Result<(bool, u32), EngineError> {
+    let runs = read_runs(recovery.checkpoint())?;
+    let replay = recovery.checkpoint().map_or(0, |checkpoint| checkpoint.replay.segment);
+    let indexed_before = runs.iter().map(|(_, runs)| runs.indexed_before).fold(replay, u32::max);
+    for segment in recovery.segments_before(indexed_before) {
         let index = recovery.index(segment)?;
-        for worker in workers.iter_mut() {
-            worker.restore_index(index.clone());
-        }
+        workers.iter_mut().for_each(|worker| worker.restore_index(&index));
     }
-    if let Some(checkpoint) = recovery.checkpoint() {
-        for page in &checkpoint.pages {
-            if page.kind != PageKind::Local || page.shard == ShardId::LOCAL {
-                continue;
-            }
-            let runs: Vec<StoredRun> =
-                postcard::from_bytes(&page.bytes).map_err(|_| EngineError::Newer)?;
-            workers[worker_number(page.shard, workers.len())].restore_runs(runs);
-        }
+    workers.iter_mut().for_each(|worker| worker.restored_before(indexed_before));
+    for (shard, runs) in runs {
+        workers[worker_number(shard, workers.len())].restore_runs(runs.runs);
     }
+    restore_pages(workers, recovery, false)?;
     let mut replayed = 0u64;
     while let Some(frame) = recovery.next_frame()? {
         if frame.shard == ShardId::LOCAL {
@@ -296,8 +302,34 @@ fn restore(workers: &mut [Worker], recovery: &mut Recovery) -> Result<bool, Engi
         let worker = &mut workers[worker_number(frame.shard, workers.len())];
         replayed += u64::from(worker.replay(&frame).map_err(|_| EngineError::Newer)?);
     }
+    restore_pages(workers, recovery, true)?;
     let left_cleanly = |checkpoint: &Checkpoint| checkpoint.pages.contains(&clean_stop());
-    Ok(replayed == 0 && recovery.checkpoint().is_some_and(left_cleanly))
+    let clean = replayed == 0 && recovery.checkpoint().is_some_and(left_cleanly);
+    Ok((clean, indexed_before))
+}
+
+/// Settles what of the pages that were found each worker has.
+fn restore_pages(
+    workers: &mut [Worker],
+    recovery: &mut Recovery,
+    all: bool,
+) -> Result<(), EngineError> {
+    workers.iter_mut().try_for_each(|worker| {
+        worker.restore_pages(all, |log, page| {
+            Ok(stored_runs(&recovery.page(page.segment, log, page.place)?))
+        })
+    })
+}
+
+/// What a checkpoint kept of where batches lie.
+fn read_runs(checkpoint: Option<&Checkpoint>) -> Result<Vec<(ShardId, StoredRuns)>, EngineError> {
+    let pages = checkpoint.into_iter().flat_map(|checkpoint| &checkpoint.pages);
+    let local = |page: &&Page| page.kind == PageKind::Local && page.shard != ShardId::LOCAL;
+    let runs = |page: &Page| {
+        let runs = postcard::from_bytes(&page.bytes).map_err(|_| EngineError::Newer)?;
+        Ok((page.shard, runs))
+    };
+    pages.filter(local).map(runs).collect()
 }
 
 /// In the checkpoint of a clean stop only: what was on its way to consumers had come back by then.

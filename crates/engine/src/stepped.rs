@@ -166,6 +166,14 @@ impl Stepped {
             && self.workers.iter().all(Worker::settled_down)
     }
 
+    /// Holds what is counted as live in each segment against what is stored.
+    ///
+    /// Fails with what is wrong.
+    pub fn audit(&self) -> Result<(), String> {
+        let read = |log, page| disk::read_page(&self.reader, log, page);
+        self.workers.iter().try_for_each(|worker| worker.audit(read))
+    }
+
     fn turn(&mut self, number: usize) {
         let mut inputs = Vec::new();
         self.mailboxes[number].drain(&mut inputs);

@@ -44,6 +44,8 @@ impl Stage {
             part_bytes: 64 << 10,
             checkpoint_bytes: 1 << 20,
             schedule_near_max: 16,
+            page_cache_bytes: 2 << 10,
+            page_runs_max: 4,
         };
         let engine = open(&disk, &clock, shards, &sizes);
         let client = engine.handle().connect(Arc::new(|| {}));

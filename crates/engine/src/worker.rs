@@ -25,7 +25,7 @@ mod window;
 pub(crate) use naming::NODE;
 pub(crate) use relocate::{CheckpointPart, Notice};
 pub(crate) use seat::Seat;
-pub(crate) use store::{Load, Loaded};
+pub(crate) use store::{Fetched, Load, Loaded, Wanted};
 
 pub use clients::delivery_bytes;
 pub use queue::Tally;
@@ -33,7 +33,7 @@ pub use queue::Tally;
 use crate::api::{Append, Call, Event, Move, Op, Reply, Transaction, Verdict};
 use crate::command::Command;
 use crate::draft::{Awaits, DESTS_MAX};
-use crate::index::Run;
+use crate::index::{Index, Run};
 use crate::metrics::Metrics;
 use crate::pressure::Pressure;
 use crate::{Mailbox, Outbox};
@@ -42,7 +42,7 @@ use arc_swap::ArcSwap;
 use catalog::{Change, LogChange, Names};
 use clients::Clients;
 use held::Held;
-use journal::{FrameDraft, Placed, Position};
+use journal::{Directory, FrameDraft, Placed, Position};
 use ledger::{ConsumerKey, Wheel};
 use lost::Losses;
 use moving::Arrival;
@@ -83,9 +83,10 @@ pub(crate) enum Input {
     Follow { from: usize, ticket: u64, change: LogChange },
     /// A shard of another worker has followed.
     Followed { ticket: u64 },
-    /// Give your part of a checkpoint; the journal is durable up to this position. Segments before
-    /// `indexed_before` have index files, and are not replayed.
-    Checkpoint { durable: Position, indexed_before: u32 },
+    /// The index file of this segment is stored, as are those of all segments before.
+    Indexed(Arc<Directory>),
+    /// Give your part of a checkpoint; the journal is durable up to this position.
+    Checkpoint { durable: Position },
     /// Say which segments you need.
     Report,
     /// Copy what is live in a segment to the end of the journal.
@@ -165,12 +166,13 @@ impl Worker {
         ports: Ports,
         cache_bytes_max: usize,
         schedule_near_max: usize,
+        index: Index,
     ) -> Worker {
         Worker {
             number,
             seats: BTreeMap::new(),
             clients: Clients::default(),
-            store: Store::new(cache_bytes_max, Losses::new(Arc::clone(&ports.metrics))),
+            store: Store::new(cache_bytes_max, Losses::new(Arc::clone(&ports.metrics)), index),
             reads: Reads::default(),
             arrived: Arrivals::default(),
             reads_touched: BTreeSet::new(),
@@ -322,10 +324,8 @@ impl Worker {
             Input::Propose(change) => self.propose(*change),
             Input::Follow { from, ticket, change } => self.follow(from, ticket, change),
             Input::Followed { ticket } => self.followed(ticket),
-            Input::Checkpoint { durable, indexed_before } => {
-                self.store.index.indexed_before(indexed_before);
-                self.checkpoint(durable);
-            }
+            Input::Indexed(directory) => self.indexed(&directory),
+            Input::Checkpoint { durable } => self.checkpoint(durable),
             Input::Report => self.report(),
             Input::Relocate(segment) => self.relocate(segment),
             Input::Blocked(why) => {
@@ -496,7 +496,9 @@ impl Worker {
     }
 
     fn loaded(&mut self, loaded: Loaded) {
-        match self.store.loaded(loaded) {
+        let Loaded { id, what } = loaded;
+        let batches = self.pages_loaded(what);
+        match self.store.loaded(id, batches) {
             Some(Waiter::Queue { shard, subscription }) => {
                 if let Some(seat) = self.seats.get_mut(&shard)
                     && let Some(queue) = seat.queues.get_mut(&subscription)
@@ -514,7 +516,8 @@ impl Worker {
                 }
             }
             Some(Waiter::Read { id }) => self.read_loaded(id),
-            Some(Waiter::Relocate { segment }) => self.relocate_loaded(segment),
+            Some(Waiter::Relocate { segment }) => self.copy_on(segment),
+            Some(Waiter::Sweep) => self.store.counting -= 1,
             Some(Waiter::Referred) => self.referred_loaded(),
             Some(Waiter::Move { id }) => self.move_loaded(id),
             Some(Waiter::Outbox { from, to }) => self.outbox_loaded(from, to),
@@ -532,7 +535,7 @@ impl Worker {
         }
         if self.now.since(self.swept) >= upkeep::SWEEP_EVERY {
             self.swept = self.now;
-            self.sweep();
+            self.sweep(upkeep::SWEEP_RUNS_MAX);
             self.sweep_schedules(false);
             self.copy_referred();
         }

@@ -28,6 +28,12 @@ pub const FAULTS: &[(&str, &str)] = &[
     ("outbox-sent-twice", "what an outbox sends again is appended again"),
     ("outbox-settled-early", "an outbox forgets an entry when it is sent, not when it has arrived"),
     ("relocate-unsynced", "copies are believed before they are synced"),
+    ("page-of-another-log", "a page in memory is taken for any page of its segment"),
+    ("trimmed-runs-back", "a page of the index has again what was trimmed of it"),
+    ("trimmed-page-live", "a page of the index that was trimmed still counts as live"),
+    ("hole-forgotten", "a page that is read again has the runs that were settled"),
+    ("old-copy-read", "of two copies of a batch a start takes the older one"),
+    ("unindexed-forgotten", "a checkpoint leaves out the batches of a segment without an index"),
 ];
 
 /// Plants a fault for this process. False when there is no such fault, or this build has none.

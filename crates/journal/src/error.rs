@@ -103,6 +103,12 @@ pub enum ReadError {
         /// Byte in the segment's file.
         position: u32,
     },
+    /// A page of an index file is not what was written, or the file is not there.
+    #[error("a page of the index of segment {segment} is corrupt")]
+    Index {
+        /// Number of the segment.
+        segment: u32,
+    },
     /// The segment was recycled; nothing that is live is in it.
     #[error("segment {segment} is gone")]
     Gone {

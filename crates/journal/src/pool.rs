@@ -9,7 +9,7 @@ use ::io::{Access, AlignedBuf, DirLock, Disk, File};
 
 use crate::checkpoint::{self, Checkpoint};
 use crate::error::Failed;
-use crate::index_file::{self, SegmentIndex};
+use crate::index_file::{self, Directory, IndexPart};
 use crate::layout::{given_back_name, index_name, preparing_name, segment_name, spare_name};
 use crate::location::Position;
 use crate::open::Options;
@@ -210,11 +210,13 @@ impl Pool {
         used + ready + state.spare.iter().map(|(_, bytes)| bytes).sum::<u64>()
     }
 
-    /// Stores the index of a sealed segment, durably.
-    pub fn store_index(&self, index: &SegmentIndex) -> Result<(), Failed> {
-        let name = index_name(index.segment);
-        checkpoint::store_file(&*self.shared.disk, &name, &[&index_file::encode(index)])
-            .map_err(|source| Failed::new("store an index file", source))
+    /// Stores the index of a sealed segment, durably; gives what can be found in it.
+    pub fn store_index(&self, segment: u32, parts: &[IndexPart]) -> Result<Directory, Failed> {
+        let name = index_name(segment);
+        let store = |pieces: &[&[u8]]| checkpoint::store_file(&*self.shared.disk, &name, pieces);
+        let (stored, directory) = index_file::with_pieces(segment, parts, store);
+        let failed = |source| Failed::new("store an index file", source);
+        stored.map(|()| directory).map_err(failed)
     }
 
     /// Stores a checkpoint, durably, in place of the older one. Everything before its replay

@@ -4,12 +4,16 @@ use std::sync::{Mutex, PoisonError};
 
 use ::io::AlignedBuf;
 use bytes::{Bytes, BytesMut};
+use types::LogId;
 
-use crate::error::ReadError;
+use crate::error::{OpenError, ReadError};
 use crate::frame::is_intact;
+use crate::index_file::{PagePlace, Run};
 use crate::layout::BLOCK;
 use crate::location::{Location, Part};
+use crate::open::inspect;
 use crate::pool::Pool;
+use crate::recovery::{read_page, rebuild};
 
 /// Neighbours on the disk are read together when no more than this lies between them.
 const GAP_BYTES_MAX: u64 = 64 << 10;
@@ -96,6 +100,29 @@ impl Reader {
             }
         }
         found.into_iter().map(|one| one.expect("each is read alone or with neighbours")).collect()
+    }
+
+    /// A page of a segment's index file, its checksum verified.
+    pub fn page(&self, segment: u32, log: LogId, place: PagePlace) -> Result<Vec<Run>, ReadError> {
+        let read = read_page(&**self.pool.disk(), (segment, log), place);
+        // It was given up, and its index removed, while it was read or before.
+        if !self.pool.is_used(segment) {
+            return Err(ReadError::Gone { segment });
+        }
+        let (position, len) = (u64::from(place.byte), place.len as usize);
+        match read {
+            Ok(Some(runs)) => Ok(runs),
+            Ok(None) => Err(ReadError::Index { segment }),
+            Err(source) => Err(ReadError::Disk { segment, position, len, source }),
+        }
+    }
+
+    /// What a corrupt page of a log had, and the log's other pages of that segment: rebuilt from the
+    /// segment, all of which is read.
+    pub fn rebuilt_page(&self, segment: u32, log: LogId) -> Result<Vec<Run>, OpenError> {
+        let found = inspect(self.pool.disk(), self.pool.options().access)?;
+        let mut index = rebuild(&found.segments, segment, self.pool.disk())?.index;
+        Ok(index.logs.remove(&log).unwrap_or_default())
     }
 
     /// Gives the bytes of `part` to `take`; it is called once, or not at all when the read failed.

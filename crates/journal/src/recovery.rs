@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, OnceLock};
 
-use ::io::Disk;
+use ::io::{Access, Disk};
 use bytes::Bytes;
 use types::{LogId, Millis, Offset, ShardId};
 
@@ -11,7 +11,7 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::error::{Failed, FailedKind, OpenError};
 use crate::finding::{Damage, Finding};
 use crate::frame::{AppliedBase, Dest, FrameKind, ParsedBatch, REJECTED, max_timestamp};
-use crate::index_file::{self, Run, SegmentIndex};
+use crate::index_file::{self, Directory, IndexPart, PagePlace, Run, SegmentIndex};
 use crate::layout::{BLOCK, index_name};
 use crate::location::{Location, Part, Position};
 use crate::pool::Pool;
@@ -80,6 +80,15 @@ pub enum ScannedBody {
     Corrupt,
 }
 
+/// Where the batches of a sealed segment can be looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Indexed {
+    /// In the pages of its index file.
+    Stored(Directory),
+    /// Here only: the index was rebuilt and could not be stored again.
+    Rebuilt(SegmentIndex),
+}
+
 /// Rounds at the end of the journal that were never durable, and are dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TornTail {
@@ -142,37 +151,66 @@ impl Recovery {
         &self.sealed
     }
 
-    /// The index of a sealed segment, from its file, or rebuilt from the segment if the file is
-    /// missing or corrupt, which is reported. One that was rebuilt without loss is stored again, so
-    /// that the next opening finds nothing to report.
-    pub fn index(&mut self, segment: u32) -> Result<SegmentIndex, OpenError> {
-        if let Some(index) = load_index(&**self.pool.disk(), segment)? {
-            return Ok(index);
+    /// The segments before `segment`, in order.
+    pub fn segments_before(&self, segment: u32) -> Vec<u32> {
+        let segments = self.segments.iter().map(|found| found.segment);
+        segments.take_while(|found| *found < segment).collect()
+    }
+
+    /// The directory of a sealed segment's index file. If the file is missing, or its directory is
+    /// corrupt, which is reported, the index is rebuilt from the segment, and stored again if that
+    /// went without loss, so that the next opening finds nothing to report.
+    pub fn index(&mut self, segment: u32) -> Result<Indexed, OpenError> {
+        let found = index_file::read_directory(&**self.pool.disk(), segment);
+        if let Some(directory) = found.map_err(|source| self.cannot_read_index(source))? {
+            return Ok(Indexed::Stored(directory));
         }
-        let mut finding = Finding::in_segment(Damage::Index, segment, 0);
-        finding.file = index_name(segment);
-        self.scanner.report(finding)?;
-        let (index, findings) = rebuild(&self.segments, segment, self.pool.disk())?;
-        if findings.is_empty() {
-            self.store_again(&index)?;
-        }
-        for finding in findings {
+        let mut rebuilt = self.rebuild(segment)?;
+        let sound = rebuilt.findings.is_empty();
+        for finding in rebuilt.findings.drain(..) {
             if !self.scanner.findings.contains(&finding) {
                 self.scanner.findings.push(finding);
             }
         }
-        Ok(index)
+        if sound {
+            match self.pool.store_index(segment, &[rebuilt.part()]) {
+                Ok(directory) => return Ok(Indexed::Stored(directory)),
+                Err(Failed { kind: FailedKind::Disk, doing, source }) => {
+                    let place = self.pool.disk().place();
+                    return Err(OpenError::Disk { place, doing, source });
+                }
+                // On a full disk it is rebuilt again at the next opening.
+                Err(_) => {}
+            }
+        }
+        Ok(Indexed::Rebuilt(rebuilt.index))
     }
 
-    /// Stores a rebuilt index; on a full disk it is rebuilt again at the next opening.
-    fn store_again(&self, index: &SegmentIndex) -> Result<(), OpenError> {
-        match self.pool.store_index(index) {
-            Err(failed) if failed.kind == FailedKind::Disk => {
-                let Failed { doing, source, .. } = failed;
-                Err(OpenError::Disk { place: self.pool.disk().place(), doing, source })
-            }
-            _ => Ok(()),
+    /// A page of the index file of a segment that [`Recovery::index`] found stored; of a corrupt one,
+    /// which is reported, the log's runs in the segment.
+    pub fn page(
+        &mut self,
+        segment: u32,
+        log: LogId,
+        place: PagePlace,
+    ) -> Result<Vec<Run>, OpenError> {
+        let read = read_page(&**self.pool.disk(), (segment, log), place);
+        if let Some(runs) = read.map_err(|source| self.cannot_read_index(source))? {
+            return Ok(runs);
         }
+        let mut index = self.rebuild(segment)?.index;
+        Ok(index.logs.remove(&log).unwrap_or_default())
+    }
+
+    fn rebuild(&mut self, segment: u32) -> Result<Rebuilt, OpenError> {
+        let mut finding = Finding::in_segment(Damage::Index, segment, 0);
+        finding.file = index_name(segment);
+        self.scanner.report(finding)?;
+        rebuild(&self.segments, segment, self.pool.disk())
+    }
+
+    fn cannot_read_index(&self, source: std::io::Error) -> OpenError {
+        OpenError::Disk { place: self.pool.disk().place(), doing: "read an index file", source }
     }
 
     /// The next frame of the journal from the replay position on, PART frames left out; `None`
@@ -323,6 +361,38 @@ pub(crate) fn load_index(disk: &dyn Disk, segment: u32) -> Result<Option<Segment
     Ok(index.filter(|index| index.segment == segment))
 }
 
+/// The runs of a page; `None` when it is corrupt, or the file is missing.
+pub(crate) fn read_page(
+    disk: &dyn Disk,
+    (segment, log): (u32, LogId),
+    place: PagePlace,
+) -> std::io::Result<Option<Vec<Run>>> {
+    let file = match disk.open(&index_name(segment), Access::Buffered) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = vec![0; place.len as usize];
+    let count = file.read_at(u64::from(place.byte), &mut bytes)?;
+    bytes.truncate(count);
+    Ok(index_file::decode_page(&bytes.into(), (segment, log)).ok())
+}
+
+/// What a segment's frames tell of its index.
+pub(crate) struct Rebuilt {
+    pub(crate) index: SegmentIndex,
+    /// What was copied into the segment.
+    copied: BTreeSet<(LogId, Offset)>,
+    pub(crate) findings: Vec<Finding>,
+}
+
+impl Rebuilt {
+    /// The pages to store.
+    pub(crate) fn part(&self) -> IndexPart {
+        self.index.part(|log, first| self.copied.contains(&(log, first)))
+    }
+}
+
 /// A destination whose base offset is not known yet.
 struct Unplaced {
     log: LogId,
@@ -334,10 +404,11 @@ pub(crate) fn rebuild(
     segments: &[FoundSegment],
     segment: u32,
     disk: &Arc<dyn Disk>,
-) -> Result<(SegmentIndex, Vec<Finding>), OpenError> {
+) -> Result<Rebuilt, OpenError> {
     let mut index = SegmentIndex { segment, ..SegmentIndex::default() };
+    let mut copied = BTreeSet::new();
     let Some(at) = segments.iter().position(|found| found.segment == segment) else {
-        return Ok((index, Vec::new()));
+        return Ok(Rebuilt { index, copied, findings: Vec::new() });
     };
     let FoundSegment { first_round: round, epoch, .. } = segments[at];
     let start = Position { segment, byte: BLOCK, round, epoch };
@@ -364,8 +435,12 @@ pub(crate) fn rebuild(
                 let of_index = if is_relocated { frame.index } else { applied.index };
                 let found = of.remove(&(frame.shard, of_index, applied.dest));
                 if let Some(Unplaced { log, mut run }) = found.filter(|_| applied.base != REJECTED)
+                    && matches!(run.location, Location::Journal { .. })
                 {
                     run.first = applied.base;
+                    if is_relocated {
+                        copied.insert((log, run.first));
+                    }
                     index.logs.entry(log).or_default().push(run);
                 }
             }
@@ -373,6 +448,7 @@ pub(crate) fn rebuild(
     }
     for runs in index.logs.values_mut() {
         runs.sort_by_key(|run| run.first);
+        runs.dedup_by_key(|run| run.first);
     }
     let mut findings = scanner.findings;
     findings.retain(|finding| finding.segment == Some(segment));
@@ -383,7 +459,7 @@ pub(crate) fn rebuild(
         finding.logs.dedup();
         findings.push(finding);
     }
-    Ok((index, findings))
+    Ok(Rebuilt { index, copied, findings })
 }
 
 fn run_of(batch: &ParsedBatch, dest: &Dest, append_time: Millis) -> Run {

@@ -62,12 +62,14 @@ fn rebuild_indexes(
         if load_index(&**disk, one.segment)?.is_some() {
             continue;
         }
-        let (index, findings) = rebuild(&found.segments, one.segment, disk)?;
+        let rebuilt = rebuild(&found.segments, one.segment, disk)?;
         let name = index_name(one.segment);
         put_aside(&**disk, &name, repaired)?;
         // One that would tell less than was known is left to the start, which tells what is lost.
-        if findings.is_empty() {
-            checkpoint::store_file(&**disk, &name, &[&index_file::encode(&index)])
+        if rebuilt.findings.is_empty() {
+            let store = |pieces: &[&[u8]]| checkpoint::store_file(&**disk, &name, pieces);
+            index_file::with_pieces(one.segment, &[rebuilt.part()], store)
+                .0
                 .map_err(|source| failed(&**disk, source))?;
             repaired.rebuilt.push(name);
         }

@@ -165,6 +165,7 @@ impl Crowd {
             }
             self.listen(world)?;
             if world.engine().is_quiet() {
+                world.engine().audit().map_err(Violation)?;
                 let before = world.engine().state();
                 world.disk.kill();
                 world.open()?;

@@ -112,6 +112,8 @@ impl World {
                 part_bytes: 16 << 10,
                 checkpoint_bytes: 200 << 10,
                 schedule_near_max: 8,
+                page_cache_bytes: usize::try_from(self.random.below(3)).unwrap_or(0) << 10,
+                page_runs_max: 1 + usize::try_from(self.random.below(24)).unwrap_or(0),
             },
         }
     }

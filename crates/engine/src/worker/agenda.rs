@@ -199,7 +199,7 @@ impl Worker {
         let empty = Schedule::default();
         let schedule = seat.shard.schedules.get(&op.log.log).unwrap_or(&empty);
         let index = self.store.index.log(Schedule::id_of(op.log.log));
-        let runs = index.into_iter().flat_map(|index| index.from(op.from));
+        let runs = index.into_iter().flat_map(|index| index.in_memory(op.from));
         let mut next = None;
         let mut entries = Vec::new();
         for (looked_at, run) in runs.enumerate() {
@@ -254,7 +254,7 @@ impl Worker {
             let Some(schedule) = seat.shard.schedules.get(&log) else { continue };
             let from = agenda.walk.as_ref().map_or(schedule.ledger.floor(), |walk| walk.next);
             let index = self.store.index.log(Schedule::id_of(log));
-            let runs = index.into_iter().flat_map(|index| index.from(from)).copied();
+            let runs = index.into_iter().flat_map(|index| index.in_memory(from)).copied();
             agenda.walk(schedule, runs);
             self.rearm_agenda(shard, log);
         }
@@ -323,7 +323,7 @@ impl Worker {
         let Some(seat) = self.seats.get_mut(&shard) else { return };
         let Some(agenda) = seat.agendas.get_mut(&log) else { return };
         for offset in offsets {
-            let run = index.and_then(|index| index.at_or_after(*offset));
+            let run = index.and_then(|index| index.in_memory(*offset).next());
             if let Some(run) = run.filter(|run| run.first == *offset) {
                 agenda.remove((run.appended, *offset));
             }

@@ -110,7 +110,7 @@ impl Worker {
                 Effect::Forgotten { subscription, log, span } => {
                     self.forgotten(shard, subscription, log, span);
                 }
-                Effect::Trimmed { log, start } => self.store.index.trim(log, start),
+                Effect::Trimmed { log, start } => self.trimmed(shard, log, start),
                 Effect::Changed { command, result } => changed.push((command, result)),
                 Effect::Follow { command, change } => {
                     follow.entry(command).or_default().push(change);
@@ -245,6 +245,7 @@ impl Worker {
         if let Some((ledger, _)) = super::queue::ledger_of(&seat.shard, subscription, log)
             && ledger.settled_above_floor() > 0
         {
+            self.store.index.mark_stale(log, span.first, span.end);
             seat.scattered.insert(log);
         }
         if let Some(queue) = seat.queues.get_mut(&subscription)
@@ -252,6 +253,13 @@ impl Worker {
             && let Some(log) = queue.log_mut(log)
         {
             log.forget_lengths(span);
+        }
+    }
+
+    fn trimmed(&mut self, shard: ShardId, log: LogId, start: Offset) {
+        let inside = self.store.index.trim(log, start);
+        if let Some(seat) = self.seats.get_mut(&shard).filter(|_| inside) {
+            seat.scattered.insert(log);
         }
     }
 
@@ -348,7 +356,9 @@ impl Worker {
                         self.store.refer(log, entry, frame.leader_ts);
                     }
                 }
-                Effect::Trimmed { log, start } => self.store.index.trim(log, start),
+                Effect::Trimmed { log, start } => {
+                    self.store.index.trim(log, start);
+                }
                 Effect::Followed(LogChange::DropLog(log)) => {
                     self.store.index.remove(log.log);
                     self.store.losses.forget(log.log);
@@ -377,5 +387,6 @@ fn run_of(dest: &Dest, header: &Header, base: Offset, appended: Millis, at: &Loc
         count: dest.records,
         at: index::place(at),
         expiring,
+        referred: false,
     }
 }

@@ -6,7 +6,7 @@ use crate::api::{IfGone, LeaseRange, Move, Verdict};
 use crate::command::Command;
 use crate::draft::Awaits;
 use crate::envelope::{Envelope, Way};
-use crate::index::Run;
+use crate::index::{Look, Run};
 use crate::shard::{Outbound, Outbox};
 use bytes::Bytes;
 use ledger::{ConsumerKey, Span};
@@ -88,9 +88,16 @@ impl Worker {
         let mut records = Vec::new();
         let LeaseRange { log, first, last } = op.range;
         for offset in Span::new(first, last.next()).offsets() {
-            let run =
-                self.store.index.log(log).and_then(|index| index.at_or_after(offset)).copied();
-            let Some(run) = run.filter(|run| run.first <= offset) else { continue };
+            let run = match self.store.index.log(log).map_or(Look::None, |runs| runs.at(offset)) {
+                Look::Run(run) => run,
+                Look::None => continue,
+                Look::Page(_) if !records.is_empty() => break,
+                Look::Page(page) => {
+                    self.next_move += 1;
+                    self.store.load_page(log, page, Waiter::Move { id: self.next_move });
+                    return Ok(Gathered::Cold);
+                }
+            };
             let batch = match self.store.find(log, &run) {
                 Found::Here(batch) => batch,
                 // What is in memory by now may not be any more when the rest is.
@@ -189,7 +196,7 @@ impl Worker {
             && let Some((offset, outbound)) = outbox.entries.range(sending.next..).next()
         {
             let run =
-                self.store.index.log(id).and_then(|index| index.at_or_after(*offset)).copied();
+                self.store.index.log(id).and_then(|index| index.in_memory(*offset).next()).copied();
             let Some(run) = run.filter(|run| run.first == *offset) else {
                 sending.next = offset.next();
                 continue;
@@ -270,7 +277,8 @@ impl Worker {
             && verdict == Verdict::Gone
             && seat.shard.logs.contains_key(&source)
         {
-            let run = self.store.index.log(id).and_then(|index| index.at_or_after(offset)).copied();
+            let run =
+                self.store.index.log(id).and_then(|index| index.in_memory(offset).next()).copied();
             let Some(run) = run else { return };
             let Found::Here(batch) = self.store.find(id, &run) else {
                 // It is sent once more, and is in memory then.

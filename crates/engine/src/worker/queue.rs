@@ -7,10 +7,10 @@ use super::apply::Arrivals;
 use super::clients::Clients;
 use super::lost::NO_PLACE;
 use super::seat::Seat;
-use super::store::{Found, Store, Waiter};
+use super::store::{At, Store, Waiter};
 use super::window::{self, WindowId};
 use crate::api::{Delivery, Disposition, Event, LeaseRange, Leave, Reply, Source, Take};
-use crate::index::{LogIndex, Run};
+use crate::index::{LogRuns, Look, Run};
 use catalog::QueueOptions;
 use ledger::{AddError, Assignment, ConsumerKey, ConsumerOptions, Dispatch, Held, Span, Window};
 use std::collections::{BTreeMap, VecDeque};
@@ -163,8 +163,8 @@ impl QueueLog {
 }
 
 /// The run that holds `offset`.
-fn covering(index: Option<&LogIndex>, offset: Offset) -> Option<Run> {
-    index?.at_or_after(offset).copied().filter(|run| run.first <= offset)
+fn run_at(runs: Option<LogRuns<'_>>, offset: Offset) -> Look {
+    runs.map_or(Look::None, |runs| runs.at(offset))
 }
 
 /// Length of a run's records on average: what counts against limits and windows.
@@ -438,9 +438,11 @@ impl Turn<'_> {
         let assignment = log.dispatch.next(ledger, end, run_max, |offset| {
             let run = match last {
                 Some(run) if run.first <= offset && offset < run.end() => run,
-                _ => match covering(index, offset) {
-                    Some(run) => run,
-                    None => {
+                _ => match run_at(index, offset) {
+                    Look::Run(run) => run,
+                    // Its length counts for nothing; what it is shows when it is handed out.
+                    Look::Page(_) => return Some(1),
+                    Look::None => {
                         Span::push(&mut holes, Span::one(offset));
                         return None;
                     }
@@ -493,36 +495,32 @@ impl Turn<'_> {
     fn hand_out(&mut self, queue: &mut Queue, at: usize, handout: Handout) -> Handed {
         let id = queue.subscription.subscription;
         let log = queue.logs[at].log;
+        let waiter = Waiter::Queue { shard: self.seat.shard.id, subscription: id };
         let mut offset = handout.span.first;
         let mut settled = Vec::new();
         while offset < handout.span.end {
-            let Some(run) = covering(self.store.index.log(log), offset) else {
-                // Trimmed since it was assigned: nothing to deliver, and the lease is over.
-                self.drop_lease(queue, at, &handout, Span::one(offset), &mut settled);
-                offset = offset.next();
-                continue;
-            };
-            let batch = match self.store.find(log, &run) {
-                Found::Here(batch) => batch,
-                Found::Cold => {
-                    let shard = self.seat.shard.id;
-                    self.store.load_from(log, &run, Waiter::Queue { shard, subscription: id });
+            let (run, batch) = match self.store.batch_at(log, offset, waiter) {
+                At::Batch(run, batch) => (run, batch),
+                At::Cold => {
                     self.seat.settle(id, log, &settled);
                     let span = Span::new(offset, handout.span.end);
                     return Handed::Cold(Handout { span, ..handout });
                 }
-                Found::Lost(why) => {
-                    let span = Span::new(offset, handout.span.end.min(run.end()));
-                    self.store.losses.note(log, span, &why);
+                At::Nothing { until } => {
+                    let span = Span::new(offset, until.min(handout.span.end));
                     self.drop_lease(queue, at, &handout, span, &mut settled);
                     offset = span.end;
                     continue;
                 }
             };
+            // That may be known only when the page of the index was read.
+            let late = !self.arrived.include(run.appended)
+                && expired(&run, queue.options.message_ttl, self.now);
             let end = handout.span.end.min(run.end());
             while offset < end {
                 let delta = u32::try_from(offset.0 - run.first.0).unwrap_or(u32::MAX);
-                let record = batch.record(delta).filter(|(tail, _)| !self.outlived(&run, tail));
+                let record =
+                    batch.record(delta).filter(|(tail, _)| !late && !self.outlived(&run, tail));
                 match record {
                     Some((tail, timestamp)) => {
                         let item = Delivery {

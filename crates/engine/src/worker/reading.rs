@@ -6,6 +6,7 @@ use super::store::{Found, Waiter};
 use crate::api::{
     Extent, Find, FindTarget, Found as FoundOffset, Read, ReadBatch, ReadFrom, ReadLog, Reply,
 };
+use crate::index::Look;
 use ledger::Span;
 use std::collections::{BTreeMap, BTreeSet};
 use types::{ClientId, Error, Kind, LogId, LogRef, Millis, Offset, Token};
@@ -37,7 +38,7 @@ pub(crate) struct Reads {
 }
 
 /// What a look at the logs gave.
-enum Look {
+enum Looked {
     Reply(Reply),
     /// Fewer bytes than asked for.
     Short(Vec<ReadLog>),
@@ -167,21 +168,21 @@ impl Worker {
         };
         let (client, token) = (waiting.client, waiting.token);
         match look {
-            Look::Reply(reply) => self.clients.reply(client, token, Ok(reply)),
-            Look::Short(logs) if last || waiting.deadline <= self.now => {
+            Looked::Reply(reply) => self.clients.reply(client, token, Ok(reply)),
+            Looked::Short(logs) if last || waiting.deadline <= self.now => {
                 self.clients.reply(client, token, Ok(Reply::Read(logs)));
             }
-            Look::Short(_) => {
+            Looked::Short(_) => {
                 self.reads.add(waiting);
             }
-            Look::Cold => {
+            Looked::Cold => {
                 waiting.loading = true;
                 self.reads.add(waiting);
             }
         }
     }
 
-    fn look_read(&mut self, read: &Read, id: u64) -> Look {
+    fn look_read(&mut self, read: &Read, id: u64) -> Looked {
         let mut left = read.bytes_max;
         let mut bytes = 0;
         let mut failed = false;
@@ -198,13 +199,13 @@ impl Worker {
                     left = left.saturating_sub(u32::try_from(got).unwrap_or(u32::MAX));
                     logs.push(log);
                 }
-                Err(Cold) => return Look::Cold,
+                Err(Cold) => return Looked::Cold,
             }
         }
         if failed || bytes >= read.bytes_min as usize {
-            return Look::Reply(Reply::Read(logs));
+            return Looked::Reply(Reply::Read(logs));
         }
-        Look::Short(logs)
+        Looked::Short(logs)
     }
 
     /// One log's part of a read. `first`: nothing was read yet, so a first batch is given however
@@ -245,9 +246,15 @@ impl Worker {
         let mut batches = Vec::new();
         let mut bytes = 0;
         let mut offset = from.offset;
-        while let Some(run) =
-            self.store.index.log(log).and_then(|index| index.at_or_after(offset)).copied()
-        {
+        while let Some(runs) = self.store.index.log(log) {
+            let run = match runs.at_or_after(offset) {
+                Look::Run(run) => run,
+                Look::Page(page) if batches.is_empty() => {
+                    self.store.load_page(log, page, Waiter::Read { id });
+                    return Err(Cold);
+                }
+                Look::Page(_) | Look::None => break,
+            };
             let fits = bytes + run.at.len as usize <= bytes_max;
             let forced = first && batches.is_empty();
             if !fits && !forced {
@@ -270,7 +277,8 @@ impl Worker {
             self.note_hole(from.log, Span::new(offset, run.first));
             offset = run.end();
         }
-        let is_last = self.store.index.log(log).is_none_or(|i| i.at_or_after(offset).is_none());
+        let runs = self.store.index.log(log);
+        let is_last = runs.is_none_or(|runs| runs.at_or_after(offset) == Look::None);
         if let Some(extent) = self.extent(from.log).filter(|_| is_last) {
             self.note_hole(from.log, Span::new(offset, extent.end));
         }
@@ -285,24 +293,28 @@ impl Worker {
         }
     }
 
-    fn look_find(&mut self, find: Find, id: u64) -> Look {
+    fn look_find(&mut self, find: Find, id: u64) -> Looked {
         let log = find.log.log;
-        let Some(extent) = self.extent(find.log) else { return Look::Reply(Reply::Found(None)) };
+        let Some(extent) = self.extent(find.log) else { return Looked::Reply(Reply::Found(None)) };
         let edge = |offset| {
             let found = FoundOffset { offset, timestamp: Millis(-1) };
-            Look::Reply(Reply::Found(Some(found)))
+            Looked::Reply(Reply::Found(Some(found)))
         };
-        let index = self.store.index.log(log);
-        let run = match find.target {
+        let runs = self.store.index.log(log);
+        let look = match find.target {
             FindTarget::Earliest => return edge(self.first_offset(find.log, extent)),
             FindTarget::Latest => return edge(extent.end),
-            FindTarget::Since(time) => {
-                index.and_then(|index| index.runs().find(|run| run.max_timestamp >= time))
-            }
-            FindTarget::MaxTimestamp => index
-                .and_then(|index| index.runs().max_by_key(|run| (run.max_timestamp, -run.first.0))),
+            FindTarget::Since(time) => runs.map(|runs| runs.since(time)),
+            FindTarget::MaxTimestamp => runs.map(|runs| runs.newest()),
         };
-        let Some(run) = run.copied() else { return Look::Reply(Reply::Found(None)) };
+        let run = match look.unwrap_or(Look::None) {
+            Look::Run(run) => run,
+            Look::Page(page) => {
+                self.store.load_page(log, page, Waiter::Read { id });
+                return Looked::Cold;
+            }
+            Look::None => return Looked::Reply(Reply::Found(None)),
+        };
         match self.store.find(log, &run) {
             Found::Here(batch) => {
                 let found = match find.target {
@@ -313,15 +325,15 @@ impl Worker {
                     offset: run.first.plus(delta),
                     timestamp,
                 });
-                Look::Reply(Reply::Found(found))
+                Looked::Reply(Reply::Found(found))
             }
             Found::Cold => {
                 self.store.load_from(log, &run, Waiter::Read { id });
-                Look::Cold
+                Looked::Cold
             }
             Found::Lost(_) => {
                 let found = FoundOffset { offset: run.first, timestamp: run.max_timestamp };
-                Look::Reply(Reply::Found(Some(found)))
+                Looked::Reply(Reply::Found(Some(found)))
             }
         }
     }
@@ -338,9 +350,9 @@ impl Worker {
         if !self.interest(log) {
             return extent.start;
         }
-        let index = self.store.index.log(log.log);
-        let run = index.and_then(|index| index.at_or_after(extent.start));
-        run.map_or(extent.end, |run| run.first.max(extent.start))
+        let runs = self.store.index.log(log.log);
+        let first = runs.and_then(|runs| runs.first_at_or_after(extent.start));
+        first.map_or(extent.end, |first| first.max(extent.start))
     }
 
     fn interest(&self, log: LogRef) -> bool {

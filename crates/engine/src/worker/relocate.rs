@@ -1,15 +1,16 @@
 //! What the keeper of the disk asks of a worker: its part of a checkpoint, which segments it needs,
 //! and to copy what is live in a mostly dead segment to the end of the journal.
 
-use super::Worker;
-use super::store::{Found, Waiter};
+use super::store::{Fetched, Found, LoadedBatch, ToCopy, Waiter};
+use super::{Worker, upkeep};
 use crate::envelope::Envelope;
-use crate::index::{self, Run, StoredRun};
+use crate::index::{self, PageKey, Run, StoredRun};
 use bytes::Bytes;
 use journal::{
-    Applied, AppliedBase, Dest, FrameDraft, FrameKind, Page, PageKind, Placed, Position,
-    ScannedFrame, SegmentIndex,
+    Applied, AppliedBase, Dest, Directory, FrameDraft, FrameKind, IndexPart, Indexed, Page,
+    PageKind, Placed, Position, ScannedFrame,
 };
+use ledger::{Ledger, Span};
 use record::batch::Header;
 use std::collections::{BTreeMap, BTreeSet};
 use types::{LogId, Millis, Offset, ShardId};
@@ -18,7 +19,7 @@ use types::{LogId, Millis, Offset, ShardId};
 #[derive(Debug)]
 pub(crate) enum Notice {
     /// The index of what the worker's shards have in a sealed segment.
-    Indexed { worker: usize, index: SegmentIndex },
+    Indexed { worker: usize, segment: u32, part: IndexPart },
     /// The worker's part of a checkpoint.
     Checkpoint { worker: usize, part: CheckpointPart },
     /// Bytes the worker needs, by segment.
@@ -48,8 +49,15 @@ impl Worker {
     /// Every frame of a segment was placed: its index can be written.
     pub(super) fn sealed(&mut self, segment: u32) {
         self.want_bases();
-        let index = self.store.index.seal(segment, durable);
-        self.output.notices.push(Notice::Indexed { worker: self.number, index });
+        let part = self.store.index.seal(segment);
+        self.output.notices.push(Notice::Indexed { worker: self.number, segment, part });
+    }
+
+    /// The index file of a segment is stored. What is dead of it is taken out first, for a page counts
+    /// what was in memory.
+    pub(super) fn indexed(&mut self, directory: &Directory) {
+        self.sweep(usize::MAX);
+        self.store.index.indexed(directory);
     }
 
     /// The base offsets given so far have to be in some frame: no replay will give them again.
@@ -91,34 +99,81 @@ impl Worker {
         self.output.notices.push(Notice::Checkpoint { worker: self.number, part });
     }
 
-    /// Copies what is live in a segment to the end of the journal.
+    /// Copies what is live in a segment to the end of the journal, page by page.
     pub(super) fn relocate(&mut self, segment: u32) {
         let under_way: BTreeSet<(LogId, Offset)> =
             self.relocating.values().map(|(log, run)| (*log, run.first)).collect();
-        let mut runs = self.store.index.in_segment(segment);
+        let index = &self.store.index;
+        let mut runs = index.runs_in(segment);
         runs.retain(|(log, run)| !under_way.contains(&(*log, run.first)));
-        let mut cold = Vec::new();
-        for (log, run) in runs {
-            let Some(shard) = self.shard_of_log(log) else { continue };
-            match self.store.find(log, &run) {
-                Found::Here(batch) => self.copy_forward(shard, log, &run, batch.bytes.clone()),
-                Found::Cold => {
-                    if let Some(index) = self.store.index.log(log) {
-                        cold.push(index.location(&run));
+        let pages = index.pages_in(segment);
+        self.store.copying.insert(segment, ToCopy { runs, pages });
+        self.copy_on(segment);
+    }
+
+    /// Goes on until something has to come from the disk, or all is on its way.
+    pub(super) fn copy_on(&mut self, segment: u32) {
+        let Some(mut left) = self.store.copying.remove(&segment) else { return };
+        loop {
+            let (mut cold, mut locations) = (Vec::new(), Vec::new());
+            for (log, run) in left.runs.drain(..) {
+                let Some(shard) = self.shard_of_log(log) else { continue };
+                let Some(runs) = self.store.index.log(log).filter(|runs| runs.has(&run)) else {
+                    continue;
+                };
+                let location = runs.location(&run);
+                match self.store.find(log, &run) {
+                    Found::Here(batch) => self.copy_forward(shard, log, &run, batch.bytes.clone()),
+                    Found::Cold => {
+                        cold.push((log, run));
+                        locations.push(location);
                     }
+                    // It cannot be copied; the segment stays for whoever repairs it.
+                    Found::Lost(_) => {}
                 }
-                // It cannot be copied; the segment stays for whoever repairs it.
-                Found::Lost(_) => {}
+            }
+            if !cold.is_empty() {
+                left.runs = cold;
+                self.store.copying.insert(segment, left);
+                return self.store.load_batches(locations, Waiter::Relocate { segment });
+            }
+            let Some((log, page)) = left.pages.pop() else { break };
+            match self.store.index.unfold(log, page) {
+                Some(runs) => left.runs = runs.into_iter().map(|run| (log, run)).collect(),
+                None if self.store.index.is_lost(log, page) => {}
+                None => {
+                    left.pages.push((log, page));
+                    self.store.copying.insert(segment, left);
+                    return self.store.load_page(log, page, Waiter::Relocate { segment });
+                }
             }
         }
-        match cold.is_empty() {
-            true => self.output.notices.push(Notice::Relocated { worker: self.number, segment }),
-            false => self.store.load(cold, Waiter::Relocate { segment }),
+        self.output.notices.push(Notice::Relocated { worker: self.number, segment });
+    }
+
+    /// Takes in what came from the disk, if it is a page; gives the batches if it is those.
+    pub(super) fn pages_loaded(&mut self, what: Fetched) -> Vec<LoadedBatch> {
+        match what {
+            Fetched::Batches(batches) => batches,
+            Fetched::Page(log, page, runs) => {
+                self.page_loaded(log, page, runs);
+                Vec::new()
+            }
         }
     }
 
-    pub(super) fn relocate_loaded(&mut self, segment: u32) {
-        self.relocate(segment);
+    /// A page of an index file came from the disk, or cannot be had.
+    fn page_loaded(&mut self, log: LogId, page: PageKey, runs: Option<Vec<Run>>) {
+        let shard = self.seats.values().map(|seat| &seat.shard);
+        let shard = shard.into_iter().find(|shard| shard.logs.contains_key(&log));
+        match (shard, runs) {
+            (Some(shard), Some(runs)) => {
+                let dead = |run: &Run| upkeep::is_dead(shard, log, run);
+                self.store.index.page_loaded(log, page, runs, dead);
+            }
+            (Some(_), None) => self.store.index.page_lost(log, page),
+            (None, _) => {}
+        }
     }
 
     /// Copies batches of which only checkpoints know that a log refers to them, where they are many:
@@ -145,7 +200,7 @@ impl Worker {
         }
         if !cold.is_empty() {
             self.copying_referred = true;
-            self.store.load(cold, Waiter::Referred);
+            self.store.load_batches(cold, Waiter::Referred);
         }
     }
 
@@ -183,13 +238,26 @@ impl Worker {
         self.relocating.insert(index, (log, *run));
     }
 
+    /// Holds what the index counts against what is stored; `read` reads a page's runs.
+    pub(crate) fn audit(
+        &self,
+        read: impl Fn(LogId, PageKey) -> Option<Vec<Run>>,
+    ) -> Result<(), String> {
+        let shard_of = |log: LogId| {
+            let shards = self.seats.values().map(|seat| &seat.shard);
+            shards.into_iter().find(|shard| shard.logs.contains_key(&log))
+        };
+        let dead = |log: LogId, run: &Run| {
+            shard_of(log).is_none_or(|shard| upkeep::is_dead(shard, log, run))
+        };
+        self.store.index.audit(read, dead)
+    }
+
     /// A copy is on the disk: from now on it is the one that is read.
     pub(super) fn relocated(&mut self, placed: &Placed) {
         let Some((log, run)) = self.relocating.remove(&placed.index) else { return };
         let Some(location) = placed.batches.first() else { return };
-        let index = self.store.index.log(log);
-        let there = index.and_then(|index| index.at_or_after(run.first)).copied();
-        if there.is_some_and(|there| there.first == run.first && there.count == run.count) {
+        if self.store.index.log(log).is_some_and(|runs| runs.has(&run)) {
             self.store.index.insert(log, Run { at: index::place(location), ..run }, location);
         }
     }
@@ -209,6 +277,7 @@ impl Worker {
                 count: dest.records,
                 at: index::place(&batch.location),
                 expiring: Envelope::decode(&dest.envelope).expiring,
+                referred: false,
             };
             let extent = self.seats.values().find_map(|seat| seat.shard.extent(dest.log));
             if extent.is_some_and(|(start, end)| run.end() > start && run.first < end) {
@@ -227,34 +296,60 @@ impl Worker {
         runs.into_iter().for_each(|run| self.store.index.restore(run));
     }
 
-    /// Takes in an index file: what this worker's logs still hold of it.
-    pub(crate) fn restore_index(&mut self, mut sealed: SegmentIndex) {
+    /// Takes in the index of a sealed segment: what this worker's logs may still hold of it.
+    pub(crate) fn restore_index(&mut self, indexed: &Indexed) {
         let seats = &self.seats;
         let extent_of = |log: LogId| seats.values().find_map(|seat| seat.shard.extent(log));
-        sealed.logs.retain(|log, runs| match extent_of(*log) {
-            Some((start, end)) => {
-                runs.retain(|run| run.first.plus(run.count) > start && run.first < end);
-                true
+        match indexed {
+            Indexed::Stored(directory) => {
+                self.store.index.found(directory, |log| extent_of(log).is_some());
             }
-            None => false,
-        });
-        self.store.index.load(sealed);
+            Indexed::Rebuilt(index) => {
+                for (log, runs) in &index.logs {
+                    let Some((start, end)) = extent_of(*log) else { continue };
+                    let mut runs = index::stored_runs(runs);
+                    runs.retain(|run| run.end() > start && run.first < end);
+                    self.store.index.found_runs(*log, runs);
+                }
+            }
+        }
+    }
+
+    /// All segments before this one were found.
+    pub(crate) fn restored_before(&mut self, segment: u32) {
+        self.store.index.found_before(segment);
+    }
+
+    /// Everything was found, or, not `all`, what a replay needs: `read` reads a page.
+    ///
+    /// Fails with the first error of `read`.
+    pub(crate) fn restore_pages<E>(
+        &mut self,
+        all: bool,
+        read: impl FnMut(LogId, PageKey) -> Result<Vec<Run>, E>,
+    ) -> Result<(), E> {
+        let seats = &self.seats;
+        let extent_of = |log: LogId| seats.values().find_map(|seat| seat.shard.extent(log));
+        self.store.index.settle_found(all, extent_of, read)
     }
 
     /// Drops runs that every subscription has settled.
     pub(crate) fn restore_done(&mut self) {
         for seat in self.seats.values_mut() {
+            for (id, log) in &seat.shard.logs {
+                let subscriptions = log.subscriptions.iter().filter_map(|id| {
+                    let state = seat.shard.subscriptions.get(id);
+                    state.filter(|_| log.options.interest)
+                });
+                let ledgers: Vec<&Ledger> =
+                    subscriptions.filter_map(|state| state.ledgers.get(*id)).collect();
+                self.store.index.mark_settled(*id, |first, end| {
+                    ledgers.iter().map(|ledger| ledger.settled_in(Span::new(first, end))).sum()
+                });
+            }
             seat.scattered = seat.shard.logs.keys().copied().collect();
         }
-        self.sweep();
+        self.sweep(upkeep::SWEEP_RUNS_MAX);
         self.sweep_schedules(true);
     }
 }
-
-/// Index files and checkpoints are for what outlives the process.
-fn durable(log: LogId) -> bool {
-    log.0 < LOCAL_LOGS_FROM
-}
-
-/// The local layer's logs have ids from here on.
-const LOCAL_LOGS_FROM: u32 = 1 << 31;

@@ -2,11 +2,11 @@
 
 use super::lost::Losses;
 use crate::cache::{self, Batch, BatchCache, Key};
-use crate::index::{Index, Run};
+use crate::index::{Index, Look, Page, PageKey, Run};
 use crate::shard::Schedule;
 use bytes::Bytes;
 use journal::{Location, ReadError};
-use ledger::ConsumerKey;
+use ledger::{ConsumerKey, Span};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use types::{LogId, Millis, Offset, ShardId, SubscriptionId};
@@ -14,30 +14,76 @@ use types::{LogId, Millis, Offset, ShardId, SubscriptionId};
 /// Most bytes of consecutive batches fetched from the disk at once.
 const READ_AHEAD_BYTES: usize = 1 << 20;
 
-/// Batches to fetch from the disk, by somebody who may block.
+/// What to fetch from the disk, by somebody who may block.
 #[derive(Debug)]
 pub(crate) struct Load {
     pub(crate) id: u64,
-    pub(crate) locations: Vec<Location>,
+    pub(crate) what: Wanted,
 }
 
-/// What was fetched, in the order asked.
+/// Batches, or a page of the index of a log.
+#[derive(Debug)]
+pub(crate) enum Wanted {
+    Batches(Vec<Location>),
+    Page(LogId, PageKey),
+}
+
+/// What was fetched.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) id: u64,
-    pub(crate) batches: Vec<(Location, Result<Bytes, ReadError>)>,
+    pub(crate) what: Fetched,
+}
+
+/// Batches in the order asked, or the runs of a page as stored; `None`: it cannot be had.
+#[derive(Debug)]
+pub(crate) enum Fetched {
+    Batches(Vec<LoadedBatch>),
+    Page(LogId, PageKey, Option<Vec<Run>>),
 }
 
 /// Who goes on when a load has come.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Waiter {
-    Queue { shard: ShardId, subscription: SubscriptionId },
-    Tailer { shard: ShardId, key: ConsumerKey },
-    Read { id: u64 },
-    Relocate { segment: u32 },
+    Queue {
+        shard: ShardId,
+        subscription: SubscriptionId,
+    },
+    Tailer {
+        shard: ShardId,
+        key: ConsumerKey,
+    },
+    Read {
+        id: u64,
+    },
+    Relocate {
+        segment: u32,
+    },
+    /// Nobody; what is live in the page is counted.
+    Sweep,
     Referred,
-    Move { id: u64 },
-    Outbox { from: ShardId, to: ShardId },
+    Move {
+        id: u64,
+    },
+    Outbox {
+        from: ShardId,
+        to: ShardId,
+    },
+}
+
+/// Who waits, and the pages that it has to find again when its load has come, room or not: else a
+/// page and a batch that do not both fit could push each other out for ever.
+#[derive(Debug)]
+struct Waiting {
+    waiter: Waiter,
+    pages: Vec<(PageKey, Arc<Page>)>,
+}
+
+/// What is still to be copied out of a segment.
+#[derive(Debug, Default)]
+pub(crate) struct ToCopy {
+    pub(crate) runs: Vec<(LogId, Run)>,
+    pub(crate) pages: Vec<(LogId, PageKey)>,
 }
 
 /// A worker's batches.
@@ -47,7 +93,11 @@ pub(crate) struct Store {
     pub(crate) cache: BatchCache,
     /// Loads to hand to the reading threads.
     pub(crate) loads: Vec<Load>,
-    waiting: BTreeMap<u64, Waiter>,
+    /// Segments that are being copied out of.
+    pub(crate) copying: BTreeMap<u32, ToCopy>,
+    /// Pages on their way to be counted.
+    pub(crate) counting: usize,
+    waiting: BTreeMap<u64, Waiting>,
     next_load: u64,
     /// What just came from the disk, kept for whoever waited even where the cache is too small.
     fresh: BTreeMap<Key, Arc<Batch>>,
@@ -55,6 +105,9 @@ pub(crate) struct Store {
     lost: BTreeMap<Key, String>,
     pub(crate) losses: Losses,
 }
+
+/// A batch that was asked for.
+pub(crate) type LoadedBatch = (Location, Result<Bytes, ReadError>);
 
 /// What looking for a batch gave.
 #[derive(Debug)]
@@ -66,12 +119,26 @@ pub(crate) enum Found {
     Lost(String),
 }
 
+/// What there is to deliver at an offset.
+#[derive(Debug)]
+pub(crate) enum At {
+    Batch(Run, Arc<Batch>),
+    /// It waits for the disk.
+    Cold,
+    /// Nothing, up to that offset.
+    Nothing {
+        until: Offset,
+    },
+}
+
 impl Store {
-    pub(crate) fn new(cache_bytes_max: usize, losses: Losses) -> Store {
+    pub(crate) fn new(cache_bytes_max: usize, losses: Losses, index: Index) -> Store {
         Store {
-            index: Index::default(),
+            index,
             cache: BatchCache::new(cache_bytes_max),
             loads: Vec::new(),
+            copying: BTreeMap::new(),
+            counting: 0,
             waiting: BTreeMap::new(),
             next_load: 0,
             fresh: BTreeMap::new(),
@@ -106,11 +173,35 @@ impl Store {
         time: Millis,
     ) -> Option<Run> {
         let index = self.index.log(Schedule::id_of(log))?;
-        let entry = index.at_or_after(from).filter(|run| run.first == from)?;
+        let entry = index.in_memory(from).next().filter(|run| run.first == from)?;
         let location = index.location(entry);
         let run = Run { first: base, appended: time, ..*entry };
         self.index.refer(log, run, &location);
         Some(run)
+    }
+
+    /// The batch that holds an offset, or has it fetched.
+    pub(crate) fn batch_at(&mut self, log: LogId, offset: Offset, waiter: Waiter) -> At {
+        let run = match self.index.log(log).map_or(Look::None, |runs| runs.at(offset)) {
+            Look::Run(run) => run,
+            Look::Page(page) => {
+                self.load_page(log, page, waiter);
+                return At::Cold;
+            }
+            // Trimmed since somebody was to have it.
+            Look::None => return At::Nothing { until: offset.next() },
+        };
+        match self.find(log, &run) {
+            Found::Here(batch) => At::Batch(run, batch),
+            Found::Cold => {
+                self.load_from(log, &run, waiter);
+                At::Cold
+            }
+            Found::Lost(why) => {
+                self.losses.note(log, Span::new(offset, run.end()), &why);
+                At::Nothing { until: run.end() }
+            }
+        }
     }
 
     /// Asks for the run's batch and those that follow it in its log.
@@ -118,26 +209,40 @@ impl Store {
         let mut locations = Vec::new();
         let mut bytes = 0;
         if let Some(index) = self.index.log(log) {
-            for run in index.from(run.first) {
+            // It is in memory, whatever becomes of its page meanwhile.
+            let next = index.from(run.end());
+            for run in std::iter::once(*run).chain(next) {
                 if bytes > 0 && bytes + run.at.len as usize > READ_AHEAD_BYTES {
                     break;
                 }
                 bytes += run.at.len as usize;
-                locations.push(index.location(run));
+                locations.push(index.location(&run));
             }
         }
-        self.load(locations, waiter);
+        let page = self.index.page_of(log, run);
+        self.load(Wanted::Batches(locations), waiter, page);
     }
 
-    pub(crate) fn load(&mut self, locations: Vec<Location>, waiter: Waiter) {
+    pub(crate) fn load_batches(&mut self, locations: Vec<Location>, waiter: Waiter) {
+        self.load(Wanted::Batches(locations), waiter, None);
+    }
+
+    /// Asks for a page of a log's index.
+    pub(crate) fn load_page(&mut self, log: LogId, page: PageKey, waiter: Waiter) {
+        self.load(Wanted::Page(log, page), waiter, None);
+    }
+
+    fn load(&mut self, what: Wanted, waiter: Waiter, page: Option<(PageKey, Arc<Page>)>) {
         self.next_load += 1;
-        self.waiting.insert(self.next_load, waiter);
-        self.loads.push(Load { id: self.next_load, locations });
+        let waiting = Waiting { waiter, pages: page.into_iter().collect() };
+        self.waiting.insert(self.next_load, waiting);
+        self.loads.push(Load { id: self.next_load, what });
     }
 
-    /// Takes in what came from the disk; gives who waited for it. [`Store::settle_fresh`] afterwards.
-    pub(crate) fn loaded(&mut self, loaded: Loaded) -> Option<Waiter> {
-        for (location, result) in loaded.batches {
+    /// Batches came from the disk, or a page the index took in: gives who waited for it.
+    /// [`Store::settle_fresh`] afterwards.
+    pub(crate) fn loaded(&mut self, id: u64, batches: Vec<LoadedBatch>) -> Option<Waiter> {
+        for (location, result) in batches {
             let key = cache::key(&location);
             match result {
                 Ok(bytes) => {
@@ -151,12 +256,17 @@ impl Store {
                 }
             }
         }
-        self.waiting.remove(&loaded.id)
+        let Waiting { waiter, pages } = self.waiting.remove(&id)?;
+        for (key, page) in pages {
+            self.index.pages.hold(key, page);
+        }
+        Some(waiter)
     }
 
     /// Whoever waited has had its turn.
     pub(crate) fn settle_fresh(&mut self) {
         self.fresh.clear();
+        self.index.pages.release();
         self.cache.recount();
     }
 }

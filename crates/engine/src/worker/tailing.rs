@@ -3,8 +3,9 @@
 use super::Worker;
 use super::store::{Found, Waiter};
 use crate::api::{Delivery, Event, Reply, Source, StartAt, Take};
+use crate::index::Look;
 use ledger::{ConsumerKey, Span};
-use types::{ClientId, Error, Kind, LogRef, Offset, ShardId, Token};
+use types::{ClientId, Error, Kind, LogRef, Millis, Offset, ShardId, Token};
 
 /// Messages handed out to one of them in one turn.
 const PER_TURN_MAX: u32 = 1024;
@@ -12,11 +13,22 @@ const PER_TURN_MAX: u32 = 1024;
 #[derive(Debug)]
 pub(crate) struct Tailer {
     log: LogRef,
-    next: Offset,
+    next: Next,
     prefetch: u32,
     unsettled: u64,
     counted: bool,
     loading: bool,
+}
+
+/// What a tailer is handed next.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    At(Offset),
+    /// The last batch before an offset.
+    Last(Offset),
+    /// The batch with the first record of this time or later; if there is none, what comes at an
+    /// offset.
+    Since(Millis, Offset),
 }
 
 impl Tailer {
@@ -63,19 +75,14 @@ impl Worker {
     }
 
     /// Where a consumer of a log begins. By time: at the batch that holds the first such record.
-    fn start_at(&self, log: LogRef, from: StartAt) -> Option<Offset> {
+    fn start_at(&self, log: LogRef, from: StartAt) -> Option<Next> {
         let state = self.seats.get(&log.shard)?.shard.logs.get(&log.log)?;
-        let index = self.store.index.log(log.log);
         Some(match from {
-            StartAt::First => state.start,
-            StartAt::Next => state.end,
-            StartAt::Offset(offset) => offset.max(state.start),
-            StartAt::Last => {
-                index.and_then(|i| i.runs().next_back()).map_or(state.end, |run| run.first)
-            }
-            StartAt::Since(time) => index
-                .and_then(|i| i.runs().find(|run| run.max_timestamp >= time))
-                .map_or(state.end, |run| run.first),
+            StartAt::First => Next::At(state.start),
+            StartAt::Next => Next::At(state.end),
+            StartAt::Offset(offset) => Next::At(offset.max(state.start)),
+            StartAt::Last => Next::Last(state.end),
+            StartAt::Since(time) => Next::Since(time, state.end),
         })
     }
 
@@ -139,9 +146,24 @@ impl Worker {
             if left == 0 {
                 return true;
             }
-            let index = self.store.index.log(log);
-            let Some(run) = index.and_then(|index| index.at_or_after(tailer.next)).copied() else {
-                return false;
+            let (look, otherwise) = match (self.store.index.log(log), tailer.next) {
+                (None, _) => return false,
+                (Some(runs), Next::At(offset)) => (runs.at_or_after(offset), None),
+                (Some(runs), Next::Last(end)) => (runs.last_before(end), Some(end)),
+                (Some(runs), Next::Since(time, end)) => (runs.since(time), Some(end)),
+            };
+            let run = match (look, otherwise) {
+                (Look::Run(run), _) => run,
+                (Look::Page(page), _) => {
+                    self.store.load_page(log, page, Waiter::Tailer { shard, key });
+                    tailer.loading = true;
+                    return false;
+                }
+                (Look::None, Some(end)) => {
+                    tailer.next = Next::At(end);
+                    continue;
+                }
+                (Look::None, None) => return false,
             };
             let batch = match self.store.find(log, &run) {
                 Found::Here(batch) => batch,
@@ -152,14 +174,16 @@ impl Worker {
                 }
                 Found::Lost(why) => {
                     self.store.losses.note(log, Span::run(run.first, run.count), &why);
-                    tailer.next = run.end();
+                    tailer.next = Next::At(run.end());
                     continue;
                 }
             };
-            tailer.next = tailer.next.max(run.first);
-            let delta = u32::try_from(tailer.next.0 - run.first.0).unwrap_or(u32::MAX);
+            let offset = match tailer.next {
+                Next::At(offset) => offset.max(run.first),
+                Next::Last(_) | Next::Since(..) => run.first,
+            };
+            let delta = u32::try_from(offset.0 - run.first.0).unwrap_or(u32::MAX);
             if let Some((tail, timestamp)) = batch.record(delta) {
-                let offset = tailer.next;
                 let item =
                     Delivery { log, offset, attempts: 0, redelivered: false, timestamp, tail };
                 if tailer.counted {
@@ -168,7 +192,7 @@ impl Worker {
                 self.clients.deliver(key.client, key.consumer, item);
                 left -= 1;
             }
-            tailer.next = tailer.next.next();
+            tailer.next = Next::At(offset.next());
         }
         false
     }

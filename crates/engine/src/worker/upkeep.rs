@@ -5,7 +5,7 @@ use super::queue::{expiration, ready_count};
 use super::store::{Found, Waiter};
 use crate::command::Command;
 use crate::draft::Awaits;
-use crate::index::Run;
+use crate::index::{Entry, Look, Run};
 use crate::shard::Shard;
 use catalog::Found as NameFound;
 use ledger::Span;
@@ -23,7 +23,10 @@ const RETAINED_MIN: Millis = Millis(5 * 60 * 1_000);
 /// How often dead runs are looked for.
 pub(super) const SWEEP_EVERY: Millis = Millis(200);
 /// Runs looked at per log and sweep.
-const SWEEP_RUNS_MAX: usize = 65_536;
+pub(super) const SWEEP_RUNS_MAX: usize = 65_536;
+
+/// Pages on their way from the disk only to be counted, at most.
+const COUNTING_MAX: usize = 16;
 
 /// What a timer is for.
 #[derive(Clone, Copy, Debug)]
@@ -161,9 +164,17 @@ impl Worker {
         }) else {
             return Head::None;
         };
-        let index = self.store.index.log(log);
-        let Some(run) = index.and_then(|index| index.at_or_after(head)).copied() else {
-            return Head::None;
+        let Some(runs) = self.store.index.log(log) else { return Head::None };
+        if ttl.is_none() && runs.stretch(head).is_some_and(|stretch| !stretch.expiring) {
+            return Head::Until(None);
+        }
+        let run = match runs.at_or_after(head) {
+            Look::Run(run) => run,
+            Look::Page(page) => {
+                self.store.load_page(log, page, Waiter::Queue { shard, subscription: id });
+                return Head::Cold;
+            }
+            Look::None => return Head::None,
         };
         let by_queue = ttl.map(|ttl| run.appended.plus(ttl));
         let own = match self.own_expiry(subscription, log, (&run, head)) {
@@ -253,7 +264,8 @@ impl Worker {
         seat.settle(id, log, &merged(gone));
     }
 
-    /// Trims logs to their retention.
+    /// Trims logs to their retention. Of what is no longer in memory whole pages go, so that somewhat
+    /// more stays than has to.
     pub(super) fn retain(&mut self) {
         for seat in self.seats.values_mut() {
             let mut trims = Vec::new();
@@ -261,17 +273,21 @@ impl Worker {
                 let Some(index) = self.store.index.log(*id) else { continue };
                 let mut keep_from = None;
                 let mut bytes = index.bytes();
-                for run in index.runs() {
+                for entry in index.entries() {
+                    let age = Age::of(entry);
                     let old = log
                         .options
                         .retention
-                        .is_some_and(|retention| outlived(run, retention, self.now));
-                    let over = log.options.retention_bytes.is_some_and(|max| bytes > max);
+                        .is_some_and(|retention| age.outlived(retention, self.now));
+                    let over = log.options.retention_bytes.is_some_and(|max| match entry {
+                        Entry::Run(_) => bytes > max,
+                        Entry::Stretch(_) => bytes.saturating_sub(age.bytes) >= max,
+                    });
                     if !old && !over {
                         break;
                     }
-                    bytes -= u64::from(run.at.len);
-                    keep_from = Some(run.end());
+                    bytes = bytes.saturating_sub(age.bytes);
+                    keep_from = Some(age.end);
                 }
                 if let Some(before) = keep_from {
                     trims.push(Command::Trim { log: *id, before: Some(before) });
@@ -283,25 +299,77 @@ impl Worker {
         }
     }
 
-    /// Takes runs out of the index that every subscription of their log has settled.
-    pub(super) fn sweep(&mut self) {
+    /// Takes runs out of the index that every subscription of their log has settled, and counts what
+    /// is live of pages in which something was settled. `runs_max`: of each log's runs in memory so
+    /// many are looked at.
+    pub(super) fn sweep(&mut self, runs_max: usize) {
         for seat in self.seats.values_mut() {
+            let shard = &seat.shard;
             for id in std::mem::take(&mut seat.scattered) {
-                let shard = &seat.shard;
-                let Some(log) = shard.logs.get(&id).filter(|log| log.options.interest) else {
+                if !shard.logs.contains_key(&id) {
                     continue;
-                };
-                self.store.index.sweep(id, SWEEP_RUNS_MAX, |run| {
-                    log.subscriptions.iter().all(|subscription| dead(shard, *subscription, id, run))
-                });
+                }
+                let dead = |run: &Run| is_dead(shard, id, run);
+                self.store.index.sweep(id, runs_max, dead);
+                for page in self.store.index.stale_pages(id) {
+                    if self.store.index.recount(id, page, dead) {
+                        continue;
+                    }
+                    seat.scattered.insert(id);
+                    if self.store.counting < COUNTING_MAX {
+                        self.store.counting += 1;
+                        self.store.load_page(id, page, Waiter::Sweep);
+                    }
+                }
             }
         }
     }
 }
 
-fn dead(shard: &Shard, subscription: SubscriptionId, log: LogId, run: &Run) -> bool {
-    let ledger = shard.subscriptions.get(&subscription).and_then(|state| state.ledgers.get(log));
-    ledger.is_none_or(|ledger| ledger.is_run_dead(run.first, run.count))
+/// Whether nobody needs a run any more: its log is trimmed by interest, and all who have an interest
+/// have settled it.
+pub(super) fn is_dead(shard: &Shard, log: LogId, run: &Run) -> bool {
+    let Some(state) = shard.logs.get(&log).filter(|state| state.options.interest) else {
+        return false;
+    };
+    state.subscriptions.iter().all(|subscription| {
+        let state = shard.subscriptions.get(subscription);
+        let ledger = state.and_then(|state| state.ledgers.get(log));
+        ledger.is_none_or(|ledger| ledger.is_run_dead(run.first, run.count))
+    })
+}
+
+/// What retention looks at: of a batch, or of all in a page.
+struct Age {
+    stamped: Millis,
+    appended: Millis,
+    bytes: u64,
+    end: Offset,
+}
+
+impl Age {
+    /// One without timestamps is as old as its append.
+    fn of(entry: Entry<'_>) -> Age {
+        match entry {
+            Entry::Run(run) => {
+                let untimed = run.max_timestamp < Millis(0);
+                let stamped = if untimed { run.appended } else { run.max_timestamp };
+                let bytes = u64::from(run.at.len);
+                Age { stamped, appended: run.appended, bytes, end: run.end() }
+            }
+            Entry::Stretch(page) => {
+                let newest = page.max_timestamp;
+                let stamped = if page.untimed { newest.max(page.appended) } else { newest };
+                let bytes = u64::from(page.live_bytes);
+                Age { stamped, appended: page.appended, bytes, end: page.end }
+            }
+        }
+    }
+
+    /// Whether it is older than its log keeps.
+    fn outlived(&self, retention: Millis, now: Millis) -> bool {
+        self.stamped.plus(retention) < now && self.appended.plus(retention.min(RETAINED_MIN)) < now
+    }
 }
 
 /// Spans in order, neighbours joined.
@@ -315,9 +383,3 @@ fn merged(spans: Vec<Span>) -> Vec<Span> {
 
 /// The bytes have to come from the disk first.
 struct Cold;
-
-/// Whether a batch is older than its log keeps; one without timestamps is as old as its append.
-fn outlived(run: &Run, retention: Millis, now: Millis) -> bool {
-    let stamped = if run.max_timestamp < Millis(0) { run.appended } else { run.max_timestamp };
-    stamped.plus(retention) < now && run.appended.plus(retention.min(RETAINED_MIN)) < now
-}

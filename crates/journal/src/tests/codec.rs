@@ -1,7 +1,5 @@
 //! Decoders: what is encoded comes back, and no bytes make them panic.
 
-use std::collections::BTreeMap;
-
 use ::io::sim::SimRandom;
 use bytes::Bytes;
 use proptest::collection::vec;
@@ -13,16 +11,49 @@ use super::store::batch;
 use crate::checkpoint::{self, Applied};
 use crate::fields::Put;
 use crate::frame::{EntryFrame, entry_bytes, parse, put_entry};
-use crate::index_file::{decode, encode};
+use crate::index_file::{Directory, decode, decode_page, with_pieces};
 use crate::layout::{FileName, RoundHeader, Superblock};
-use crate::location::Parts;
 use crate::{
-    AppliedBase, Checkpoint, Dest, FrameDraft, FrameKind, Location, Page, PageKind, Part, Position,
-    Run, SegmentIndex,
+    AppliedBase, Checkpoint, Dest, FrameDraft, FrameKind, IndexPart, Location, Page, PageKind,
+    Part, Position, Run, SegmentIndex,
 };
 
 fn bytes(max: usize) -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..max).prop_map(Bytes::from)
+}
+
+/// Indexes of segment 5.
+fn indexes() -> impl Strategy<Value = SegmentIndex> {
+    let run = (0..4_u32, 0..9_u8, any::<[u32; 2]>(), any::<[i64; 2]>(), bytes(9));
+    let run = (any::<u8>(), run);
+    vec(run, 1..40).prop_map(|runs| {
+        let mut index = SegmentIndex { segment: 5, ..SegmentIndex::default() };
+        for (log, (count, gap, [position, len], [newest, time], envelope)) in runs {
+            let runs: &mut Vec<Run> = index.logs.entry(LogId((log % 5).into())).or_default();
+            let first = runs.last().map_or(Offset(0), Run::end).plus(gap.into());
+            let location = Location::Journal { segment: 5, position, len };
+            let (max_timestamp, append_time) = (Millis(newest), Millis(time));
+            let count = count + 1;
+            runs.push(Run { first, count, location, max_timestamp, append_time, envelope });
+        }
+        index
+    })
+}
+
+/// An index in two parts, and pages of `cut` runs.
+fn pages_of(index: &SegmentIndex, cut: usize) -> [IndexPart; 2] {
+    let mut parts = [IndexPart::default(), IndexPart::default()];
+    for (log, runs) in &index.logs {
+        for page in runs.chunks(cut) {
+            parts[usize::from(log.0 > 2)].push(*log, page.iter().cloned());
+        }
+    }
+    parts
+}
+
+fn file_of(parts: &[IndexPart]) -> (Bytes, Directory) {
+    let (bytes, directory) = with_pieces(5, parts, |pieces| pieces.concat());
+    (bytes.into(), directory)
 }
 
 fn drafts() -> impl Strategy<Value = FrameDraft> {
@@ -158,24 +189,43 @@ proptest! {
     }
 
     #[test]
-    fn indexes_come_back(
-        runs in vec((any::<u8>(), any::<[u32; 4]>(), any::<[i64; 3]>(), bytes(9), 0..4_usize), 0..20),
-        live in vec((any::<u32>(), any::<u64>()), 0..9),
-    ) {
-        let mut index = SegmentIndex { segment: 5, ..SegmentIndex::default() };
-        for (log, [count, position, len, segment], [first, newest, time], envelope, parts) in runs {
-            let part = Part { segment, position, len };
-            let location = match parts {
-                0 => Location::Journal { segment: 5, position, len },
-                count => Location::Parts(Parts { list: vec![part; count] }.into()),
-            };
-            index.logs.entry(LogId(log.into())).or_default().push(Run {
-                first: Offset(first), count, location, max_timestamp: Millis(newest),
-                append_time: Millis(time), envelope,
-            });
+    fn indexes_come_back(index in indexes(), cut in 1..4_usize) {
+        let parts = pages_of(&index, cut);
+        let (file, directory) = file_of(&parts);
+        prop_assert_eq!(decode(&file), Ok(index.clone()));
+        let mut paged = SegmentIndex { segment: 5, ..SegmentIndex::default() };
+        for entry in &directory.pages {
+            let from = entry.place.byte as usize;
+            let page = file.slice(from..from + entry.place.len as usize);
+            let runs = decode_page(&page, (5, entry.log)).unwrap();
+            let bytes: u64 = runs.iter().map(|run| run.location.len() as u64).sum();
+            prop_assert_eq!((entry.first, entry.batch_bytes), (runs[0].first, bytes));
+            prop_assert_eq!(entry.end, runs.last().unwrap().end());
+            prop_assert_eq!(runs.iter().map(|run| run.max_timestamp).max(), Some(entry.max_timestamp));
+            prop_assert_eq!(runs.iter().map(|run| run.append_time).max(), Some(entry.append_time));
+            prop_assert_eq!(entry.enveloped, runs.iter().any(|run| !run.envelope.is_empty()));
+            prop_assert!(decode_page(&page, (6, entry.log)).is_ok_and(|found| found != runs));
+            prop_assert!(decode_page(&page, (5, LogId(entry.log.0 + 1))).is_err());
+            paged.logs.entry(entry.log).or_default().extend(runs);
         }
-        index.live_bytes = live.into_iter().map(|(log, bytes)| (LogId(log), bytes)).collect::<BTreeMap<_, _>>();
-        prop_assert_eq!(decode(&encode(&index).into()), Ok(index));
+        prop_assert_eq!(paged, index);
+    }
+
+    #[test]
+    fn a_changed_index_file_is_not_taken_for_the_index(
+        index in indexes(), at in any::<proptest::sample::Index>(), bit in 0..8_u8, cut in 1..40_usize
+    ) {
+        let (file, _) = file_of(&pages_of(&index, 2));
+        let mut changed = file.to_vec();
+        changed[at.index(file.len())] ^= 1 << bit;
+        prop_assert!(decode(&changed.into()).is_err());
+        prop_assert!(decode(&file.slice(..file.len() - cut.min(file.len()))).is_err());
+    }
+
+    #[test]
+    fn random_bytes_are_no_index(bytes in bytes(400)) {
+        prop_assert!(decode(&bytes).is_err());
+        prop_assert!(decode_page(&bytes, (5, LogId(0))).is_err());
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use ::io::sim::Fault;
 
-use super::store::{Store, base_of};
+use super::store::{Store, base_of, whole_index};
 use crate::finding::{Damage, Finding};
 use crate::{
-    Location, OpenError, ReadError, Recovery, ScannedBatch, ScannedBody, ScannedFrame, check,
+    Indexed, Location, OpenError, ReadError, Recovery, ScannedBatch, ScannedBody, ScannedFrame,
+    check,
 };
 
 /// A store of one segment and ten rounds, the last one a witness, then killed. Gives the byte of
@@ -239,13 +240,15 @@ fn a_deleted_or_corrupt_index_is_rebuilt_and_reported() {
         let name = format!("j-{segment}.idx");
         for corrupt in [true, false] {
             if corrupt {
-                assert!(store.disk.flip_bit(&name, 100, 1));
+                let disk = &store.disk as &dyn ::io::Disk;
+                let bytes = disk.open(&name, ::io::Access::Buffered).unwrap().len().unwrap();
+                assert!(store.disk.flip_bit(&name, usize::try_from(bytes).unwrap() - 30, 1));
             } else {
                 ::io::Disk::remove(&store.disk, &name).unwrap();
             }
             assert_eq!(check(&store.dyn_disk()).unwrap().findings.len(), 1);
             let (.., mut recovery) = store.recover().unwrap();
-            let index = recovery.index(segment).unwrap();
+            let index = whole_index(&mut recovery, segment).unwrap();
             assert_eq!(index, store.index_of(segment));
             assert!(index.logs.values().flatten().any(|run| run.first > base_of(1)));
             let [finding] = recovery.findings() else { panic!("{:?}", recovery.findings()) };
@@ -254,24 +257,47 @@ fn a_deleted_or_corrupt_index_is_rebuilt_and_reported() {
             assert_eq!(check(&store.dyn_disk()).unwrap().findings, [], "it was stored again");
             store.disk.restart();
             let (.., mut recovery) = store.recover().unwrap();
-            assert_eq!(recovery.index(segment).unwrap(), index);
+            assert_eq!(whole_index(&mut recovery, segment).unwrap(), index);
             assert_eq!(recovery.findings(), []);
         }
     }
 }
 
 #[test]
+fn a_corrupt_page_of_an_index_is_rebuilt_when_it_is_read() {
+    let mut store = many_segments(7);
+    store.disk.kill();
+    let name = "j-1.idx";
+    let (_, reader, _, mut recovery) = store.recover().unwrap();
+    let Indexed::Stored(directory) = recovery.index(1).unwrap() else { panic!("it is stored") };
+    assert!(directory.pages.len() > 1);
+    for entry in &directory.pages {
+        let sound = reader.page(1, entry.log, entry.place).unwrap();
+        assert_eq!(Some(&sound), store.index_of(1).logs.get(&entry.log));
+        let byte = (entry.place.byte + entry.place.len / 2) as usize;
+        assert!(store.disk.flip_bit(name, byte, 3));
+        let corrupt = reader.page(1, entry.log, entry.place);
+        assert!(matches!(corrupt, Err(ReadError::Index { segment: 1 })), "{corrupt:?}");
+        assert_eq!(reader.rebuilt_page(1, entry.log).unwrap(), sound);
+        assert_eq!(recovery.page(1, entry.log, entry.place).unwrap(), sound);
+        assert!(store.disk.flip_bit(name, byte, 3));
+    }
+    let found = recovery.findings().iter().map(|finding| finding.what);
+    assert!(found.eq(directory.pages.iter().map(|_| Damage::Index)), "each is reported");
+}
+
+#[test]
 fn a_rebuilt_index_names_the_logs_whose_offsets_nobody_tells() {
     let (mut store, _) = ten_rounds(8);
     let (.., mut recovery) = store.recover().unwrap();
-    let index = recovery.index(1).unwrap();
+    let index = whole_index(&mut recovery, 1).unwrap();
     assert_eq!(index.logs.values().map(Vec::len).sum::<usize>(), 16);
     let last = recovery.findings().last().unwrap();
     assert_eq!(last.what, Damage::UnknownOffsets);
     assert_eq!(last.logs.iter().map(|log| log.0).collect::<Vec<_>>(), [0, 1]);
     drop(recovery);
     let (.., mut recovery) = store.recover().unwrap();
-    recovery.index(1).unwrap();
+    whole_index(&mut recovery, 1).unwrap();
     let found = recovery.findings().iter().map(|finding| finding.what).collect::<Vec<_>>();
     assert_eq!(found, [Damage::Index, Damage::UnknownOffsets], "what is lost is told every time");
 }

@@ -1,7 +1,8 @@
 //! Messages that are asked for one at a time.
 
-use super::{Handout, Queue, Turn, covering, expired, gone, ledger_of, record_bytes};
+use super::{Handout, Queue, Turn, expired, gone, ledger_of, record_bytes, run_at};
 use crate::api::{Get, Reply};
+use crate::index::Look;
 use crate::worker::Worker;
 use crate::worker::lost::NO_PLACE;
 use crate::worker::seat::Seat;
@@ -66,11 +67,15 @@ fn assign_one(
     let index = store.index.log(log.log);
     let mut holes = Vec::new();
     let assignment = log.dispatch.take_one(ledger, end, by, |offset| {
-        let Some(run) = covering(index, offset) else {
-            Span::push(&mut holes, Span::one(offset));
-            return None;
-        };
-        (!expired(&run, ttl, now)).then(|| record_bytes(&run))
+        match run_at(index, offset) {
+            Look::Run(run) => (!expired(&run, ttl, now)).then(|| record_bytes(&run)),
+            // What it is shows when it is handed out.
+            Look::Page(_) => Some(1),
+            Look::None => {
+                Span::push(&mut holes, Span::one(offset));
+                None
+            }
+        }
     });
     holes.into_iter().for_each(|hole| store.losses.note(log.log, hole, NO_PLACE));
     assignment

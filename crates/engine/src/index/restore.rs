@@ -1,0 +1,171 @@
+//! The index at a start: from directories of index files, a checkpoint and the frames since.
+//!
+//! Pages of different segments can claim the same offsets: what was copied forward is in the index
+//! of its old segment until that is given back. The later segment is right. Such pages, which are
+//! few, are read and become runs in memory; all others are not looked at.
+
+use super::stored::is_paged;
+use super::{Index, LogIndex, PARTS, PageKey, Run, Stretch};
+use journal::{Directory, Location};
+use std::collections::BTreeMap;
+use types::{LogId, Offset};
+
+impl Index {
+    /// Takes in the directory of an index file; they come in the order of their segments.
+    pub(crate) fn found(&mut self, directory: &Directory, of: impl Fn(LogId) -> bool) {
+        let pages = directory.pages.iter().filter(|page| of(page.log));
+        self.found.extend(pages.map(|page| (page.log, Stretch::new(directory.segment, page))));
+    }
+
+    /// Every segment before this one was found, in its index file or rebuilt.
+    pub(crate) fn found_before(&mut self, segment: u32) {
+        self.indexed_before = segment;
+    }
+
+    /// Takes in an index file that was rebuilt and is not stored.
+    pub(crate) fn found_runs(&mut self, log: LogId, runs: Vec<Run>) {
+        for run in runs {
+            let (segment, position, len) = (run.at.segment, run.at.position, run.at.len);
+            self.put(log, run, &Location::Journal { segment, position, len });
+        }
+    }
+
+    /// Everything was found: settles who has what. `extent_of`: where a log that is there begins and
+    /// ends; `read`: a page's runs. Not `all`: only of logs that are not paged, which a replay has to
+    /// look into.
+    ///
+    /// Fails with the first error of `read`.
+    pub(crate) fn settle_found<E>(
+        &mut self,
+        all: bool,
+        extent_of: impl Fn(LogId) -> Option<(Offset, Offset)>,
+        mut read: impl FnMut(LogId, PageKey) -> Result<Vec<Run>, E>,
+    ) -> Result<(), E> {
+        let mut by_log: BTreeMap<LogId, Vec<Stretch>> = BTreeMap::new();
+        for (log, stretch) in self.found.extract_if(.., |(log, _)| all || !is_paged(*log)) {
+            by_log.entry(log).or_default().push(stretch);
+        }
+        for (log, stretches) in by_log {
+            let Some((start, end)) = extent_of(log) else { continue };
+            let inside = |one: &Stretch| one.end > start && one.first < end;
+            let mut kept = self.join(log, stretches.into_iter().filter(inside), &mut read)?;
+            self.give_way(log, &mut kept, &mut read)?;
+            if !is_paged(log) {
+                for stretch in std::mem::take(&mut kept).into_values() {
+                    let inside = |run: &Run| run.end() > start && run.first < end;
+                    let runs = read(log, stretch.page)?;
+                    self.add_new(log, runs.into_iter().filter(inside));
+                }
+            }
+            let index = self.logs.entry(log).or_default();
+            for mut stretch in kept.into_values() {
+                if stretch.first < start {
+                    stretch.first = start;
+                    stretch.stale = true;
+                }
+                index.bytes += u64::from(stretch.live_bytes);
+                let live = self.live.entry(stretch.page.segment).or_default();
+                *live += u64::from(stretch.live_bytes);
+                index.add_stretch(stretch);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts stretches together; of two that overlap the later one stays.
+    fn join<E>(
+        &mut self,
+        log: LogId,
+        stretches: impl Iterator<Item = Stretch>,
+        read: &mut impl FnMut(LogId, PageKey) -> Result<Vec<Run>, E>,
+    ) -> Result<BTreeMap<Offset, Stretch>, E> {
+        let mut kept: BTreeMap<Offset, Stretch> = BTreeMap::new();
+        for new in stretches {
+            let mut under = overlapping(&kept, new.first, new.end);
+            if io::planted("old-copy-read") && !under.is_empty() {
+                continue;
+            }
+            while let Some(old) = under.pop() {
+                kept.remove(&old.first);
+                let runs = read(log, old.page)?;
+                let outside = |run: &Run| run.end() <= new.first || run.first >= new.end;
+                let inside = |run: &Run| run.end() > old.first && run.first < old.end;
+                self.add_new(log, runs.into_iter().filter(|run| inside(run) && outside(run)));
+            }
+            kept.insert(new.first, new);
+        }
+        Ok(kept)
+    }
+
+    /// Between a run in memory and a stretch, the one in the later segment stays.
+    fn give_way<E>(
+        &mut self,
+        log: LogId,
+        kept: &mut BTreeMap<Offset, Stretch>,
+        read: &mut impl FnMut(LogId, PageKey) -> Result<Vec<Run>, E>,
+    ) -> Result<(), E> {
+        let runs: Vec<Run> =
+            self.logs.get(&log).map_or(Vec::new(), |index| index.runs.iter().copied().collect());
+        for run in runs {
+            for stretch in overlapping(kept, run.first, run.end()) {
+                if run.at.segment != PARTS && run.at.segment <= stretch.page.segment {
+                    self.drop_run(log, &run);
+                } else {
+                    kept.remove(&stretch.first);
+                    let runs = read(log, stretch.page)?;
+                    let inside = |run: &Run| run.end() > stretch.first && run.first < stretch.end;
+                    self.add_new(log, runs.into_iter().filter(inside));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds runs but where there is one already.
+    fn add_new(&mut self, log: LogId, runs: impl Iterator<Item = Run>) {
+        for run in runs {
+            let index = self.logs.entry(log).or_default();
+            let there = index.runs.get(index.position(run.first));
+            if there.is_none_or(|there| there.first >= run.end()) {
+                let (segment, position, len) = (run.at.segment, run.at.position, run.at.len);
+                self.put(log, run, &Location::Journal { segment, position, len });
+            }
+        }
+    }
+
+    fn drop_run(&mut self, log: LogId, run: &Run) {
+        let Some(index) = self.logs.get_mut(&log) else { return };
+        let at = index.position(run.first);
+        if index.runs.get(at) == Some(run) {
+            index.runs.remove(at);
+            index.bytes -= u64::from(run.at.len);
+            super::less(&mut self.live, run.at.segment, run.at.len);
+        }
+    }
+
+    /// Marks the pages in which a ledger has settled something: how many records are settled
+    /// between two offsets is asked of `settled_in`.
+    pub(crate) fn mark_settled(&mut self, log: LogId, settled_in: impl Fn(Offset, Offset) -> u64) {
+        let stretches = self.logs.get_mut(&log).into_iter().flat_map(|index| &mut index.stretches);
+        for stretch in stretches {
+            stretch.stale |= settled_in(stretch.first, stretch.end) > 0;
+        }
+    }
+}
+
+impl LogIndex {
+    /// Whether nothing in memory overlaps.
+    pub(super) fn is_sound(&self) -> bool {
+        let runs = self.runs.iter().map(|run| (run.first, run.end()));
+        let mut all: Vec<_> =
+            runs.chain(self.stretches.iter().map(|one| (one.first, one.end))).collect();
+        all.sort_unstable();
+        all.windows(2).all(|pair| pair[0].1 <= pair[1].0)
+    }
+}
+
+/// The stretches that share an offset with `[first, end)`.
+fn overlapping(kept: &BTreeMap<Offset, Stretch>, first: Offset, end: Offset) -> Vec<Stretch> {
+    let before = kept.range(..end).rev().map(|(_, stretch)| *stretch);
+    before.take_while(|stretch| stretch.end > first).collect()
+}

@@ -1,0 +1,197 @@
+//! What goes to disk of an index: index files, and what checkpoints keep until there is one.
+
+use super::{Index, LogIndex, PARTS, Run, Stretch, place};
+use crate::envelope::Envelope;
+use crate::shard::{Outbox, Schedule};
+use journal::{Directory, IndexPart, Location, PageEntry};
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use types::{LogId, Millis, Offset};
+
+/// A stored batch of a log and where it lies, as checkpoints keep it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredRun {
+    log: LogId,
+    first: Offset,
+    count: u32,
+    max_timestamp: Millis,
+    appended: Millis,
+    expiring: bool,
+    location: Location,
+    /// See [`Index::refer`].
+    referred: bool,
+}
+
+/// What a checkpoint keeps of where a shard's batches lie.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredRuns {
+    /// What lies in the segments before this one is in their index files.
+    pub(crate) indexed_before: u32,
+    /// The rest.
+    pub(crate) runs: Vec<StoredRun>,
+}
+
+impl Index {
+    /// Puts back what a checkpoint kept.
+    pub(crate) fn restore(&mut self, stored: StoredRun) {
+        let run = Run {
+            first: stored.first,
+            max_timestamp: stored.max_timestamp,
+            appended: stored.appended,
+            count: stored.count,
+            at: place(&stored.location),
+            expiring: stored.expiring,
+            referred: stored.referred,
+        };
+        match stored.referred {
+            true => self.refer(stored.log, run, &stored.location),
+            false => self.insert(stored.log, run, &stored.location),
+        }
+    }
+
+    /// The runs that a restart does not find in index files: those in segments that have none yet,
+    /// those in parts, and those referred.
+    pub(crate) fn unindexed(&self, of: impl Fn(LogId) -> bool) -> StoredRuns {
+        let mut runs = Vec::new();
+        let forgotten = io::planted("unindexed-forgotten");
+        for (log, index) in self.logs.iter().filter(|(log, _)| of(**log) && !forgotten) {
+            let wanted = index.runs.iter().filter(|run| self.is_unindexed(run));
+            runs.extend(wanted.map(|run| index.stored(*log, run)));
+        }
+        StoredRuns { indexed_before: self.indexed_before, runs }
+    }
+
+    fn is_unindexed(&self, run: &Run) -> bool {
+        match run.referred {
+            true => !io::planted("activation-forgotten"),
+            false => run.at.segment == PARTS || self.recent.contains_key(&run.at.segment),
+        }
+    }
+
+    /// A segment is sealed: the pages of what this worker has in it.
+    pub(crate) fn seal(&self, segment: u32) -> IndexPart {
+        let mut part = IndexPart::default();
+        for (log, (first, end)) in self.recent.get(&segment).into_iter().flatten() {
+            let Some(index) = self.logs.get(log) else { continue };
+            let mut page: Vec<&Run> = Vec::new();
+            for run in index.runs.range(index.position(*first)..) {
+                if run.first >= *end {
+                    break;
+                }
+                let here = run.at.segment == segment && !run.referred;
+                let full = page.len() >= self.page_runs_max;
+                let apart = page.last().is_some_and(|last| index.has_between(last, run));
+                if !here || full || apart {
+                    push_page(&mut part, *log, &mut page);
+                }
+                if here {
+                    page.push(run);
+                }
+            }
+            push_page(&mut part, *log, &mut page);
+        }
+        part
+    }
+
+    /// The index file of a segment is stored, and so are those of the segments before: what lies in
+    /// it is kept in memory no longer.
+    pub(crate) fn indexed(&mut self, directory: &Directory) {
+        for pages in directory.pages.chunk_by(|one, next| one.log == next.log) {
+            let log = pages[0].log;
+            if let Some(index) = self.logs.get_mut(&log).filter(|_| is_paged(log)) {
+                index.fold(directory.segment, pages);
+            }
+        }
+        self.indexed_before = directory.segment + 1;
+        self.recent = self.recent.split_off(&self.indexed_before);
+    }
+
+    /// Notes where the index has a run that no index file has yet.
+    pub(super) fn note_recent(&mut self, log: LogId, run: &Run) {
+        if run.at.segment >= self.indexed_before {
+            let logs = self.recent.entry(run.at.segment).or_default();
+            let (first, end) = logs.entry(log).or_insert((run.first, run.end()));
+            *first = run.first.min(*first);
+            *end = run.end().max(*end);
+        }
+    }
+}
+
+impl LogIndex {
+    fn stored(&self, log: LogId, run: &Run) -> StoredRun {
+        StoredRun {
+            log,
+            first: run.first,
+            count: run.count,
+            max_timestamp: run.max_timestamp,
+            appended: run.appended,
+            expiring: run.expiring,
+            location: self.location(run),
+            referred: run.referred,
+        }
+    }
+
+    /// Whether something that lies elsewhere is between two runs in memory.
+    fn has_between(&self, one: &Run, next: &Run) -> bool {
+        let stretch = self.stretches.get(self.stretch_at(one.end()));
+        stretch.is_some_and(|stretch| stretch.first < next.first)
+    }
+
+    /// Puts stretches in the place of the runs that `pages` of a segment's index file have. A page
+    /// of which something was copied forward since it was made stays in memory as runs: a stretch
+    /// would cover what lies elsewhere.
+    fn fold(&mut self, segment: u32, pages: &[PageEntry]) {
+        let here = |run: &Run| run.at.segment == segment && !run.referred;
+        let mut kept = VecDeque::new();
+        let mut runs = std::mem::take(&mut self.runs).into_iter().peekable();
+        for page in pages {
+            kept.extend(std::iter::from_fn(|| runs.next_if(|run| run.first < page.first)));
+            let inside: Vec<Run> =
+                std::iter::from_fn(|| runs.next_if(|run| run.first < page.end)).collect();
+            match inside.first() {
+                Some(first) if inside.iter().all(here) => self.add_stretch(Stretch {
+                    // What it had before this run, and nobody needs any more, stays out.
+                    first: first.first,
+                    live_bytes: inside.iter().map(|run| run.at.len).sum(),
+                    ..Stretch::new(segment, page)
+                }),
+                _ => kept.extend(inside),
+            }
+        }
+        kept.extend(runs);
+        kept.shrink_to_fit();
+        self.runs = kept;
+    }
+
+    pub(super) fn add_stretch(&mut self, stretch: Stretch) {
+        let at = self.stretches.partition_point(|there| there.first < stretch.first);
+        self.stretches.insert(at, stretch);
+    }
+}
+
+fn push_page(part: &mut IndexPart, log: LogId, page: &mut Vec<&Run>) {
+    part.push(
+        log,
+        page.drain(..).map(|run| {
+            let envelope = Envelope { expiring: run.expiring, ..Envelope::default() };
+            let (segment, position, len) = (run.at.segment, run.at.position, run.at.len);
+            journal::Run {
+                first: run.first,
+                count: run.count,
+                location: Location::Journal { segment, position, len },
+                max_timestamp: run.max_timestamp,
+                append_time: run.appended,
+                envelope: envelope.encode(),
+            }
+        }),
+    );
+}
+
+/// Whether a log's runs may be anywhere but in memory. Those of schedules and outboxes are needed where nobody can
+/// wait for them.
+pub(super) fn is_paged(log: LogId) -> bool {
+    Schedule::log_of(log).is_none() && Outbox::shards_of(log).is_none()
+}
+
+/// The offsets of a log that a segment has, from the first to the last.
+pub(super) type Extent = (Offset, Offset);
