@@ -12,6 +12,9 @@ use types::{LogRef, Millis, Offset};
 /// Steps in which everything that is due is activated.
 const ACTIVATE_STEPS: usize = 300;
 
+/// Steps in which something that is being read, a page and then a batch, is delivered.
+const READ_STEPS: usize = 400;
+
 /// Reads every log and every group's position, and holds them against the model.
 pub(crate) fn check(world: &mut World) -> Result<(), Violation> {
     for log in world.topics.clone() {
@@ -106,7 +109,7 @@ pub(crate) fn consume(world: &mut World) -> Result<(), Violation> {
     let mut client = SimClient::new(999, world);
     client.take_all(world);
     for _ in 0..200 {
-        for _ in 0..20 {
+        for _ in 0..READ_STEPS {
             if world.step_all().is_err() {
                 return broken("the disk failed though it was not to");
             }
