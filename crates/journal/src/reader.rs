@@ -21,7 +21,7 @@ const GAP_BYTES_MAX: u64 = 64 << 10;
 const READ_BYTES_MAX: u64 = 1 << 20;
 
 /// What a read's memory is at least, so that the next one can use it again.
-const SCRATCH_BYTES: usize = 256 << 10;
+const SCRATCH_BYTES: usize = 1 << 20;
 
 /// Reads batches by their location, from any thread; a clone of it for each thread is best.
 #[derive(Debug)]
