@@ -42,7 +42,7 @@ pub(crate) fn catch_up(
 /// What the catalog names and its shard does not have, or not as it is now.
 fn missing(workers: &[Worker]) -> Vec<LogChange> {
     let catalog = shards(workers).find_map(|shard| shard.catalog.as_ref());
-    let everything = catalog.map(catalog::Catalog::everything).unwrap_or_default();
+    let everything = catalog.into_iter().flat_map(catalog::Catalog::everything);
     let shard_of = |id: ShardId| shards(workers).find(|shard| shard.id == id);
     let differs = |change: LogChange| {
         let shard = shard_of(change.shard())?;
@@ -61,14 +61,14 @@ fn missing(workers: &[Worker]) -> Vec<LogChange> {
             _ => None,
         }
     };
-    everything.into_iter().filter_map(differs).collect()
+    everything.filter_map(differs).collect()
 }
 
 /// What a shard has and no name leads to.
 fn nameless(workers: &[Worker]) -> Vec<LogChange> {
     let catalog = shards(workers).find_map(|shard| shard.catalog.as_ref());
     let (mut logs, mut subscriptions) = (BTreeSet::new(), BTreeSet::new());
-    for change in catalog.map(catalog::Catalog::everything).unwrap_or_default() {
+    for change in catalog.into_iter().flat_map(catalog::Catalog::everything) {
         match change {
             LogChange::CreateLog { log, .. } => {
                 logs.insert(log.log);

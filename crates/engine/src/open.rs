@@ -188,11 +188,12 @@ pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
     let (clean, indexed_before) = restore(&mut workers, &mut recovery)?;
     let local = Shard::new(ShardId::LOCAL, Some(Catalog::new(Layer::Local, &[ShardId::LOCAL])));
     workers[0].add_seat(Seat::new(local));
+    // A start asks them what queues are to do.
+    workers[0].publish_names();
     let now = options.clock.now();
     for worker in &mut workers {
         worker.start(now, clean, writer.end());
     }
-    workers[0].publish_names();
     let metrics = Arc::clone(&ports.metrics);
     let (sequence, replay) =
         recovery.checkpoint().map_or((0, Position::default()), |c| (c.sequence, c.replay));

@@ -241,6 +241,11 @@ impl Shard {
         }
     }
 
+    /// Subscriptions over a log.
+    pub(crate) fn readers(&self, log: LogId) -> &[SubscriptionId] {
+        self.logs.get(&log).map_or(&[], |log| &log.subscriptions)
+    }
+
     fn sent(&mut self, to: ShardId, offset: Offset, effects: &mut Vec<Effect>) {
         let Some(outbox) = self.outboxes.get_mut(&to) else { return };
         outbox.settle(offset);

@@ -158,6 +158,12 @@ impl Stepped {
         self.workers.iter().map(Worker::referred).sum()
     }
 
+    /// Queues that are not idle.
+    #[cfg(test)]
+    pub(crate) fn awake(&self) -> usize {
+        self.workers.iter().map(Worker::awake).sum()
+    }
+
     /// Whether nothing is on its way: every frame that was begun is on the disk and applied.
     #[must_use]
     pub fn is_quiet(&self) -> bool {

@@ -236,16 +236,8 @@ impl Worker {
             }
         }
         for subscription in subscriptions {
-            let options = match names.find_by_subscription(subscription.subscription) {
-                Some((_, catalog::Found::Queue(queue))) => queue.options,
-                _ => catalog::QueueOptions::default(),
-            };
-            let queue = queue::Queue::new(subscription, options, now);
-            if let Some(seat) = self.seats.get_mut(&subscription.shard) {
-                seat.queues.insert(subscription.subscription, Box::new(queue));
-            }
-            self.join_logs(subscription, (!clean).then_some(()));
-            self.arm(subscription);
+            let options = queue::options_of(&names, subscription);
+            self.wake_unless_idle(subscription, &options, (!clean).then_some(()));
         }
         self.start_outboxes();
     }
@@ -278,6 +270,7 @@ impl Worker {
         self.dispatch();
         self.dispatch_tails();
         self.look_at_arrivals();
+        self.drop_idle();
         self.store.settle_fresh();
         self.seal(false);
         self.clients.emit();
@@ -505,6 +498,7 @@ impl Worker {
                 {
                     queue.loaded();
                     seat.ready.insert(subscription);
+                    seat.idle.maybe.insert(subscription);
                 }
                 self.arm(SubscriptionRef { shard, subscription });
             }
@@ -559,8 +553,9 @@ impl Worker {
         if let Some(keys) = seat.tailed.get(&log) {
             self.tails_ready.extend(keys.iter().map(|key| (shard, *key)));
         }
-        if let Some(ids) = seat.subscribed.get(&log) {
-            seat.ready.extend(ids);
+        if let Some(known) = seat.shard.logs.get(&log) {
+            let awake = known.subscriptions.iter().filter(|id| seat.queues.contains_key(id));
+            seat.ready.extend(awake);
         }
     }
 }

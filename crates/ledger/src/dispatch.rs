@@ -279,6 +279,16 @@ impl Dispatch {
         self.consumers.has_credit()
     }
 
+    /// Whether one built anew from the ledger would be the same: everything below `end` is settled,
+    /// and nobody is there to whom anything is handed out.
+    pub fn is_idle(&self, ledger: &Ledger, end: Offset) -> bool {
+        ledger.unsettled(end) == 0
+            && self.leases.len() == 0
+            && self.returned.is_empty()
+            && self.skipped.is_empty()
+            && self.consumers.is_empty()
+    }
+
     /// What `key` holds.
     pub fn unsettled_of(&self, key: ConsumerKey) -> Unsettled {
         let slot = self.consumers.find(key);

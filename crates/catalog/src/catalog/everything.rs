@@ -7,19 +7,14 @@ use crate::outcome::{LogChange, LogConfig, SubscriptionOptions};
 impl Catalog {
     /// Changes that give the data shards everything the layer names, were it not there: a log before
     /// the subscriptions over it. What is on a shard and in none of them, no name leads to.
-    #[must_use]
-    pub fn everything(&self) -> Vec<LogChange> {
-        let mut work = Vec::new();
-        for scope in self.names.namespaces.values() {
-            for found in scope.names.values() {
-                create(found, &mut work);
-            }
-        }
-        work
+    pub fn everything(&self) -> impl Iterator<Item = LogChange> {
+        let found = self.names.namespaces.values().flat_map(|scope| scope.names.values());
+        found.flat_map(create)
     }
 }
 
-fn create(found: &Found, work: &mut Vec<LogChange>) {
+fn create(found: &Found) -> Vec<LogChange> {
+    let mut work = Vec::new();
     let config = match found {
         Found::Topic(topic) => LogConfig::of_topic(&topic.config),
         Found::Queue(queue) => LogConfig::of_queue(&queue.options),
@@ -41,4 +36,5 @@ fn create(found: &Found, work: &mut Vec<LogChange>) {
             options: SubscriptionOptions::of_queue(&queue.options),
         }),
     }
+    work
 }

@@ -32,15 +32,21 @@ impl LogConfig {
 
 impl SubscriptionOptions {
     pub(super) fn of_queue(options: &QueueOptions) -> SubscriptionOptions {
-        match options.kind {
-            QueueKind::Classic | QueueKind::Quorum => {
-                SubscriptionOptions { primary: true, queue: *options }
-            }
-            QueueKind::Stream => {
-                let QueueOptions { expires, kind, .. } = *options;
-                let queue = QueueOptions { expires, kind, ..QueueOptions::default() };
-                SubscriptionOptions { primary: false, queue }
-            }
+        SubscriptionOptions {
+            primary: options.kind != QueueKind::Stream,
+            queue: options.of_subscription(),
+        }
+    }
+}
+
+impl QueueOptions {
+    /// Those that its subscription sees to: a stream's log has its limits, not the subscription.
+    #[must_use]
+    pub fn of_subscription(&self) -> QueueOptions {
+        let QueueOptions { expires, kind, .. } = *self;
+        match kind {
+            QueueKind::Classic | QueueKind::Quorum => *self,
+            QueueKind::Stream => QueueOptions { expires, kind, ..QueueOptions::default() },
         }
     }
 }

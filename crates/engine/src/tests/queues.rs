@@ -1,6 +1,7 @@
 //! Queues: who gets what, what settling does, and what is left after a crash.
 
 use super::{Stage, append};
+use crate::Tally;
 use crate::api::{
     Counts, Disposition, Event, Get, LeaseRange, Leave, Op, Reply, Settle, Source, Take,
 };
@@ -233,4 +234,46 @@ fn a_destination_that_is_gone_does_not_keep_a_message_from_the_others() {
     let live = stage.engine.state();
     stage.reopen();
     assert_eq!(stage.engine.state(), live, "replay skips it too");
+}
+
+#[test]
+fn an_idle_queue_has_no_entry_and_keeps_its_tally() {
+    let mut stage = Stage::new();
+    let (log, queue) = stage.queue("used", QueueOptions::default());
+    stage.queue("unused", QueueOptions::default());
+    assert_eq!(stage.engine.awake(), 0, "nothing was published yet");
+    stage.publish(&[log], &["a", "b"]).expect("published");
+    assert_eq!(stage.engine.awake(), 1, "what holds something is awake");
+    take(&mut stage, queue, 0);
+    assert_eq!(stage.delivered(), ["a", "b"]);
+    settle(&mut stage, (log, queue), (0, 1), Disposition::Done);
+    assert_eq!(stage.engine.awake(), 1, "it has a consumer");
+    let leave =
+        Leave { consumer: ConsumerId(1), source: Source::Subscription(queue), release: true };
+    stage.call(Op::Leave(leave)).expect("the consumer leaves");
+    assert_eq!(stage.engine.awake(), 0);
+    assert_eq!(counts(&mut stage, queue), Counts::default());
+    let tallies = |stage: &mut Stage| match stage.call(Op::Stats { shard: queue.shard }) {
+        Ok(Reply::Stats(stats)) => stats.iter().map(|one| one.tally).collect::<Vec<_>>(),
+        other => panic!("not stats: {other:?}"),
+    };
+    let tally = Tally { published: 2, delivered: 2, acked: 2 };
+    assert_eq!(tallies(&mut stage), [tally, Tally::default()]);
+    stage.publish(&[log], &["c"]).expect("published");
+    take(&mut stage, queue, 0);
+    assert_eq!(stage.delivered(), ["c"], "it goes on where it was");
+    assert_eq!(tallies(&mut stage)[0], Tally { published: 3, delivered: 3, acked: 2 });
+}
+
+#[test]
+fn a_queue_that_expires_is_not_idle_and_still_expires_after_a_restart() {
+    let mut stage = Stage::new();
+    let options = QueueOptions { expires: Some(Millis(10_000)), ..QueueOptions::default() };
+    let (_, queue) = stage.queue("q", options);
+    stage.crash();
+    assert_eq!(stage.engine.awake(), 1, "it remembers when it was used");
+    stage.clock.pass(11_000_000);
+    stage.run();
+    let gone = stage.call(Op::Count(queue)).map_err(|error| error.kind).err();
+    assert_eq!(gone, Some(types::Kind::NotFound));
 }

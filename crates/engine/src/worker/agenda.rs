@@ -294,11 +294,12 @@ impl Worker {
         moved: &[(Offset, Offset)],
         time: Millis,
     ) {
+        self.wake_readers(shard, log);
         for (from, base) in moved {
             let Some(run) = self.store.refer(log, (*from, *base), time) else { continue };
             self.arrived.add(shard, reference(log, &run), time);
             let Some(seat) = self.seats.get_mut(&shard) else { continue };
-            for id in seat.subscribed.get(&log).into_iter().flatten() {
+            for id in seat.shard.readers(log) {
                 let Some(queue) = seat.queues.get_mut(id) else { continue };
                 queue.tally.published += 1;
                 if queue.options.max_bytes.is_some()

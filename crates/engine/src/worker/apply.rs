@@ -188,8 +188,10 @@ impl Worker {
         if let Some(log) = Schedule::log_of(dest.log) {
             return self.scheduled_entry(shard, log, (run.appended, run.first));
         }
+        self.wake_readers(shard, dest.log);
         let lengths = self.store.cache.get(cache::key(&locations[batch]));
-        for id in seat.subscribed.get(&dest.log).into_iter().flatten() {
+        let Some(seat) = self.seats.get_mut(&shard) else { return };
+        for id in seat.shard.readers(dest.log) {
             let Some(queue) = seat.queues.get_mut(id) else { continue };
             queue.tally.published += u64::from(dest.records);
             if queue.options.max_bytes.is_some()
@@ -210,8 +212,9 @@ impl Worker {
 
     fn limit_and_arm(&mut self, shard: ShardId, dest: &Dest) {
         let Some(seat) = self.seats.get(&shard) else { return };
-        let Some(ids) = seat.subscribed.get(&dest.log) else { return };
-        let concerned: Vec<SubscriptionId> = ids
+        let concerned: Vec<SubscriptionId> = seat
+            .shard
+            .readers(dest.log)
             .iter()
             .filter(|id| {
                 seat.queues.get(id).is_some_and(|queue| {
@@ -248,8 +251,11 @@ impl Worker {
             self.store.index.mark_stale(log, span.first, span.end);
             seat.scattered.insert(log);
         }
-        if let Some(queue) = seat.queues.get_mut(&subscription)
-            && queue.options.max_bytes.is_some()
+        let Some(queue) = seat.queues.get_mut(&subscription) else { return };
+        if queue.consumers.is_empty() {
+            seat.idle.maybe.insert(subscription);
+        }
+        if queue.options.max_bytes.is_some()
             && let Some(log) = queue.log_mut(log)
         {
             log.forget_lengths(span);
@@ -280,6 +286,7 @@ impl Worker {
             log.forget_lengths(span);
         }
         seat.ready.insert(subscription);
+        seat.idle.maybe.insert(subscription);
     }
 
     /// Tells the workers whose changes of names this frame followed.

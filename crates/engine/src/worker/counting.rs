@@ -1,14 +1,18 @@
 //! What queues hold, for whoever asks.
 
 use super::Worker;
-use super::queue::ready_count;
+use super::queue::Queue;
 use crate::api::{Counts, QueueStats};
-use types::{ShardId, SubscriptionRef};
+use crate::shard::Shard;
+use types::{ShardId, SubscriptionId, SubscriptionRef};
 
 impl Worker {
     pub(super) fn counts(&self, subscription: SubscriptionRef) -> Option<Counts> {
         let seat = self.seats.get(&subscription.shard)?;
-        let queue = seat.queues.get(&subscription.subscription)?;
+        let Some(queue) = seat.queues.get(&subscription.subscription) else {
+            let is_idle = seat.shard.subscriptions.contains_key(&subscription.subscription);
+            return is_idle.then(Counts::default);
+        };
         Some(Counts {
             ready: ready_count(&seat.shard, queue),
             unacked: queue.unacked(),
@@ -26,15 +30,24 @@ impl Worker {
 
     pub(super) fn stats(&self, shard: ShardId) -> Vec<QueueStats> {
         let Some(seat) = self.seats.get(&shard) else { return Vec::new() };
-        seat.queues
-            .values()
-            .filter_map(|queue| {
-                Some(QueueStats {
-                    subscription: queue.subscription,
-                    counts: self.counts(queue.subscription)?,
-                    tally: queue.tally,
-                })
+        let stats = |id: &SubscriptionId| {
+            let subscription = SubscriptionRef { shard, subscription: *id };
+            let queue = seat.queues.get(id);
+            Some(QueueStats {
+                subscription,
+                counts: self.counts(subscription)?,
+                tally: queue.map_or_else(|| seat.idle.tally(*id), |queue| queue.tally),
             })
-            .collect()
+        };
+        seat.shard.subscriptions.keys().filter_map(stats).collect()
     }
+}
+
+/// Messages that could be handed out now.
+pub(super) fn ready_count(shard: &Shard, queue: &Queue) -> u64 {
+    queue
+        .logs
+        .iter()
+        .filter_map(|log| Some(log.dispatch.ready_count(shard.logs.get(&log.log)?.end)))
+        .sum()
 }

@@ -1,6 +1,6 @@
 //! Changes of names: the catalog's decision, what the shards make of it, and the published snapshot.
 
-use super::queue::{Queue, tell_gone};
+use super::queue::{options_of, tell_gone};
 use super::{Input, Worker};
 use crate::api::{Op, Reply};
 use crate::command::Command;
@@ -149,19 +149,17 @@ impl Worker {
                 self.log_touched(log.shard, log.log);
             }
             LogChange::CreateSubscription { subscription, options, .. } => {
-                let queue = Queue::new(*subscription, options.queue, self.now);
-                if let Some(seat) = self.seats.get_mut(&subscription.shard) {
-                    seat.queues.entry(subscription.subscription).or_insert_with(|| Box::new(queue));
-                }
-                self.join_logs(*subscription, None);
-                self.arm(*subscription);
+                self.wake_unless_idle(*subscription, &options.queue, None);
             }
             LogChange::ExtendSubscription { subscription, .. } => {
-                self.join_logs(*subscription, None);
+                let names = self.ports.names.load_full();
+                let options = options_of(&names, *subscription);
+                self.wake_unless_idle(*subscription, &options, None);
             }
             LogChange::DropSubscription(subscription) => {
                 let Some(seat) = self.seats.get_mut(&subscription.shard) else { return };
                 seat.ready.remove(&subscription.subscription);
+                seat.idle.forget(subscription.subscription);
                 if let Some(queue) = seat.queues.remove(&subscription.subscription) {
                     if let Some((_, timer)) = queue.timer {
                         self.timers.cancel(timer);
@@ -188,7 +186,6 @@ impl Worker {
                 let _ = dispatch.add(*key, *options);
             }
             queue.add_log(log, dispatch);
-            seat.subscribed.entry(log).or_default().insert(id);
         }
         seat.ready.insert(id);
     }

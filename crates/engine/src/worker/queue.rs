@@ -1,10 +1,15 @@
 //! Delivery of a subscription: consumers in, messages out, settlements back.
 
 mod getting;
+mod idle;
+
+pub(crate) use idle::Idle;
+pub(super) use idle::options_of;
 
 use super::Worker;
 use super::apply::Arrivals;
 use super::clients::Clients;
+use super::counting::ready_count;
 use super::lost::NO_PLACE;
 use super::seat::Seat;
 use super::store::{At, Store, Waiter};
@@ -190,6 +195,7 @@ impl Worker {
         let key = ConsumerKey { client, consumer: take.consumer };
         let stalled = self.clients.stalled(client);
         let now = self.now;
+        self.wake(subscription);
         let seat = self.seats.get_mut(&subscription.shard).ok_or_else(gone)?;
         let queue = seat.queues.get_mut(&subscription.subscription).ok_or_else(gone)?;
         let many = queue.logs.len() > 1;
@@ -270,6 +276,7 @@ impl Worker {
             seat.give_back(id, log, &spans, true);
         }
         seat.ready.insert(id);
+        seat.idle.maybe.insert(id);
         if was_standing {
             self.last_consumer_left(subscription);
         }
@@ -298,6 +305,7 @@ impl Worker {
                     seat.give_back(*id, log, &spans, true);
                 }
                 seat.ready.insert(*id);
+                seat.idle.maybe.insert(*id);
             }
             seat.windows.retain(|id, _| id.client() != client);
         }
@@ -602,15 +610,6 @@ pub(super) fn ledger_of(
 ) -> Option<(&ledger::Ledger, Offset)> {
     let ledger = shard.subscriptions.get(&subscription)?.ledgers.get(log)?;
     Some((ledger, shard.logs.get(&log)?.end))
-}
-
-/// Messages that could be handed out now.
-pub(super) fn ready_count(shard: &crate::shard::Shard, queue: &Queue) -> u64 {
-    queue
-        .logs
-        .iter()
-        .filter_map(|log| Some(log.dispatch.ready_count(shard.logs.get(&log.log)?.end)))
-        .sum()
 }
 
 /// Tells consumers of a subscription that it is gone.

@@ -6,7 +6,7 @@ mod tests;
 use super::agenda::Agenda;
 use super::grouping::Coordinator;
 use super::moving::Sending;
-use super::queue::Queue;
+use super::queue::{Idle, Queue};
 use super::tailing::Tailer;
 use super::window::{WideWindow, WindowId};
 use crate::api::Settle;
@@ -45,14 +45,14 @@ pub(crate) struct Seat {
     /// Drafts as large as a frame can be, which go before it.
     full: VecDeque<Draft>,
     pub(crate) in_flight: VecDeque<Sealed>,
+    /// Those that are not idle; see `queue/idle.rs`.
     pub(crate) queues: BTreeMap<SubscriptionId, Box<Queue>>,
+    pub(crate) idle: Idle,
     /// Queues that may have something to hand out.
     pub(crate) ready: BTreeSet<SubscriptionId>,
     pub(crate) windows: BTreeMap<WindowId, WideWindow>,
     pub(crate) tailers: BTreeMap<ConsumerKey, Tailer>,
     pub(crate) tailed: BTreeMap<LogId, BTreeSet<ConsumerKey>>,
-    /// Subscriptions that dispatch a log.
-    pub(crate) subscribed: BTreeMap<LogId, BTreeSet<SubscriptionId>>,
     pub(crate) groups: Coordinator,
     /// Changes of names from elsewhere in frames on their way: frame, command, whom to tell.
     pub(crate) follows: VecDeque<(u64, usize, usize, u64)>,
@@ -86,11 +86,11 @@ impl Seat {
             full: VecDeque::new(),
             in_flight: VecDeque::new(),
             queues: BTreeMap::new(),
+            idle: Idle::default(),
             ready: BTreeSet::new(),
             windows: BTreeMap::new(),
             tailers: BTreeMap::new(),
             tailed: BTreeMap::new(),
-            subscribed: BTreeMap::new(),
             groups: Coordinator::default(),
             follows: VecDeque::new(),
             agendas: BTreeMap::new(),

@@ -1,7 +1,8 @@
 //! What time brings: expiry, length limits, retention, dead runs, and reports to the keeper.
 
 use super::Worker;
-use super::queue::{expiration, ready_count};
+use super::counting::ready_count;
+use super::queue::expiration;
 use super::store::{Found, Waiter};
 use crate::command::Command;
 use crate::draft::Awaits;
@@ -214,6 +215,7 @@ impl Worker {
     /// Settles everything that is ready.
     pub(super) fn purge(&mut self, client: ClientId, token: Token, subscription: SubscriptionRef) {
         let id = subscription.subscription;
+        self.wake(subscription);
         let Some(seat) = self.seats.get_mut(&subscription.shard) else { return };
         let Some(queue) = seat.queues.get_mut(&id) else {
             return self.clients.reply(client, token, Err(super::queue::gone()));

@@ -103,6 +103,11 @@ impl Consumers {
         self.standing
     }
 
+    /// Nobody is known, nor any window.
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_key.is_empty() && self.shared.is_empty()
+    }
+
     pub(super) fn has_credit(&self) -> bool {
         self.turns.values().flatten().any(|&slot| self.can_take(slot))
     }

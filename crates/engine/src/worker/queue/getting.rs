@@ -15,6 +15,7 @@ impl Worker {
         let now = self.now;
         let key = ConsumerKey { client, consumer: get.consumer };
         let id = get.subscription.subscription;
+        self.wake(get.subscription);
         let Some(seat) = self.seats.get_mut(&get.subscription.shard) else { return };
         let Some(mut queue) = seat.queues.remove(&id) else {
             return self.clients.reply(client, token, Err(gone()));
@@ -30,6 +31,7 @@ impl Worker {
         }
         seat.queues.insert(id, queue);
         seat.ready.insert(id);
+        seat.idle.maybe.insert(id);
         if none {
             self.clients.reply(client, token, Ok(Reply::Got(None, 0)));
         } else if let Some(client) = self.clients.get_mut(client) {
