@@ -122,6 +122,17 @@ pub(crate) struct Index {
     page_runs_max: usize,
     /// Stretches found at the start, in the order of their segments, until all is known.
     found: Vec<(LogId, Stretch)>,
+    /// What each segment with an index file had when that was made: where to look for what of it is
+    /// needed still.
+    homes: BTreeMap<u32, Vec<Home>>,
+}
+
+/// Offsets of a log of which a segment had batches.
+#[derive(Clone, Copy, Debug)]
+struct Home {
+    log: LogId,
+    first: Offset,
+    end: Offset,
 }
 
 impl LogIndex {
@@ -319,6 +330,7 @@ impl Index {
             indexed_before: 0,
             page_runs_max,
             found: Vec::new(),
+            homes: BTreeMap::new(),
         }
     }
 
@@ -470,29 +482,47 @@ impl Index {
         }
     }
 
-    /// The runs in memory that have bytes in `segment`.
+    /// The runs in memory that have bytes in `segment`, which has an index file.
     pub(crate) fn runs_in(&self, segment: u32) -> Vec<(LogId, Run)> {
         let mut found = Vec::new();
-        for (log, index) in &self.logs {
-            for run in &index.runs {
-                if index.location(run).pieces().any(|piece| piece.segment == segment) {
-                    found.push((*log, *run));
-                }
-            }
+        for Home { log, first, end } in self.homes.get(&segment).into_iter().flatten() {
+            let Some(index) = self.logs.get(log) else { continue };
+            let inside = index.runs.range(index.position(*first)..);
+            let inside = inside.take_while(|run| run.first < *end);
+            let here = inside.filter(|run| run.at.segment == segment && !run.referred);
+            found.extend(here.map(|run| (*log, *run)));
+        }
+        // No index file has these.
+        for (log, first) in self.parted.iter().chain(&self.referred) {
+            let Some(index) = self.logs.get(log) else { continue };
+            let run = index.runs.get(index.position(*first)).filter(|run| run.first == *first);
+            let here = run
+                .filter(|run| index.location(run).pieces().any(|piece| piece.segment == segment));
+            found.extend(here.map(|run| (*log, *run)));
         }
         found
     }
 
     /// The pages of `segment` in which somebody may need something, the last one first.
     pub(crate) fn pages_in(&self, segment: u32) -> Vec<(LogId, PageKey)> {
-        let of = |(log, index): (&LogId, &LogIndex)| {
-            let log = *log;
-            let stretches = index.stretches.iter().filter(move |one| one.page.segment == segment);
-            stretches.map(move |one| (log, one.page)).collect::<Vec<_>>()
+        let page = |home: &Home| {
+            let index = self.logs.get(&home.log)?;
+            let stretch = index.stretches.get(index.stretch_at(home.first))?;
+            let is_it = stretch.page.segment == segment && stretch.page.first == home.first;
+            is_it.then_some((home.log, stretch.page))
         };
-        let mut pages: Vec<(LogId, PageKey)> = self.logs.iter().flat_map(of).collect();
-        pages.reverse();
-        pages
+        let homes = self.homes.get(&segment).into_iter().flatten();
+        homes.rev().filter_map(page).collect()
+    }
+
+    /// Forgets where to look in segments of which nothing is needed any more.
+    pub(crate) fn forget_dead(&mut self) {
+        self.homes.retain(|segment, _| self.live.contains_key(segment));
+    }
+
+    /// Notes where to look for what a segment has.
+    fn note_home(&mut self, segment: u32, homes: impl Iterator<Item = Home>) {
+        self.homes.entry(segment).or_default().extend(homes);
     }
 }
 

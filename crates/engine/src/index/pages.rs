@@ -1,8 +1,8 @@
 //! Pages of index files: which there are, and those in memory.
 
-use super::{Index, LogIndex, Place, Run, less, place};
+use super::{Index, LogIndex, Run, less, place};
 use crate::envelope::Envelope;
-use journal::{Location, PageEntry, PagePlace};
+use journal::{PageEntry, PagePlace};
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -13,6 +13,8 @@ use types::{LogId, Millis, Offset};
 pub(crate) struct PageKey {
     pub(crate) segment: u32,
     pub(crate) place: PagePlace,
+    /// Where in its log it began when it was made: finds its stretch.
+    pub(crate) first: Offset,
 }
 
 /// What is known of a page without reading it, as far as its log still needs it.
@@ -41,7 +43,7 @@ impl Stretch {
         Stretch {
             first: entry.first,
             end: entry.end,
-            page: PageKey { segment, place: entry.place },
+            page: PageKey { segment, place: entry.place, first: entry.first },
             max_timestamp: entry.max_timestamp,
             appended: entry.append_time,
             live_bytes: u32::try_from(entry.batch_bytes).unwrap_or(u32::MAX),
@@ -199,8 +201,8 @@ impl Index {
 
     /// Whether a page was to be read and could not be.
     pub(crate) fn is_lost(&self, log: LogId, key: PageKey) -> bool {
-        let stretches = self.logs.get(&log).into_iter().flat_map(|index| &index.stretches);
-        stretches.into_iter().any(|stretch| stretch.page == key && stretch.lost)
+        let stretch = self.logs.get(&log).and_then(|index| index.stretch(key));
+        stretch.is_some_and(|stretch| stretch.lost)
     }
 
     /// Marks the pages in which something between two offsets was settled.
@@ -244,15 +246,19 @@ impl Index {
         let page = self.pages.share(key)?;
         let index = self.logs.get_mut(&log)?;
         let (at, stretch) = index.stretch_of(key)?;
-        let (runs, live_bytes) = (page.of(stretch).to_vec(), stretch.live_bytes);
+        let (runs, first, live_bytes) =
+            (page.of(stretch).to_vec(), stretch.first, stretch.live_bytes);
         index.bytes -= u64::from(live_bytes);
         less(&mut self.live, key.segment, live_bytes);
         index.stretches.remove(at);
         self.pages.remove(key);
-        for run in &runs {
-            let Place { segment, position, len } = run.at;
-            self.put(log, *run, &Location::Journal { segment, position, len });
-        }
+        // All at once: each by itself would move those behind it every time.
+        let behind = index.runs.split_off(index.position(first));
+        index.runs.extend(runs.iter().chain(&behind));
+        let bytes: u64 = runs.iter().map(|run| u64::from(run.at.len)).sum();
+        index.bytes += bytes;
+        *self.live.entry(key.segment).or_default() += bytes;
+        less(&mut self.live, key.segment, 0);
         Some(runs)
     }
 
@@ -290,7 +296,14 @@ impl Index {
 impl LogIndex {
     /// The stretch of a page, and which it is.
     pub(super) fn stretch_of(&mut self, key: PageKey) -> Option<(usize, &mut Stretch)> {
-        self.stretches.iter_mut().enumerate().find(|(_, stretch)| stretch.page == key)
+        let at = self.stretch_at(key.first);
+        self.stretches.get_mut(at).filter(|stretch| stretch.page == key).map(|found| (at, found))
+    }
+
+    /// The stretch of a page. What a page has had before its stretch begins is dead, and no other
+    /// page is there: so it is the first that ends after where the page began.
+    fn stretch(&self, key: PageKey) -> Option<&Stretch> {
+        self.stretches.get(self.stretch_at(key.first)).filter(|stretch| stretch.page == key)
     }
 }
 

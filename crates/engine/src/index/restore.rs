@@ -5,7 +5,7 @@
 //! few, are read and become runs in memory; all others are not looked at.
 
 use super::stored::is_paged;
-use super::{Index, LogIndex, PARTS, PageKey, Run, Stretch};
+use super::{Home, Index, LogIndex, PARTS, PageKey, Run, Stretch};
 use journal::{Directory, Location};
 use std::collections::BTreeMap;
 use types::{LogId, Offset};
@@ -13,8 +13,9 @@ use types::{LogId, Offset};
 impl Index {
     /// Takes in the directory of an index file; they come in the order of their segments.
     pub(crate) fn found(&mut self, directory: &Directory, of: impl Fn(LogId) -> bool) {
-        let pages = directory.pages.iter().filter(|page| of(page.log));
-        self.found.extend(pages.map(|page| (page.log, Stretch::new(directory.segment, page))));
+        let pages = || directory.pages.iter().filter(|page| of(page.log));
+        self.found.extend(pages().map(|page| (page.log, Stretch::new(directory.segment, page))));
+        self.note_home(directory.segment, pages().map(Home::of));
     }
 
     /// Every segment before this one was found, in its index file or rebuilt.
@@ -26,6 +27,7 @@ impl Index {
     pub(crate) fn found_runs(&mut self, log: LogId, runs: Vec<Run>) {
         for run in runs {
             let (segment, position, len) = (run.at.segment, run.at.position, run.at.len);
+            self.note_home(segment, [Home { log, first: run.first, end: run.end() }].into_iter());
             self.put(log, run, &Location::Journal { segment, position, len });
         }
     }
@@ -87,6 +89,9 @@ impl Index {
             }
             while let Some(old) = under.pop() {
                 kept.remove(&old.first);
+                if new.first <= old.first && old.end <= new.end {
+                    continue;
+                }
                 let runs = read(log, old.page)?;
                 let outside = |run: &Run| run.end() <= new.first || run.first >= new.end;
                 let inside = |run: &Run| run.end() > old.first && run.first < old.end;

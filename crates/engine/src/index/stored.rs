@@ -1,6 +1,6 @@
 //! What goes to disk of an index: index files, and what checkpoints keep until there is one.
 
-use super::{Index, LogIndex, PARTS, Run, Stretch, place};
+use super::{Home, Index, LogIndex, PARTS, Run, Stretch, place};
 use crate::envelope::Envelope;
 use crate::shard::{Outbox, Schedule};
 use journal::{Directory, IndexPart, Location, PageEntry};
@@ -102,6 +102,9 @@ impl Index {
                 index.fold(directory.segment, pages);
             }
         }
+        let ours = directory.pages.iter().filter(|page| self.logs.contains_key(&page.log));
+        let homes: Vec<Home> = ours.map(Home::of).collect();
+        self.note_home(directory.segment, homes.into_iter());
         self.indexed_before = directory.segment + 1;
         self.recent = self.recent.split_off(&self.indexed_before);
     }
@@ -114,6 +117,12 @@ impl Index {
             *first = run.first.min(*first);
             *end = run.end().max(*end);
         }
+    }
+}
+
+impl Home {
+    pub(super) fn of(page: &PageEntry) -> Home {
+        Home { log: page.log, first: page.first, end: page.end }
     }
 }
 

@@ -66,7 +66,7 @@ impl Stage {
         let part: IndexPart = self.index.seal(segment);
         let directory = part.directory(segment);
         for (entry, runs) in directory.pages.iter().zip(part.decoded(segment)) {
-            let key = PageKey { segment, place: entry.place };
+            let key = PageKey { segment, place: entry.place, first: entry.first };
             self.files.insert(key, super::stored_runs(&runs));
         }
         self.directories.push(directory.clone());

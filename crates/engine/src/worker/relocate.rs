@@ -66,6 +66,7 @@ impl Worker {
     }
 
     pub(super) fn report(&mut self) {
+        self.store.index.forget_dead();
         let live = self.store.index.live().clone();
         self.output.notices.push(Notice::Live { worker: self.number, live });
     }
