@@ -81,11 +81,16 @@ fn journal(admin: &Admin, out: &mut Exposition) {
         ("frames_total", "Frames written.", &metrics.frames),
         ("cold_reads_total", "Batches read back from the disk.", &metrics.cold_reads),
         ("checkpoints_total", "Checkpoints stored.", &metrics.checkpoints),
+        (
+            "segments_unzipped_total",
+            "Segments that were written again log by log.",
+            &metrics.copies.unzipped_segments,
+        ),
         ("segments_recycled_total", "Segments given back for reuse.", &metrics.recycled_segments),
         (
             "segments_relocated_total",
             "Segments whose survivors were copied forward.",
-            &metrics.relocated_segments,
+            &metrics.copies.relocated_segments,
         ),
     ] {
         let name = format!("crossdock_journal_{name}");

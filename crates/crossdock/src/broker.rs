@@ -232,7 +232,7 @@ fn engine_options(options: &Options) -> Result<(String, engine::Options), StartE
         salvage: options.opening.salvage,
         disk_free_min: options.opening.disk_free_min,
         scrub_bytes: options.opening.scrub_bytes,
-        sizes: sizes(options.opening.segment_bytes),
+        sizes: sizes(&options.opening),
     };
     Ok((path.display().to_string(), opened))
 }
@@ -251,9 +251,14 @@ fn disk(path: &Path, opening: &Opening) -> Result<Arc<dyn Disk>, StartError> {
     })
 }
 
-fn sizes(segment_bytes: Option<u32>) -> engine::Sizes {
-    let usual = engine::Sizes::default();
-    let Some(bytes) = segment_bytes.map(|bytes| bytes.next_multiple_of(BLOCK_BYTES as u32)) else {
+fn sizes(opening: &Opening) -> engine::Sizes {
+    let mut usual = engine::Sizes::default();
+    usual.unzip.bytes_per_s = opening.unzip_bytes;
+    if let Some(after_ms) = opening.unzip_after_ms {
+        usual.unzip.settled_us = after_ms.saturating_mul(1_000);
+    }
+    let Some(bytes) = opening.segment_bytes.map(|bytes| bytes.next_multiple_of(BLOCK_BYTES as u32))
+    else {
         return usual;
     };
     engine::Sizes { segment_bytes: vec![bytes], checkpoint_bytes: 2 * u64::from(bytes), ..usual }

@@ -9,6 +9,8 @@ use std::str::FromStr;
 
 /// What the scrubber reads in a second unless told otherwise.
 const SCRUB_BYTES: u64 = 1 << 20;
+/// What unzipping writes in a second unless told otherwise.
+const UNZIP_BYTES: u64 = 64 << 20;
 
 /// How the broker runs. Precedence: flag, variable, file, default.
 #[derive(Args, Clone, Debug)]
@@ -89,6 +91,16 @@ pub struct Opening {
     #[arg(long, env = "CROSSDOCK_SCRUB_BYTES", value_name = "BYTES", default_value_t = SCRUB_BYTES)]
     pub scrub_bytes: u64,
 
+    /// Bytes written in a second at most to put what lies in the store in the order of its queues and
+    /// topics, while nobody publishes. 0: none
+    #[arg(long, env = "CROSSDOCK_UNZIP_BYTES", value_name = "BYTES", default_value_t = UNZIP_BYTES)]
+    pub unzip_bytes: u64,
+
+    /// What is in the store is put in order when hardly anything of it went for so long: short, much
+    /// housekeeping in a short test
+    #[arg(long, hide = true, value_name = "MILLISECONDS")]
+    pub unzip_after_ms: Option<u64>,
+
     /// Directory that remembers what is not synced, for `crossdock power-cut`; on the file system
     /// of the store
     #[arg(long, hide = true, value_name = "DIR")]
@@ -111,6 +123,8 @@ impl Default for Opening {
             disk_free_min: None,
             salvage: false,
             scrub_bytes: SCRUB_BYTES,
+            unzip_bytes: UNZIP_BYTES,
+            unzip_after_ms: None,
             record_writes: None,
             fault: None,
             segment_bytes: None,

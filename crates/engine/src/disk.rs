@@ -10,7 +10,8 @@ use crate::pressure::Cause;
 use crate::worker::{Fetched, Input, Load, Loaded, Ports, Wanted};
 use io::Clock;
 use journal::{
-    Failed, FailedKind, FrameDraft, Placed, Pool, Queue, ReadError, Reader, Refused, Writer,
+    Failed, FailedKind, FrameDraft, FrameKind, Placed, Pool, Queue, ReadError, Reader, Refused,
+    Writer, Written,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -24,6 +25,8 @@ const IDLE: Duration = Duration::from_millis(50);
 const FULL: Duration = Duration::from_millis(100);
 /// Most bytes that wait for a round; what comes beyond waits one step before.
 const QUEUE_BYTES_MAX: usize = 16 << 20;
+/// What a frame says of one copy, more or less.
+const COPY_BYTES: u64 = 48;
 
 /// What the writing thread is told.
 #[derive(Debug)]
@@ -94,6 +97,7 @@ impl Rounds {
         metrics::add(&self.metrics.rounds, 1);
         metrics::add(&self.metrics.written_bytes, written.bytes as u64);
         metrics::add(&self.metrics.frames, written.placed.len() as u64);
+        metrics::add(&self.metrics.copies.bytes, copied_bytes(&written));
         let (local, synced): (Vec<Placed>, Vec<Placed>) =
             written.placed.into_iter().partition(|placed| placed.shard == ShardId::LOCAL);
         self.tell(local);
@@ -161,6 +165,17 @@ impl Rounds {
             self.ports.mailboxes[worker].push(Input::Placed(placed));
         }
     }
+}
+
+/// Of the bytes of a round those of copies, with what goes with them.
+fn copied_bytes(written: &Written) -> u64 {
+    let is_copy = |placed: &&Placed| placed.kind == FrameKind::Relocate;
+    let copies: Vec<&Placed> = written.placed.iter().filter(is_copy).collect();
+    if copies.len() == written.placed.len() {
+        return written.bytes as u64;
+    }
+    let batches = copies.into_iter().flat_map(|placed| &placed.batches);
+    batches.map(|batch| batch.len() as u64 + COPY_BYTES).sum()
 }
 
 /// Runs the writing thread until it is told to stop. Gives an error when the disk failed.

@@ -63,6 +63,13 @@ pub(crate) struct Place {
 
 const PARTS: u32 = u32::MAX;
 
+impl Place {
+    /// Whether it says only that the batch is in parts.
+    pub(crate) fn is_in_parts(&self) -> bool {
+        self.segment == PARTS
+    }
+}
+
 impl Run {
     /// The offset after its last record.
     pub(crate) fn end(&self) -> Offset {

@@ -4,6 +4,10 @@
 //! The order that keeps everything recoverable: a segment's index before a checkpoint that replays
 //! from a later segment, and that checkpoint before the segment is given back.
 
+mod unzip;
+
+pub use unzip::UnzipSizes;
+
 use crate::metrics::{self, Metrics};
 use crate::pressure::Cause;
 use crate::worker::{CheckpointPart, Input, Notice, Ports};
@@ -12,6 +16,7 @@ use journal::{Checkpoint, Directory, Failed, FailedKind, IndexPart, Pool, Positi
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use unzip::Unzipping;
 
 /// A checkpoint after so much time, if anything was written.
 const CHECKPOINT_EVERY_US: u64 = 60_000_000;
@@ -70,6 +75,7 @@ pub(crate) struct Keeper {
     settled: BTreeMap<u32, (u64, u64)>,
     /// Segments from which survivors are being copied forward, and the workers that still do.
     relocating: BTreeMap<u32, BTreeSet<usize>>,
+    unzip: Unzipping,
     /// The disk was full when it was last tried.
     full: Option<Full>,
     /// Publishing is blocked while the disk has less left.
@@ -88,6 +94,11 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
+    /// Has segments unzipped.
+    pub(crate) fn set_unzip(&mut self, sizes: UnzipSizes) {
+        self.unzip.sizes = sizes;
+    }
+
     pub(crate) fn new(
         pool: Pool,
         ports: Ports,
@@ -112,6 +123,7 @@ impl Keeper {
             live: BTreeMap::new(),
             settled: BTreeMap::new(),
             relocating: BTreeMap::new(),
+            unzip: Unzipping::default(),
             full: None,
             free_min: 0,
             is_low: false,
@@ -157,8 +169,10 @@ impl Keeper {
         if since >= due || (since > 0 && (late || wanted)) {
             self.begin_checkpoint();
         }
+        self.ration_unzip(now);
         if now - self.reported_us >= REPORT_EVERY_US {
             self.reported_us = now;
+            self.look_at_others(now);
             self.tell(|| Input::Report);
         }
         Ok(())
@@ -256,12 +270,13 @@ impl Keeper {
                     self.unless_full(reclaimed)?;
                 }
             }
+            Notice::Unzipped { worker } => self.unzipped(worker),
             Notice::Relocated { worker, segment } => {
                 if let Some(workers) = self.relocating.get_mut(&segment) {
                     workers.remove(&worker);
                     if workers.is_empty() {
                         self.relocating.remove(&segment);
-                        metrics::add(&self.metrics.relocated_segments, 1);
+                        metrics::add(&self.metrics.copies.relocated_segments, 1);
                     }
                 }
             }
@@ -346,25 +361,28 @@ impl Keeper {
         let segments = self.pool.segments();
         let in_use: u64 = segments.iter().map(|segment| segment.bytes).sum();
         self.metrics.space.segment_bytes.store(in_use, Ordering::Relaxed);
-        let mut sparse = Vec::new();
+        let (mut sparse, mut full) = (Vec::new(), Vec::new());
         let replay = self.replay.segment;
         for segment in segments.iter().filter(|s| s.sealed && s.segment < replay) {
             let number = segment.segment;
             let live: u64 = self.live.values().filter_map(|live| live.get(&number)).sum();
-            let early = io::planted("early-recycle") && live * 100 < segment.bytes;
+            let early = io::planted("early-recycle") && live * 100 < segment.bytes
+                || io::planted("unzip-recycled-early") && self.was_unzipped(number);
             if live == 0 || early {
                 if self.pool.recycle(number)? {
                     self.indexed.remove(&number);
                     metrics::add(&self.metrics.recycled_segments, 1);
                 }
-            } else if live * 100 < segment.bytes * SPARSE_PERCENT && self.is_settled(*segment, live)
-            {
+            } else if live * 100 >= segment.bytes * SPARSE_PERCENT || self.is_unzipping(number) {
+                full.push((*segment, live));
+            } else if self.is_settled(*segment, live) {
                 sparse.push((live, number));
             }
         }
         if self.relocating.is_empty() {
             self.relocate(sparse);
         }
+        self.consider_unzip(&full);
         self.live.clear();
         self.settled.retain(|number, _| segments.iter().any(|one| one.segment == *number));
         Ok(())

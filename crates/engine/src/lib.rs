@@ -30,6 +30,7 @@ pub use catalog::{self, Names};
 pub use command::GroupName;
 pub use groups;
 pub use handle::{Client, Handle};
+pub use keeper::UnzipSizes;
 pub use mailbox::Mailbox;
 pub use metrics::{Metrics, SYNC_BUCKETS_US};
 pub use open::{Engine, EngineError, Options, Sizes};

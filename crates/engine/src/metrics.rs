@@ -27,12 +27,23 @@ pub struct Metrics {
     pub checkpoints: AtomicU64,
     /// Segments given back for reuse.
     pub recycled_segments: AtomicU64,
-    /// Segments whose survivors were copied forward.
-    pub relocated_segments: AtomicU64,
+    /// What was written again.
+    pub copies: Copies,
     /// What is used of the disk, and what is left.
     pub space: Space,
     /// What is damaged.
     pub damage: Damage,
+}
+
+/// What was written again.
+#[derive(Debug, Default)]
+pub struct Copies {
+    /// Segments whose survivors were copied forward.
+    pub relocated_segments: AtomicU64,
+    /// Segments that were written again log by log.
+    pub unzipped_segments: AtomicU64,
+    /// Bytes of all of that, of those written to the journal.
+    pub bytes: AtomicU64,
 }
 
 /// What is used of the disk, and what it has left, as the keeper last saw it.

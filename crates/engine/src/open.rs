@@ -3,7 +3,7 @@
 use crate::catch_up::catch_up;
 use crate::disk::{self, Rounds, ToJournal};
 use crate::index::{Index, StoredRuns, stored_runs};
-use crate::keeper::{Keeper, Stored};
+use crate::keeper::{Keeper, Stored, UnzipSizes};
 use crate::metrics::{self, Metrics};
 use crate::scrub::Scrubber;
 use crate::shard::Shard;
@@ -72,6 +72,8 @@ pub struct Sizes {
     pub page_cache_bytes: usize,
     /// Batches that a page of an index file has at most.
     pub page_runs_max: usize,
+    /// What is written again log by log.
+    pub unzip: UnzipSizes,
 }
 
 impl Default for Sizes {
@@ -85,6 +87,7 @@ impl Default for Sizes {
             schedule_near_max: 16 << 10,
             page_cache_bytes: 64 << 20,
             page_runs_max: 512,
+            unzip: UnzipSizes::default(),
         }
     }
 }
@@ -217,6 +220,7 @@ pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
     keeper.checkpoint_bytes = options.sizes.checkpoint_bytes;
     keeper.count_replayed(end);
     keeper.free_min = floor;
+    keeper.set_unzip(options.sizes.unzip);
     keeper.look_at_space().map_err(EngineError::Write)?;
     if fresh {
         // The shards of a new store are a fact from the first moment on.
@@ -235,10 +239,11 @@ fn reserve_bytes(disk: &dyn Disk, sizes: &Sizes) -> u64 {
 }
 
 fn new_worker(options: &Options, number: usize, (count, ports): (usize, &Ports)) -> Worker {
-    let Sizes { page_cache_bytes, page_runs_max, .. } = options.sizes;
+    let Sizes { page_cache_bytes, page_runs_max, unzip, .. } = options.sizes;
     let index = Index::new(page_cache_bytes / count, page_runs_max);
     let near_max = options.sizes.schedule_near_max;
-    Worker::new(number, ports.clone(), options.cache_bytes, near_max, index)
+    let pass_bytes = unzip.pass_bytes / count as u64;
+    Worker::new(number, ports.clone(), options.cache_bytes, near_max, index, pass_bytes)
 }
 
 fn new_shards(options: &Options) -> Vec<Shard> {

@@ -164,6 +164,12 @@ impl Stepped {
         self.workers.iter().map(Worker::awake).sum()
     }
 
+    /// In how many pieces the logs lie in the segments with an index file, all together.
+    #[cfg(test)]
+    pub(crate) fn pieces(&self) -> u64 {
+        self.keeper.pieces()
+    }
+
     /// Whether nothing is on its way: every frame that was begun is on the disk and applied.
     #[must_use]
     pub fn is_quiet(&self) -> bool {

@@ -8,9 +8,10 @@ mod schedules;
 mod space;
 mod store;
 mod streams;
+mod unzip;
 
 use crate::api::{Append, Call, Event, Op, Payload, Reply};
-use crate::{Client, Options, Sizes, Stepped};
+use crate::{Client, Options, Sizes, Stepped, UnzipSizes};
 use bytes::Bytes;
 use catalog::{Action, Change, Config, DeclareQueue, DeclareTopic, Outcome, QueueOptions, Refusal};
 use io::sim::{SimClock, SimDisk, SimRandom};
@@ -46,6 +47,7 @@ impl Stage {
             schedule_near_max: 16,
             page_cache_bytes: 2 << 10,
             page_runs_max: 4,
+            unzip: UnzipSizes { bytes_per_s: 0, ..UnzipSizes::default() },
         };
         let engine = open(&disk, &clock, shards, &sizes);
         let client = engine.handle().connect(Arc::new(|| {}));

@@ -19,6 +19,7 @@ mod relocate;
 mod seat;
 mod store;
 mod tailing;
+mod unzip;
 mod upkeep;
 mod window;
 
@@ -33,7 +34,7 @@ pub use queue::Tally;
 use crate::api::{Append, Call, Event, Move, Op, Reply, Transaction, Verdict};
 use crate::command::Command;
 use crate::draft::{Awaits, DESTS_MAX};
-use crate::index::{Index, Run};
+use crate::index::Index;
 use crate::metrics::Metrics;
 use crate::pressure::Pressure;
 use crate::{Mailbox, Outbox};
@@ -48,6 +49,7 @@ use lost::Losses;
 use moving::Arrival;
 use naming::ChangeWait;
 use reading::Reads;
+use relocate::Copies;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use store::{Store, Waiter};
@@ -91,6 +93,10 @@ pub(crate) enum Input {
     Report,
     /// Copy what is live in a segment to the end of the journal.
     Relocate(u32),
+    /// Write what is live in these segments again, log by log, as you are let.
+    Unzip(Arc<[u32]>),
+    /// So much of it may be written now.
+    UnzipOn { bytes: u64 },
     /// Publishing is blocked, or not any more.
     Blocked(Option<&'static str>),
     /// Write down what waits; the broker stops.
@@ -145,11 +151,7 @@ pub(crate) struct Worker {
     agendas_low: BTreeSet<(ShardId, LogId)>,
     /// Entries of a schedule that are kept in memory.
     schedule_near_max: usize,
-    /// Runs being copied forward, by the number of the copy.
-    relocating: BTreeMap<u64, (LogId, Run)>,
-    next_copy: u64,
-    /// Batches to be copied forward come from the disk.
-    copying_referred: bool,
+    copies: Copies,
     next_change: u64,
     ports: Ports,
     output: Output,
@@ -167,6 +169,7 @@ impl Worker {
         cache_bytes_max: usize,
         schedule_near_max: usize,
         index: Index,
+        unzip_pass_bytes: u64,
     ) -> Worker {
         Worker {
             number,
@@ -183,9 +186,7 @@ impl Worker {
             next_move: 0,
             agendas_low: BTreeSet::new(),
             schedule_near_max,
-            relocating: BTreeMap::new(),
-            next_copy: 0,
-            copying_referred: false,
+            copies: Copies::new(unzip_pass_bytes),
             next_change: 0,
             ports,
             output: Output::default(),
@@ -321,6 +322,8 @@ impl Worker {
             Input::Checkpoint { durable } => self.checkpoint(durable),
             Input::Report => self.report(),
             Input::Relocate(segment) => self.relocate(segment),
+            Input::Unzip(segments) => self.unzip(segments),
+            Input::UnzipOn { bytes } => self.unzip_granted(bytes),
             Input::Blocked(why) => {
                 self.blocked = why;
                 self.clients.broadcast(|| Event::Blocked(why));
@@ -513,6 +516,7 @@ impl Worker {
             Some(Waiter::Relocate { segment }) => self.copy_on(segment),
             Some(Waiter::Sweep) => self.store.counting -= 1,
             Some(Waiter::Referred) => self.referred_loaded(),
+            Some(Waiter::Unzip) => self.unzip_loaded(),
             Some(Waiter::Move { id }) => self.move_loaded(id),
             Some(Waiter::Outbox { from, to }) => self.outbox_loaded(from, to),
             None => {}

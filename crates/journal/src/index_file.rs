@@ -24,6 +24,8 @@ const PAGE_HEAD_BYTES: usize = 8;
 const PAGE_END_BYTES: usize = 4;
 const RUN_BYTES_MIN: usize = 38;
 const ENTRY_BYTES: usize = 56;
+/// Batches of a log are in one piece if no more than this lies between them.
+const GAP_BYTES: u32 = 4 << 10;
 /// A page of a rebuilt index has so many runs at most.
 pub(crate) const PAGE_RUNS_MAX: usize = 512;
 
@@ -325,6 +327,44 @@ pub(crate) fn read_directory(disk: &dyn Disk, segment: u32) -> std::io::Result<O
     let (head, end) = (read(0, HEAD_BYTES as u64)?, read(from, file_bytes - from)?);
     let directory = take_directory(&head, &end, file_bytes).ok();
     Ok(directory.filter(|directory| directory.segment == segment))
+}
+
+/// How the logs of a segment lie in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Layout {
+    /// Bytes of its batches.
+    pub bytes: u64,
+    /// Pieces without much of another log between: one of each log if logs lie apart from each other.
+    pub pieces: u64,
+    /// The logs, in order.
+    pub logs: Vec<LogId>,
+}
+
+/// Reads how the logs of a segment lie, page by page; `None` when the index file is missing or corrupt.
+pub(crate) fn read_layout(disk: &dyn Disk, segment: u32) -> std::io::Result<Option<Layout>> {
+    let Some(mut directory) = read_directory(disk, segment)? else { return Ok(None) };
+    directory.pages.sort_by_key(|page| (page.log, page.first));
+    let file = disk.open(&index_name(segment), Access::Buffered)?;
+    let mut layout = Layout::default();
+    for pages in directory.pages.chunk_by(|one, next| one.log == next.log) {
+        layout.logs.push(pages[0].log);
+        let mut end = None;
+        for page in pages {
+            let mut bytes = vec![0; page.place.len as usize];
+            file.read_at(u64::from(page.place.byte), &mut bytes)?;
+            let Ok(runs) = decode_page(&bytes.into(), (segment, page.log)) else {
+                return Ok(None);
+            };
+            for run in runs {
+                let Location::Journal { position, len, .. } = run.location else { continue };
+                let is_near = end.is_some_and(|end| (end..=end + GAP_BYTES).contains(&position));
+                layout.pieces += u64::from(!is_near);
+                layout.bytes += u64::from(len);
+                end = Some(position.saturating_add(len));
+            }
+        }
+    }
+    Ok(Some(layout))
 }
 
 /// The runs in the bytes of a page, which has to be of that segment and log.

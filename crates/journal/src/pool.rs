@@ -9,7 +9,7 @@ use ::io::{Access, AlignedBuf, DirLock, Disk, File};
 
 use crate::checkpoint::{self, Checkpoint};
 use crate::error::Failed;
-use crate::index_file::{self, Directory, IndexPart};
+use crate::index_file::{self, Directory, IndexPart, Layout};
 use crate::layout::{given_back_name, index_name, preparing_name, segment_name, spare_name};
 use crate::location::Position;
 use crate::open::Options;
@@ -217,6 +217,11 @@ impl Pool {
         let (stored, directory) = index_file::with_pieces(segment, parts, store);
         let failed = |source| Failed::new("store an index file", source);
         stored.map(|()| directory).map_err(failed)
+    }
+
+    /// How the logs of a sealed segment lie in it; `None` when its index file is missing or corrupt.
+    pub fn layout(&self, segment: u32) -> io::Result<Option<Layout>> {
+        index_file::read_layout(&*self.shared.disk, segment)
     }
 
     /// Stores a checkpoint, durably, in place of the older one. Everything before its replay

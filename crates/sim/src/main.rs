@@ -69,11 +69,11 @@ fn sound(arguments: &Arguments, alive: &SyncSender<u64>) -> ExitCode {
             }
         }
     }
-    let Tally { ops, crashes, recycled, relocated } = total;
+    let Tally { ops, crashes, recycled, relocated, unzipped } = total;
     let count = arguments.count;
     say(&format!(
         "{count} seeds from {}: {ops} operations, {crashes} crash points, {broken} broken; \
-         {recycled} segments given back, {relocated} copied forward",
+         {recycled} segments given back, {relocated} copied forward, {unzipped} unzipped",
         arguments.seed
     ));
     if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }

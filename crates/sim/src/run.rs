@@ -27,6 +27,8 @@ pub struct Tally {
     pub recycled: u64,
     /// Segments whose survivors were copied forward.
     pub relocated: u64,
+    /// Segments that were written again log by log.
+    pub unzipped: u64,
 }
 
 impl std::ops::AddAssign for Tally {
@@ -35,6 +37,7 @@ impl std::ops::AddAssign for Tally {
         self.crashes += other.crashes;
         self.recycled += other.recycled;
         self.relocated += other.relocated;
+        self.unzipped += other.unzipped;
     }
 }
 

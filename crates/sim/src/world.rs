@@ -5,7 +5,7 @@ use crate::mood::Mood;
 use crate::run::Tally;
 use engine::api::{Call, Event, Op, Reply};
 use engine::catalog::{Action, Change, Config, DeclareQueue, DeclareTopic, Outcome, QueueOptions};
-use engine::{Client, Options, Part, Sizes, Stepped};
+use engine::{Client, Options, Part, Sizes, Stepped, UnzipSizes};
 use io::Random as _;
 use io::sim::{SimClock, SimDisk, SimRandom};
 use std::sync::Arc;
@@ -113,6 +113,13 @@ impl World {
                 checkpoint_bytes: 200 << 10,
                 schedule_near_max: 8,
                 page_cache_bytes: usize::try_from(self.random.below(3)).unwrap_or(0) << 10,
+                unzip: UnzipSizes {
+                    bytes_per_s: 16 << 20,
+                    run_bytes: 4 << 10,
+                    pass_bytes: 1 + self.random.below(200 << 10),
+                    group_bytes: self.random.below(400 << 10),
+                    settled_us: self.random.below(600_000),
+                },
                 page_runs_max: 1 + usize::try_from(self.random.below(24)).unwrap_or(0),
             },
         }
@@ -129,7 +136,8 @@ impl World {
             let handle = engine.handle();
             let metrics = handle.metrics();
             self.tally.recycled += metrics.recycled_segments.load(Ordering::Relaxed);
-            self.tally.relocated += metrics.relocated_segments.load(Ordering::Relaxed);
+            self.tally.relocated += metrics.copies.relocated_segments.load(Ordering::Relaxed);
+            self.tally.unzipped += metrics.copies.unzipped_segments.load(Ordering::Relaxed);
         }
     }
 

@@ -2,6 +2,7 @@
 //! and to copy what is live in a mostly dead segment to the end of the journal.
 
 use super::store::{Fetched, Found, LoadedBatch, ToCopy, Waiter};
+use super::unzip::Unzip;
 use super::{Worker, upkeep};
 use crate::envelope::Envelope;
 use crate::index::{self, PageKey, Run, StoredRun};
@@ -26,6 +27,8 @@ pub(crate) enum Notice {
     Live { worker: usize, live: BTreeMap<u32, u64> },
     /// What the worker had live in a segment is on its way to the end of the journal.
     Relocated { worker: usize, segment: u32 },
+    /// What the worker had live in the segments being unzipped is on its way, log by log.
+    Unzipped { worker: usize },
 }
 
 /// The state of a worker's shards at one moment.
@@ -35,6 +38,27 @@ pub(crate) struct CheckpointPart {
     pub(crate) replay: Option<Position>,
     pub(crate) applied: Vec<Applied>,
     pub(crate) pages: Vec<Page>,
+}
+
+/// What a worker writes again.
+#[derive(Debug, Default)]
+pub(super) struct Copies {
+    /// Runs on their way to the end of the journal, by the number of the frame with the copies.
+    pub(super) under_way: BTreeMap<u64, Vec<(LogId, Run)>>,
+    next: u64,
+    /// Where the copies lie that were placed last: the journal is synced up to there.
+    placed: Position,
+    /// Batches to be copied forward come from the disk.
+    loading_referred: bool,
+    /// Segments being unzipped.
+    pub(super) unzip: Option<Unzip>,
+    pub(super) unzip_pass_bytes: u64,
+}
+
+impl Copies {
+    pub(super) fn new(unzip_pass_bytes: u64) -> Copies {
+        Copies { unzip_pass_bytes, ..Copies::default() }
+    }
 }
 
 /// The term of a single node's shards.
@@ -91,8 +115,12 @@ impl Worker {
                 part.pages.push(Page { kind, shard: *id, bytes: Bytes::from(bytes) });
             }
             part.applied.push(Applied { shard: *id, term: TERM, index: seat.shard.applied });
-            let settled = seat.in_flight.is_empty() && self.relocating.is_empty();
-            let position = if settled { seat.position.max(durable) } else { seat.position };
+            // Copies that are on their way come after those that were placed last.
+            let position = match (seat.in_flight.is_empty(), self.copies.under_way.is_empty()) {
+                (true, true) => seat.position.max(durable),
+                (true, false) => seat.position.max(self.copies.placed),
+                (false, _) => seat.position,
+            };
             if position != Position::default() {
                 part.replay = part.replay.into_iter().chain([position]).min();
             }
@@ -102,8 +130,7 @@ impl Worker {
 
     /// Copies what is live in a segment to the end of the journal, page by page.
     pub(super) fn relocate(&mut self, segment: u32) {
-        let under_way: BTreeSet<(LogId, Offset)> =
-            self.relocating.values().map(|(log, run)| (*log, run.first)).collect();
+        let under_way = self.under_way();
         let index = &self.store.index;
         let mut runs = index.runs_in(segment);
         runs.retain(|(log, run)| !under_way.contains(&(*log, run.first)));
@@ -180,11 +207,10 @@ impl Worker {
     /// Copies batches of which only checkpoints know that a log refers to them, where they are many:
     /// the copies are in index files.
     pub(super) fn copy_referred(&mut self) {
-        if self.copying_referred {
+        if self.copies.loading_referred {
             return;
         }
-        let under_way: BTreeSet<(LogId, Offset)> =
-            self.relocating.values().map(|(log, run)| (*log, run.first)).collect();
+        let under_way = self.under_way();
         let kept = self.schedule_near_max * REFERRED_PER_NEAR + under_way.len();
         let mut cold = Vec::new();
         for (log, run) in self.store.index.referred_beyond(kept, REFERRED_PER_SWEEP, &under_way) {
@@ -200,7 +226,7 @@ impl Worker {
             }
         }
         if !cold.is_empty() {
-            self.copying_referred = true;
+            self.copies.loading_referred = true;
             self.store.load_batches(cold, Waiter::Referred);
         }
     }
@@ -211,32 +237,52 @@ impl Worker {
     }
 
     pub(super) fn referred_loaded(&mut self) {
-        self.copying_referred = false;
+        self.copies.loading_referred = false;
         self.copy_referred();
     }
 
+    /// What is on its way to the end of the journal.
+    fn under_way(&self) -> BTreeSet<(LogId, Offset)> {
+        self.copies.under_way.values().flatten().map(|(log, run)| (*log, run.first)).collect()
+    }
+
     fn copy_forward(&mut self, shard: ShardId, log: LogId, run: &Run, bytes: Bytes) {
-        let dest = Dest {
-            log,
-            batch: 0,
-            records: run.count,
-            envelope: Envelope { expiring: run.expiring, ..Envelope::default() }.encode(),
-        };
-        self.next_copy += 1;
-        let index = self.next_copy;
+        self.copy_together(shard, vec![(log, *run, bytes)], !io::planted("relocate-unsynced"));
+    }
+
+    /// Appends batches of a shard's logs to the journal once more, in one frame.
+    pub(super) fn copy_together(
+        &mut self,
+        shard: ShardId,
+        copies: Vec<(LogId, Run, Bytes)>,
+        synced: bool,
+    ) {
+        let Some(leader_ts) = copies.first().map(|(_, run, _)| run.appended) else { return };
+        self.copies.next += 1;
+        let index = self.copies.next;
+        let (mut dests, mut applied) = (Vec::new(), Vec::new());
+        for (dest, (log, run, _)) in (0u16..).zip(&copies) {
+            let due = (run.appended != leader_ts).then_some(run.appended);
+            let envelope = Envelope { expiring: run.expiring, due, ..Envelope::default() };
+            let envelope = envelope.encode();
+            dests.push(Dest { log: *log, batch: dest, records: run.count, envelope });
+            applied.push(AppliedBase { index, dest, base: run.first });
+        }
+        self.copies
+            .under_way
+            .insert(index, copies.iter().map(|(log, run, _)| (*log, *run)).collect());
         self.output.frames.push(FrameDraft {
             shard,
             term: TERM,
             index,
-            leader_ts: run.appended,
+            leader_ts,
             kind: FrameKind::Relocate,
-            synced: !io::planted("relocate-unsynced"),
-            dests: vec![dest],
-            applied: vec![AppliedBase { index, dest: 0, base: run.first }],
+            synced,
+            dests,
+            applied,
             commands: Bytes::new(),
-            batches: vec![bytes],
+            batches: copies.into_iter().map(|(_, _, bytes)| bytes).collect(),
         });
-        self.relocating.insert(index, (log, *run));
     }
 
     /// Holds what the index counts against what is stored; `read` reads a page's runs.
@@ -254,13 +300,15 @@ impl Worker {
         self.store.index.audit(read, dead)
     }
 
-    /// A copy is on the disk: from now on it is the one that is read.
+    /// Copies are on the disk: from now on they are what is read.
     pub(super) fn relocated(&mut self, placed: &Placed) {
-        let Some((log, run)) = self.relocating.remove(&placed.index) else { return };
-        let Some(location) = placed.batches.first() else { return };
-        if self.store.index.log(log).is_some_and(|runs| runs.has(&run)) {
-            self.store.index.insert(log, Run { at: index::place(location), ..run }, location);
+        let Some(copies) = self.copies.under_way.remove(&placed.index) else { return };
+        for ((log, run), location) in copies.into_iter().zip(&placed.batches) {
+            if self.store.index.log(log).is_some_and(|runs| runs.has(&run)) {
+                self.store.index.insert(log, Run { at: index::place(location), ..run }, location);
+            }
         }
+        self.copies.placed = self.copies.placed.max(placed.position);
     }
 
     /// A copy found at the start. The original may be gone already, its segment given back.
@@ -269,15 +317,16 @@ impl Worker {
             let at = usize::from(base.dest);
             let Some(dest) = frame.dests.get(at) else { continue };
             let Some(batch) = frame.batches.get(usize::from(dest.batch)) else { continue };
+            let envelope = Envelope::decode(&dest.envelope);
             let max_timestamp =
                 Header::decode(&batch.header).map_or(Millis(-1), |header| header.max_timestamp);
             let run = Run {
                 first: base.base,
                 max_timestamp,
-                appended: frame.leader_ts,
+                appended: envelope.due.unwrap_or(frame.leader_ts),
                 count: dest.records,
                 at: index::place(&batch.location),
-                expiring: Envelope::decode(&dest.envelope).expiring,
+                expiring: envelope.expiring,
                 referred: false,
             };
             let extent = self.seats.values().find_map(|seat| seat.shard.extent(dest.log));

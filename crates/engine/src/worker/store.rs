@@ -1,6 +1,7 @@
 //! Where a worker finds batches: its index, its cache, and what is on its way from the disk.
 
 use super::lost::Losses;
+use super::unzip::Aside;
 use crate::cache::{self, Batch, BatchCache, Key};
 use crate::index::{Index, Look, Page, PageKey, Run};
 use crate::shard::Schedule;
@@ -62,6 +63,8 @@ pub(crate) enum Waiter {
     /// Nobody; what is live in the page is counted.
     Sweep,
     Referred,
+    /// What is read to be written again is no use to anybody else.
+    Unzip,
     Move {
         id: u64,
     },
@@ -101,6 +104,8 @@ pub(crate) struct Store {
     next_load: u64,
     /// What just came from the disk, kept for whoever waited even where the cache is too small.
     fresh: BTreeMap<Key, Arc<Batch>>,
+    /// What was read to be written again.
+    pub(crate) aside: Aside,
     /// Batches that could not be read back.
     lost: BTreeMap<Key, String>,
     pub(crate) losses: Losses,
@@ -142,6 +147,7 @@ impl Store {
             waiting: BTreeMap::new(),
             next_load: 0,
             fresh: BTreeMap::new(),
+            aside: Aside::new(),
             lost: BTreeMap::new(),
             losses,
         }
@@ -242,6 +248,11 @@ impl Store {
     /// Batches came from the disk, or a page the index took in: gives who waited for it.
     /// [`Store::settle_fresh`] afterwards.
     pub(crate) fn loaded(&mut self, id: u64, batches: Vec<LoadedBatch>) -> Option<Waiter> {
+        let waiting = self.waiting.remove(&id);
+        if let Some(Waiting { waiter: Waiter::Unzip, .. }) = waiting {
+            self.aside = batches;
+            return Some(Waiter::Unzip);
+        }
         for (location, result) in batches {
             let key = cache::key(&location);
             match result {
@@ -256,7 +267,7 @@ impl Store {
                 }
             }
         }
-        let Waiting { waiter, pages } = self.waiting.remove(&id)?;
+        let Waiting { waiter, pages } = waiting?;
         for (key, page) in pages {
             self.index.pages.hold(key, page);
         }
