@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "an acceptance check measures real time")]
 
 mod amqp;
+mod backlog;
 mod broker;
 mod clients;
 mod crowd;
@@ -112,7 +113,17 @@ const UNDER_FIRE: &[Check] = &[
     Check {
         line: 1,
         states: "messages in 1,000 queues below 1 GiB, in order",
-        run: scale::backlog,
+        run: backlog::backlog,
+    },
+    Check {
+        line: 1,
+        states: "a cold backlog is read at 60 % of the disk's speed",
+        run: backlog::cold,
+    },
+    Check {
+        line: 1,
+        states: "bytes written per byte published <= 2.2 with unzip",
+        run: backlog::written_unzipped,
     },
     Check { line: 2, states: "100,000 queues below 100 MB, start below 2 s", run: scale::queues },
     Check { line: 2, states: "publish p99 beside 100,000 queues <= 1.5", run: scale::latency },

@@ -64,6 +64,32 @@ impl Kafka {
         Ok(i64::from_be_bytes(answer[at + 2..at + 10].try_into()?))
     }
 
+    /// Produces a batch to each of some topics in one request.
+    pub(super) fn produce_to(&mut self, topics: &[String], batch: &[u8]) -> Result<()> {
+        let mut body = Vec::with_capacity(topics.len() * (batch.len() + 32));
+        body.extend((-1i16).to_be_bytes());
+        body.extend((-1i16).to_be_bytes());
+        body.extend(30_000i32.to_be_bytes());
+        body.extend(i32::try_from(topics.len())?.to_be_bytes());
+        for topic in topics {
+            string(&mut body, topic);
+            body.extend(1i32.to_be_bytes());
+            body.extend(0i32.to_be_bytes());
+            body.extend(i32::try_from(batch.len())?.to_be_bytes());
+            body.extend(batch);
+        }
+        let answer = self.call(PRODUCE, &body)?;
+        let mut at = 4;
+        for topic in topics {
+            at += 2 + topic.len() + 4 + 4;
+            ensure!(answer.len() >= at + 18, "a short answer to a produce");
+            let error = i16::from_be_bytes([answer[at], answer[at + 1]]);
+            ensure!(error == 0, "error {error} to a produce");
+            at += 18;
+        }
+        Ok(())
+    }
+
     /// Reads from `offset` on, at most some MiB; gives the stored batches, each with its base offset
     /// in front, and the end of the log.
     pub(super) fn fetch(&mut self, topic: &str, offset: i64) -> Result<(Vec<u8>, i64)> {
@@ -120,21 +146,48 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
 
 /// A RecordBatch of magic 2 with one record without a key.
 fn batch(value: &[u8]) -> Result<Vec<u8>> {
-    let mut record = vec![0, 0, 0, 1];
-    varint(&mut record, i64::try_from(value.len())?);
-    record.extend(value);
-    record.push(0);
+    batch_of(&[value])
+}
+
+/// The offset after the last record of batches as they were fetched; the last one may be cut off.
+pub(super) fn end_of(batches: &[u8]) -> Option<i64> {
+    let (mut rest, mut end) = (batches, None);
+    while let Some(length) = rest.get(8..12).and_then(|bytes| bytes.try_into().ok()) {
+        let length = usize::try_from(i32::from_be_bytes(length)).ok()? + 12;
+        let Some(batch) = rest.get(..length) else { break };
+        let base = i64::from_be_bytes(batch[..8].try_into().ok()?);
+        end = Some(base + i64::from(i32::from_be_bytes(batch[23..27].try_into().ok()?)) + 1);
+        rest = &rest[length..];
+    }
+    end
+}
+
+/// A RecordBatch of magic 2 with a record without a key for each value.
+pub(super) fn batch_of(values: &[impl AsRef<[u8]>]) -> Result<Vec<u8>> {
+    let count = i32::try_from(values.len())?;
+    let mut records = Vec::new();
+    for (delta, value) in (0..count).zip(values) {
+        let value = value.as_ref();
+        let mut record = vec![0, 0];
+        varint(&mut record, i64::from(delta));
+        record.push(1);
+        varint(&mut record, i64::try_from(value.len())?);
+        record.extend(value);
+        record.push(0);
+        varint(&mut records, i64::try_from(record.len())?);
+        records.extend(record);
+    }
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
     let time = i64::try_from(now)?.to_be_bytes();
-    let mut checked = vec![0, 0, 0, 0, 0, 0];
+    let mut checked = vec![0, 0];
+    checked.extend((count - 1).to_be_bytes());
     checked.extend(time);
     checked.extend(time);
     checked.extend((-1i64).to_be_bytes());
     checked.extend((-1i16).to_be_bytes());
     checked.extend((-1i32).to_be_bytes());
-    checked.extend(1i32.to_be_bytes());
-    varint(&mut checked, i64::try_from(record.len())?);
-    checked.extend(record);
+    checked.extend(count.to_be_bytes());
+    checked.extend(records);
     let mut batch = 0i64.to_be_bytes().to_vec();
     batch.extend(i32::try_from(checked.len() + 9)?.to_be_bytes());
     batch.extend((-1i32).to_be_bytes());

@@ -1,18 +1,12 @@
 //! Checks of many queues and of a disk that is full.
 
-use super::amqp::{Amqp, publish_frames};
+use super::amqp::Amqp;
 use super::broker::Broker;
 use super::{Ground, Outcome};
 use crate::run::{self, Tally};
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
-
-const BACKLOG_QUEUES: usize = 1_000;
-const BACKLOG_BYTES: usize = 200;
-const BACKLOG_KB_MAX: u64 = 1 << 20;
-/// Queues that are consumed at the same time.
-const CONSUMERS: usize = 8;
 
 const QUEUES: usize = 100_000;
 const FEW_QUEUES: usize = 10;
@@ -24,83 +18,6 @@ const START_MAX: Duration = Duration::from_secs(2);
 const PUBLISHES: usize = 3_000;
 const MEASUREMENTS: usize = 3;
 const LATENCY_RATIO_MAX: f64 = 1.5;
-
-/// Line 1: messages published one by one to a thousand queues in turn, then consumed.
-pub(super) fn backlog(ground: &Ground) -> Result<Outcome> {
-    let each = if ground.full { 50_000 } else { 2_000 };
-    let broker = Broker::start(ground, &ground.directory("backlog")?.join("data"))?;
-    declare(broker.amqp, BACKLOG_QUEUES)?;
-    let began = Instant::now();
-    publish_in_turn(broker.amqp, each)?;
-    let published = began.elapsed().as_secs_f64();
-    let peak_published = broker.status_kb("VmHWM")?;
-    let began = Instant::now();
-    consume_in_order(broker.amqp, each)?;
-    let consumed = began.elapsed().as_secs_f64();
-    let peak = broker.status_kb("VmHWM")?;
-    let figure = format!(
-        "{:.1} M messages of {BACKLOG_BYTES} B, published in {published:.0} s with {:.0} MB at most, \
-         consumed in {consumed:.0} s in order, {:.0} MB at most",
-        (each * BACKLOG_QUEUES) as f64 / 1e6,
-        peak_published as f64 / 1e3,
-        peak as f64 / 1e3,
-    );
-    if peak > BACKLOG_KB_MAX {
-        return Ok(Outcome::Failed(figure));
-    }
-    Ok(if ground.full {
-        Outcome::Passed(figure)
-    } else {
-        Outcome::NotRun(format!("{figure}; 50 M with --full"))
-    })
-}
-
-/// Publishes `each` messages to every queue, one after another to one queue after another; the body
-/// begins with the message's number in its queue.
-fn publish_in_turn(port: u16, each: usize) -> Result<()> {
-    let mut amqp = Amqp::connect(port)?;
-    amqp.confirm()?;
-    let (mut frames, mut body) = (Vec::new(), [b'x'; BACKLOG_BYTES]);
-    for number in 0..each {
-        frames.clear();
-        body[..8].copy_from_slice(&(number as u64).to_be_bytes());
-        for queue in 0..BACKLOG_QUEUES {
-            publish_frames(&mut frames, &name(queue), &body);
-        }
-        amqp.send(&frames)?;
-        // A round through all queues may be on its way while the next is written.
-        amqp.await_confirms((number * BACKLOG_QUEUES) as u64)?;
-    }
-    amqp.await_confirms((each * BACKLOG_QUEUES) as u64)
-}
-
-/// Consumes all of every queue, some queues at a time; fails when a message is not the next one.
-fn consume_in_order(port: u16, each: usize) -> Result<()> {
-    let consume = |queue: usize| -> Result<()> {
-        let mut amqp = Amqp::connect(port)?;
-        amqp.consume(&name(queue), 1000)?;
-        for wanted in 0..each as u64 {
-            let (tag, body) = amqp.delivery()?;
-            let found = body.first_chunk().map(|bytes| u64::from_be_bytes(*bytes));
-            ensure!(found == Some(wanted), "{found:?} of queue {queue} where {wanted} was due");
-            if (wanted + 1) % 500 == 0 || wanted + 1 == each as u64 {
-                amqp.ack(tag)?;
-            }
-        }
-        Ok(())
-    };
-    std::thread::scope(|scope| {
-        let consumers: Vec<_> = (0..CONSUMERS)
-            .map(|consumer| {
-                let mut queues = (consumer..BACKLOG_QUEUES).step_by(CONSUMERS);
-                scope.spawn(move || queues.try_for_each(consume))
-            })
-            .collect();
-        consumers.into_iter().try_for_each(|consumer| {
-            consumer.join().map_err(|_| anyhow!("a consuming thread panicked"))?
-        })
-    })
-}
 
 /// Line 2: what so many queues cost in memory, and at the start after SIGKILL.
 pub(super) fn queues(ground: &Ground) -> Result<Outcome> {
@@ -162,7 +79,7 @@ pub(super) fn full_disk(ground: &Ground) -> Result<Outcome> {
     Ok(Outcome::of(holds, format!("{} rounds: {told}", tally.passed)))
 }
 
-fn declare(port: u16, count: usize) -> Result<()> {
+pub(super) fn declare(port: u16, count: usize) -> Result<()> {
     let share = |declarer: usize| (declarer..count).step_by(DECLARERS);
     std::thread::scope(|scope| {
         let declarers: Vec<_> = (0..DECLARERS)
@@ -179,7 +96,7 @@ fn declare(port: u16, count: usize) -> Result<()> {
     })
 }
 
-fn name(number: usize) -> String {
+pub(super) fn name(number: usize) -> String {
     format!("queue-{number:06}")
 }
 
