@@ -20,7 +20,7 @@ use std::time::Duration;
 use types::{LogId, ShardId};
 
 /// The journal is told of its last durable round after so long without work.
-const IDLE: Duration = Duration::from_millis(50);
+pub(crate) const IDLE_US: u64 = 50_000;
 /// A full disk is tried again after so long.
 const FULL: Duration = Duration::from_millis(100);
 /// Most bytes that wait for a round; what comes beyond waits one step before.
@@ -187,7 +187,7 @@ pub(crate) fn run(mut rounds: Rounds, inbox: &Mailbox<ToJournal>) -> Result<(), 
             if stopping {
                 return rounds.witness();
             }
-            inbox.wait(&mut messages, IDLE);
+            inbox.wait(&mut messages, Duration::from_micros(IDLE_US));
             if messages.is_empty() {
                 rounds.witness()?;
                 inbox.wait(&mut messages, Duration::from_secs(3600));

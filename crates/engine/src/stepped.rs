@@ -40,6 +40,8 @@ pub struct Stepped {
     clock: Arc<dyn Clock>,
     loads: VecDeque<(usize, Load)>,
     notices: VecDeque<Notice>,
+    /// When the journal was last written.
+    written_us: u64,
     findings: Vec<Finding>,
 }
 
@@ -72,6 +74,7 @@ impl Stepped {
             clock,
             loads: VecDeque::new(),
             notices: VecDeque::new(),
+            written_us: 0,
             findings,
         })
     }
@@ -103,8 +106,14 @@ impl Stepped {
                 self.turn(number);
                 Ok(())
             }
-            Part::Journal if self.rounds.is_empty() => self.rounds.witness(),
-            Part::Journal => self.rounds.step().map(|_| ()),
+            Part::Journal if self.rounds.is_empty() => {
+                let idle_us = self.clock.micros().saturating_sub(self.written_us);
+                if idle_us >= disk::IDLE_US { self.rounds.witness() } else { Ok(()) }
+            }
+            Part::Journal => {
+                self.written_us = self.clock.micros();
+                self.rounds.step().map(|_| ())
+            }
             Part::Load => {
                 if let Some((worker, load)) = self.loads.pop_front() {
                     let loaded = disk::load(&self.reader, load, &self.metrics);

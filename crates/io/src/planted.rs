@@ -34,6 +34,7 @@ pub const FAULTS: &[(&str, &str)] = &[
     ("hole-forgotten", "a page that is read again has the runs that were settled"),
     ("old-copy-read", "of two copies of a batch a start takes the older one"),
     ("unzip-unsynced", "what was unzipped is believed before it is synced"),
+    ("unzip-neighbour-read", "one of the copies of a frame is read where the next one lies"),
     ("unzip-drops-last-run", "the last batch of a pass is not unzipped and forgotten"),
     ("unzip-recycled-early", "segments are given back when they were unzipped, needed or not"),
     ("unindexed-forgotten", "a checkpoint leaves out the batches of a segment without an index"),

@@ -303,7 +303,9 @@ impl Worker {
     /// Copies are on the disk: from now on they are what is read.
     pub(super) fn relocated(&mut self, placed: &Placed) {
         let Some(copies) = self.copies.under_way.remove(&placed.index) else { return };
-        for ((log, run), location) in copies.into_iter().zip(&placed.batches) {
+        let locations = placed.batches.iter();
+        let skipped = usize::from(io::planted("unzip-neighbour-read") && copies.len() > 1);
+        for ((log, run), location) in copies.into_iter().zip(locations.skip(skipped)) {
             if self.store.index.log(log).is_some_and(|runs| runs.has(&run)) {
                 self.store.index.insert(log, Run { at: index::place(location), ..run }, location);
             }
