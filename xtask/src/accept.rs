@@ -128,6 +128,7 @@ const UNDER_FIRE: &[Check] = &[
     Check { line: 2, states: "100,000 queues below 100 MB, start below 2 s", run: scale::queues },
     Check { line: 2, states: "publish p99 beside 100,000 queues <= 1.5", run: scale::latency },
     Check { line: 3, states: "a full disk blocks, drains and resumes", run: scale::full_disk },
+    Check { line: 8, states: "publish p99.9 beside unzip <= 1.5", run: backlog::latency },
     Check { line: 9, states: "start after SIGKILL on 20 GB within 2 s", run: size::start_killed },
 ];
 

@@ -32,6 +32,13 @@ const WRITTEN_BYTES: usize = 1024;
 const WRITTEN_BATCH: usize = 8;
 const WRITTEN_RATIO_MAX: f64 = 2.2;
 
+/// Messages of each queue, and windows of publishes beside them.
+const LATENCY_EACH: usize = 2_000;
+const LATENCY_WINDOWS: usize = 5;
+const LATENCY_PUBLISHES: usize = 4_000;
+const LATENCY_RATE: u64 = 64 << 20;
+const LATENCY_RATIO_MAX: f64 = 1.5;
+
 /// What reading came to.
 struct Read {
     bytes: u64,
@@ -149,6 +156,53 @@ pub(super) fn written_unzipped(ground: &Ground) -> Result<Outcome> {
     let ratio = written as f64 / published as f64;
     let figure = format!("{ratio:.2} bytes written per byte, {unzipped} segments unzipped");
     Ok(Outcome::of(ratio <= WRITTEN_RATIO_MAX && unzipped > 0, figure))
+}
+
+/// Line 8: latency of confirmed publishes beside a backlog that is being unzipped, and beside one that
+/// is not, in turn.
+pub(super) fn latency(ground: &Ground) -> Result<Outcome> {
+    let directory = ground.directory("unzip-latency")?;
+    let start = |name: &str, rate: &str| -> Result<Broker> {
+        let options = [UNZIP_SOON, rate];
+        let broker = Broker::start_with(ground, &directory.join(name), &options)?;
+        declare(broker.amqp, QUEUES)?;
+        publish_in_turn(broker.amqp, LATENCY_EACH)?;
+        Ok(broker)
+    };
+    let rate = format!("--unzip-bytes={LATENCY_RATE}");
+    let (still, busy) = (start("still", "--unzip-bytes=0")?, start("busy", &rate)?);
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    let before = busy.written_bytes()?;
+    for _ in 0..LATENCY_WINDOWS {
+        without.push(p999_us(still.amqp)?);
+        with.push(p999_us(busy.amqp)?);
+    }
+    let copied = busy.written_bytes()? - before;
+    without.sort_unstable();
+    with.sort_unstable();
+    let (without, with) = (without[LATENCY_WINDOWS / 2], with[LATENCY_WINDOWS / 2]);
+    let ratio = with as f64 / without as f64;
+    let figure = format!(
+        "{without} us without, {with} us while {:.0} MB were written: {ratio:.2}",
+        copied as f64 / 1e6
+    );
+    Ok(Outcome::of(ratio <= LATENCY_RATIO_MAX, figure))
+}
+
+/// The 99.9th percentile of publishes to one queue, some hundred in a second, in microseconds.
+fn p999_us(port: u16) -> Result<u128> {
+    let mut amqp = Amqp::connect(port)?;
+    amqp.confirm()?;
+    let mut times = Vec::with_capacity(LATENCY_PUBLISHES);
+    for number in 1..=LATENCY_PUBLISHES {
+        let began = Instant::now();
+        amqp.publish(&name(0), &[b'x'; MESSAGE_BYTES])?;
+        amqp.await_confirms(number as u64)?;
+        times.push(began.elapsed().as_micros());
+        std::thread::sleep(Duration::from_millis(2).saturating_sub(began.elapsed()));
+    }
+    times.sort_unstable();
+    Ok(times[LATENCY_PUBLISHES * 999 / 1000])
 }
 
 /// Publishes `each` messages to every queue, one after another to one queue after another; the body
