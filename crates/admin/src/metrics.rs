@@ -12,9 +12,9 @@ use crate::failure::Failure;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use engine::SYNC_BUCKETS_US;
 use engine::api::QueueStats;
 use engine::catalog::{Found, Name};
+use engine::{POOLS, SYNC_BUCKETS_US};
 use exposition::{Exposition, Family};
 use std::sync::atomic::Ordering::Relaxed;
 use types::LogRef;
@@ -27,6 +27,7 @@ pub(crate) async fn metrics(State(admin): State<Admin>) -> Result<Response, Fail
     let mut out = Exposition::default();
     broker(&admin, &mut out);
     wires(&admin, &mut out);
+    memory(&admin, &mut out);
     journal(&admin, &mut out);
     let omitted = [
         ("queue", queues(&admin, &mut out).await?),
@@ -70,6 +71,20 @@ fn wires(admin: &Admin, out: &mut Exposition) {
     }
     for (name, help, read) in counters {
         fill(out.counter(name, help), *read);
+    }
+}
+
+fn memory(admin: &Admin, out: &mut Exposition) {
+    let memory = admin.engine().memory();
+    out.gauge("crossdock_memory_limit_bytes", "What the broker may hold in memory.")
+        .sample(&[], memory.limit() as u64);
+    let mut used = out.gauge("crossdock_memory_bytes", "What is held, by pool.");
+    for (pool, name) in POOLS {
+        used.sample(&[("pool", name)], memory.used(pool) as u64);
+    }
+    let mut budget = out.gauge("crossdock_memory_budget_bytes", "What a pool may hold.");
+    for (pool, name) in POOLS {
+        budget.sample(&[("pool", name)], memory.budget(pool) as u64);
     }
 }
 

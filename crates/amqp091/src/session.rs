@@ -190,6 +190,10 @@ impl Session for AmqpSession {
         }
     }
 
+    fn held_bytes(&self) -> usize {
+        self.publisher.held.bytes
+    }
+
     fn on_timer(&mut self, cx: &mut Cx<'_>) {
         if self.phase != Phase::Running || !self.link.beat(cx) {
             tracing::debug!(peer = %cx.peer(), phase = self.phase.name(), "client is silent");
@@ -293,10 +297,15 @@ impl AmqpSession {
             FrameKind::Header => {
                 channel.assembly.header(frame.payload, self.options.body_bytes_max)?
             }
-            FrameKind::Body => channel.assembly.body(frame.payload)?,
+            FrameKind::Body => {
+                let whole = channel.assembly.body(frame.payload)?;
+                self.publisher.held.changed |= whole.is_none();
+                whole
+            }
             FrameKind::Heartbeat => return Err(frame.unexpected()),
         };
         if let Some(publication) = publication {
+            self.publisher.held.changed |= channel.lane.transaction.is_some();
             self.publisher
                 .publish(&mut channel.lane, &publication, site, cx)
                 .map_err(|exception| blame(exception, crate::codec::method::BASIC_PUBLISH))?;
@@ -365,6 +374,11 @@ impl AmqpSession {
             }
         }
         self.link.flush(cx);
+        let held = &mut self.publisher.held;
+        if held.changed || held.bytes > 0 {
+            held.bytes = self.channels.values().map(Channel::held_bytes).sum();
+            held.changed = false;
+        }
     }
 
     /// Closes the channel or the connection because of `exception`.

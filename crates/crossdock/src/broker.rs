@@ -1,6 +1,7 @@
 //! The broker inside a Rust program.
 
 use crate::listening::{self, Bound};
+use crate::memory_limit::{self, TooLittle};
 use crate::options::{Opening, Options};
 use crate::wires::{ADMIN, Context, WIRES};
 use admin::{About, AdminServer, WireStatus};
@@ -54,6 +55,9 @@ pub enum StartError {
         /// Why.
         source: EngineError,
     },
+    /// The memory limit cannot be kept.
+    #[error(transparent)]
+    Memory(#[from] TooLittle),
     /// The machine does not give what every program gets.
     #[error("cannot start: {0}")]
     Machine(std::io::Error),
@@ -189,6 +193,7 @@ impl Broker {
             auto_create_topics: options.auto_create_topics,
             default_partitions: options.default_partitions,
             message_bytes_max: options.max_message_bytes,
+            memory_bytes_max: handle.memory().message_bytes_max(),
         };
         let made = (row.make)(&context);
         let server = Server::start(made, Arc::new(handle), listeners, Limits::default());
@@ -217,6 +222,7 @@ async fn stop_engine(engine: Engine) {
 fn engine_options(options: &Options) -> Result<(String, engine::Options), StartError> {
     let path = absolute(&options.data);
     let disk = disk(&path, &options.opening)?;
+    let (memory_limit, cache_bytes) = memory_limit::limits(options)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = match options.workers {
         0 => (cores / 2).max(1),
@@ -228,7 +234,8 @@ fn engine_options(options: &Options) -> Result<(String, engine::Options), StartE
         random: Arc::new(SystemRandom::open().map_err(StartError::Machine)?),
         workers,
         shards: 0,
-        cache_bytes: options.cache_bytes,
+        memory_limit,
+        cache_bytes,
         salvage: options.opening.salvage,
         disk_free_min: options.opening.disk_free_min,
         scrub_bytes: options.opening.scrub_bytes,

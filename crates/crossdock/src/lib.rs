@@ -6,10 +6,12 @@
 mod broker;
 pub mod cli;
 mod listening;
+mod memory_limit;
 mod options;
 mod wires;
 
 pub use broker::{Broker, Listening, StartError};
 pub use frontend::{Consumer, Headers, Message, Place, Received};
-pub use options::{Address, Advertise, Listen, Opening, Options};
+pub use memory_limit::TooLittle;
+pub use options::{Address, Advertise, InMemory, Listen, Opening, Options};
 pub use types::{Error, Kind};

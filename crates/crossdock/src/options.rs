@@ -35,9 +35,9 @@ pub struct Options {
     #[arg(action = clap::ArgAction::Set)]
     pub insecure_listen: bool,
 
-    /// Bytes of messages kept in memory for readers
-    #[arg(long, env = "CROSSDOCK_CACHE_BYTES", value_name = "BYTES", default_value_t = 64 << 20)]
-    pub cache_bytes: usize,
+    /// What is held in memory
+    #[command(flatten)]
+    pub memory: InMemory,
 
     /// Threads that order writes; a new store gets as many shards. 0: half of the cores
     #[arg(long, env = "CROSSDOCK_WORKERS", value_name = "COUNT", default_value_t = 0)]
@@ -55,8 +55,8 @@ pub struct Options {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub default_partitions: u32,
 
-    /// Largest message, and largest batch of a topic that does not say itself. Unless told
-    /// otherwise, 64 MiB in a queue and 1 MiB in a topic
+    /// Largest message, and largest batch of a topic that does not say itself; at most an eighth of
+    /// the memory limit. Unless told otherwise, 64 MiB in a queue and 1 MiB in a topic
     #[arg(long, env = "CROSSDOCK_MAX_MESSAGE_BYTES", value_name = "BYTES")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=(64 << 20)))]
     pub max_message_bytes: Option<u32>,
@@ -72,6 +72,20 @@ pub struct Options {
     /// File with the same options: `data = "DIR"`, `listen = ["kafka=127.0.0.1:9092"]` …
     #[arg(long, env = "CROSSDOCK_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
+}
+
+/// What is held in memory.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct InMemory {
+    /// What the broker may hold in memory: every buffer and cache has its part of it. Unless told
+    /// otherwise, 60 % of the machine's memory, or of what the control group may use
+    #[arg(long, env = "CROSSDOCK_MEMORY_LIMIT", value_name = "BYTES")]
+    pub memory_limit: Option<usize>,
+
+    /// Bytes of messages kept in memory for readers. Unless told otherwise, a quarter of the memory
+    /// limit, at most 64 MiB
+    #[arg(long, env = "CROSSDOCK_CACHE_BYTES", value_name = "BYTES")]
+    pub cache_bytes: Option<usize>,
 }
 
 /// How the store is opened.
@@ -171,7 +185,7 @@ impl Options {
             listen: crate::wires::names().map(off).collect(),
             advertise: Vec::new(),
             insecure_listen: false,
-            cache_bytes: 64 << 20,
+            memory: InMemory::default(),
             workers: 0,
             auto_create_topics: true,
             default_partitions: 1,

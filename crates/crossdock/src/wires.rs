@@ -33,6 +33,8 @@ pub(crate) struct Context {
     pub(crate) default_partitions: u32,
     /// Largest message, in bytes; none: what is usual on the wire.
     pub(crate) message_bytes_max: Option<u32>,
+    /// Largest message there is memory for, in bytes.
+    pub(crate) memory_bytes_max: usize,
 }
 
 /// Every wire.
@@ -43,19 +45,22 @@ pub(crate) const WIRES: &[Row] = &[
 
 fn kafka(context: &Context) -> Arc<dyn Wire> {
     let usual = kafka::Options::default();
+    let bytes_max = context.message_bytes_max.unwrap_or(usual.message_bytes_max);
     Arc::new(kafka::KafkaWire::new(kafka::Options {
         advertised: context.advertise.clone().map(|it| (it.host, it.port)),
         auto_create_topics: context.auto_create_topics,
         partitions_default: context.default_partitions,
-        message_bytes_max: context.message_bytes_max.unwrap_or(usual.message_bytes_max),
+        message_bytes_max: bytes_max
+            .min(u32::try_from(context.memory_bytes_max).unwrap_or(u32::MAX)),
         ..usual
     }))
 }
 
 fn amqp(context: &Context) -> Arc<dyn Wire> {
     let usual = amqp091::Options::default();
+    let bytes_max = context.message_bytes_max.map_or(usual.body_bytes_max, u64::from);
     Arc::new(amqp091::Amqp::new(amqp091::Options {
-        body_bytes_max: context.message_bytes_max.map_or(usual.body_bytes_max, u64::from),
+        body_bytes_max: bytes_max.min(context.memory_bytes_max as u64),
         ..usual
     }))
 }

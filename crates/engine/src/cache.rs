@@ -13,6 +13,9 @@ use types::Millis;
 /// Room made for the records of a batch before any was seen.
 const RECORDS_RESERVED_MAX: u32 = 4096;
 
+/// The part of its room that the cache has while memory is short.
+const SHORT_PART: usize = 4;
+
 /// A stored batch and, once somebody asked, where its records lie.
 #[derive(Debug)]
 pub(crate) struct Batch {
@@ -138,6 +141,8 @@ pub(crate) struct BatchCache {
     touched: Vec<Key>,
     bytes: usize,
     bytes_max: usize,
+    /// Memory is short: a part of that has to do.
+    short: bool,
 }
 
 #[derive(Debug)]
@@ -156,6 +161,7 @@ impl BatchCache {
             touched: Vec::new(),
             bytes: 0,
             bytes_max,
+            short: false,
         }
     }
 
@@ -168,8 +174,14 @@ impl BatchCache {
         Some(Arc::clone(&entry.batch))
     }
 
+    /// Bytes in the cache.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Counts what taking batches apart has added since the last call, and makes room for it.
-    pub(crate) fn recount(&mut self) {
+    pub(crate) fn recount(&mut self, short: bool) {
+        self.short = short;
         for key in self.touched.drain(..) {
             if let Some(entry) = self.entries.get_mut(&key) {
                 let held = entry.batch.held_bytes();
@@ -195,7 +207,8 @@ impl BatchCache {
     }
 
     fn evict(&mut self) {
-        while self.bytes > self.bytes_max
+        let bytes_max = if self.short { self.bytes_max / SHORT_PART } else { self.bytes_max };
+        while self.bytes > bytes_max
             && let Some(key) = self.order.pop_front()
         {
             match self.entries.get_mut(&key) {

@@ -2,7 +2,7 @@
 
 use crate::api::Call;
 use crate::worker::{Input, NODE, Ports};
-use crate::{Metrics, Names, Outbox, Wake};
+use crate::{Memory, Metrics, Names, Outbox, Wake};
 use catalog::{Owner, TopicId};
 use io::{Clock, Random};
 use std::fmt;
@@ -76,6 +76,12 @@ impl Handle {
         &self.0.metrics
     }
 
+    /// What is held in memory.
+    #[must_use]
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.0.ports.memory
+    }
+
     /// The shards there are, the local one among them.
     #[must_use]
     pub fn shards(&self) -> &[ShardId] {
@@ -86,7 +92,7 @@ impl Handle {
     #[must_use]
     pub fn connect(&self, wake: Wake) -> Client {
         let id = ClientId(self.0.next_client.fetch_add(1, Ordering::Relaxed));
-        let outbox = Arc::new(Outbox::new(wake));
+        let outbox = Arc::new(Outbox::new(wake, Arc::clone(self.memory())));
         for worker in &self.0.ports.mailboxes {
             worker.push(Input::Connect(id, Arc::clone(&outbox)));
         }

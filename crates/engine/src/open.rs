@@ -8,7 +8,7 @@ use crate::metrics::{self, Metrics};
 use crate::scrub::Scrubber;
 use crate::shard::Shard;
 use crate::worker::{Input, Load, Notice, Output, Ports, Seat, Worker};
-use crate::{Handle, Mailbox, worker_number};
+use crate::{Handle, Mailbox, Memory, MemoryPool, worker_number};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use catalog::{Catalog, Layer, Names};
@@ -42,7 +42,9 @@ pub struct Options {
     pub workers: usize,
     /// Shards of a new store; 0: as many as workers.
     pub shards: u16,
-    /// Bytes of batches kept in memory.
+    /// What the process may hold in memory, in bytes; see [`Memory`].
+    pub memory_limit: usize,
+    /// Bytes of batches kept in memory, all workers together.
     pub cache_bytes: usize,
     /// Open also a store that lost acknowledged commands, without them.
     pub salvage: bool,
@@ -180,7 +182,7 @@ pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
     };
     let fresh = recovery.checkpoint().is_none();
     let count = options.workers.clamp(1, shards.len());
-    let ports = new_ports(count, &shards);
+    let ports = new_ports(count, &shards, memory(options));
     let mut workers: Vec<Worker> =
         (0..count).map(|n| new_worker(options, n, (count, &ports))).collect();
     let mut ids: Vec<ShardId> = shards.iter().map(|shard| shard.id).collect();
@@ -239,11 +241,13 @@ fn reserve_bytes(disk: &dyn Disk, sizes: &Sizes) -> u64 {
 }
 
 fn new_worker(options: &Options, number: usize, (count, ports): (usize, &Ports)) -> Worker {
-    let Sizes { page_cache_bytes, page_runs_max, unzip, .. } = options.sizes;
-    let index = Index::new(page_cache_bytes / count, page_runs_max);
-    let near_max = options.sizes.schedule_near_max;
-    let pass_bytes = unzip.pass_bytes / count as u64;
-    Worker::new(number, ports.clone(), options.cache_bytes, near_max, index, pass_bytes)
+    let budget = |pool| ports.memory.budget(pool) / count;
+    let Sizes { page_runs_max, schedule_near_max: near_max, unzip, .. } = options.sizes;
+    let index = Index::new(budget(MemoryPool::Pages), page_runs_max);
+    let (cache_bytes, pass_bytes) = (budget(MemoryPool::Cache), unzip.pass_bytes / count as u64);
+    let mut worker = Worker::new(number, ports.clone(), cache_bytes, near_max, index, pass_bytes);
+    worker.bound_loads(budget(MemoryPool::Loads));
+    worker
 }
 
 fn new_shards(options: &Options) -> Vec<Shard> {
@@ -270,7 +274,15 @@ fn read_shards(checkpoint: &Checkpoint) -> Result<Vec<Shard>, EngineError> {
         .collect()
 }
 
-fn new_ports(workers: usize, shards: &[Shard]) -> Ports {
+fn memory(options: &Options) -> Memory {
+    let mut memory = Memory::new(options.memory_limit);
+    memory.set_budget(MemoryPool::Cache, options.cache_bytes);
+    let pages = memory.budget(MemoryPool::Pages).min(options.sizes.page_cache_bytes);
+    memory.set_budget(MemoryPool::Pages, pages);
+    memory
+}
+
+fn new_ports(workers: usize, shards: &[Shard], memory: Memory) -> Ports {
     let ids: Vec<ShardId> = shards.iter().map(|shard| shard.id).collect();
     let names = Names {
         shared: Catalog::new(Layer::Shared, &ids).snapshot(),
@@ -282,6 +294,7 @@ fn new_ports(workers: usize, shards: &[Shard]) -> Ports {
         durable: Arc::default(),
         pressure: Arc::default(),
         metrics: Arc::default(),
+        memory: Arc::new(memory),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::worker::{Input, Ports};
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 /// One reason to block publishing.
@@ -11,17 +12,24 @@ pub(crate) enum Cause {
     DiskFull,
     /// The disk has less left than it should.
     DiskLow,
+    /// More is on its way to the disk than memory has room for.
+    Memory,
 }
 
 /// The reasons of this moment.
 #[derive(Debug, Default)]
-pub(crate) struct Pressure(Mutex<BTreeSet<Cause>>);
+pub(crate) struct Pressure {
+    causes: Mutex<BTreeSet<Cause>>,
+    /// Memory is one of them.
+    memory: AtomicBool,
+}
 
 impl Cause {
     /// What clients are told; RabbitMQ's words.
     fn reason(self) -> &'static str {
         match self {
             Cause::DiskFull | Cause::DiskLow => "low on disk",
+            Cause::Memory => "low on memory",
         }
     }
 }
@@ -29,7 +37,24 @@ impl Cause {
 impl Ports {
     /// Notes that there is such a cause, or no longer; every worker is told what follows of it.
     pub(crate) fn press(&self, cause: Cause, on: bool) {
-        let mut causes = self.pressure.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut causes = self.pressure.causes.lock().unwrap_or_else(PoisonError::into_inner);
+        self.change(&mut causes, cause, on);
+    }
+
+    /// Looks whether memory is a reason to block publishing; whether it is.
+    pub(crate) fn look_at_memory(&self) -> bool {
+        let was = self.pressure.memory.load(Relaxed);
+        if self.memory.is_exhausted(was) != was {
+            let mut causes = self.pressure.causes.lock().unwrap_or_else(PoisonError::into_inner);
+            // Another worker may have looked meanwhile.
+            let is = self.memory.is_exhausted(causes.contains(&Cause::Memory));
+            self.pressure.memory.store(is, Relaxed);
+            self.change(&mut causes, Cause::Memory, is);
+        }
+        self.pressure.memory.load(Relaxed)
+    }
+
+    fn change(&self, causes: &mut BTreeSet<Cause>, cause: Cause, on: bool) {
         let before = causes.first().copied();
         let changed = if on { causes.insert(cause) } else { causes.remove(&cause) };
         if !changed {
@@ -54,6 +79,6 @@ impl Ports {
 
     /// Whether publishing is blocked.
     pub(crate) fn is_blocked(&self) -> bool {
-        !self.pressure.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        !self.pressure.causes.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 }

@@ -1,6 +1,7 @@
 //! The engine as its front ends see it, on a simulated disk, one step at a time.
 
 mod keeping;
+mod memory;
 mod moving;
 mod names;
 mod queues;
@@ -178,6 +179,7 @@ fn open(disk: &Arc<SimDisk>, clock: &Arc<SimClock>, shards: u16, sizes: &Sizes) 
         random: Arc::new(SimRandom::new(3)),
         workers: 1,
         shards,
+        memory_limit: 1 << 30,
         cache_bytes: 1 << 20,
         salvage: false,
         disk_free_min: None,

@@ -16,6 +16,7 @@ mod naming;
 mod queue;
 mod reading;
 mod relocate;
+mod room;
 mod seat;
 mod store;
 mod tailing;
@@ -37,7 +38,7 @@ use crate::draft::{Awaits, DESTS_MAX};
 use crate::index::Index;
 use crate::metrics::Metrics;
 use crate::pressure::Pressure;
-use crate::{Mailbox, Outbox};
+use crate::{Mailbox, Memory, Outbox};
 use apply::Arrivals;
 use arc_swap::ArcSwap;
 use catalog::{Change, LogChange, Names};
@@ -50,6 +51,7 @@ use moving::Arrival;
 use naming::ChangeWait;
 use reading::Reads;
 use relocate::Copies;
+use room::Room;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use store::{Store, Waiter};
@@ -121,6 +123,7 @@ pub(crate) struct Ports {
     /// Why publishing is blocked.
     pub(crate) pressure: Arc<Pressure>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) memory: Arc<Memory>,
 }
 
 impl Ports {
@@ -160,6 +163,7 @@ pub(crate) struct Worker {
     swept: Millis,
     blocked: Option<&'static str>,
     held: Held,
+    room: Room,
 }
 
 impl Worker {
@@ -171,6 +175,7 @@ impl Worker {
         index: Index,
         unzip_pass_bytes: u64,
     ) -> Worker {
+        let memory = Arc::clone(&ports.memory);
         Worker {
             number,
             seats: BTreeMap::new(),
@@ -195,6 +200,7 @@ impl Worker {
             swept: Millis(0),
             blocked: None,
             held: Held::default(),
+            room: Room::new(memory),
         }
     }
 
@@ -272,10 +278,11 @@ impl Worker {
         self.dispatch_tails();
         self.look_at_arrivals();
         self.drop_idle();
-        self.store.settle_fresh();
+        self.store.settle_fresh(self.ports.memory.is_short());
         self.seal(false);
         self.clients.emit();
-        self.output.loads.append(&mut self.store.loads);
+        self.store.begin_loads(&mut self.output.loads);
+        self.count_memory();
         std::mem::take(&mut self.output)
     }
 
@@ -292,7 +299,13 @@ impl Worker {
         let upkeep =
             (self.retained.plus(upkeep::RETENTION_EVERY)).min(self.swept.plus(upkeep::SWEEP_EVERY));
         let timers = self.timers.next_due();
-        seats.flatten().chain(self.reads.next_due()).chain(timers).chain([upkeep]).min()
+        seats
+            .flatten()
+            .chain(self.reads.next_due())
+            .chain(timers)
+            .chain(self.memory_due())
+            .chain([upkeep])
+            .min()
     }
 
     fn input(&mut self, input: Input) {
@@ -457,21 +470,6 @@ impl Worker {
             seat.end_atomic();
             seat.wait_frame(client, token);
         }
-    }
-
-    fn trim(&mut self, client: ClientId, token: Token, trim: crate::api::Trim) {
-        let Some(extent) = self.extent(trim.log) else {
-            return self.clients.reply(client, token, Err(no_log()));
-        };
-        if trim.before.is_some_and(|before| before > extent.end) {
-            let message = format!("the log ends at offset {}", extent.end);
-            let error = Error::new(Kind::Invalid, message);
-            return self.clients.reply(client, token, Err(error));
-        }
-        let Some(seat) = self.seats.get_mut(&trim.log.shard) else { return };
-        let command = Command::Trim { log: trim.log.log, before: trim.before };
-        seat.command_now(command);
-        seat.draft.wait(client, token, Awaits::Trim { log: trim.log.log });
     }
 
     fn resume(&mut self, client: ClientId) {

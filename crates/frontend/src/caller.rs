@@ -1,8 +1,9 @@
 //! The engine as async code uses it: one completion per operation, deliveries as they come.
 
+use crate::flights::op_bytes;
 use crate::{Door, Doors};
 use engine::api::{Call, Delivery, Event, Op, Reply};
-use engine::delivery_bytes;
+use engine::{Account, MemoryPool, delivery_bytes};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -34,9 +35,23 @@ struct Shared {
 /// not take them.
 #[derive(Default)]
 struct State {
-    replies: BTreeMap<Token, oneshot::Sender<Result<Reply, Error>>>,
+    replies: BTreeMap<Token, Waiting>,
+    /// Bytes of the operations that are not answered.
+    bytes: usize,
+    account: Account,
     deliveries: VecDeque<(ConsumerId, Delivery)>,
     gone: BTreeSet<ConsumerId>,
+}
+
+struct Waiting {
+    bytes: usize,
+    sender: oneshot::Sender<Result<Reply, Error>>,
+}
+
+impl State {
+    fn count(&mut self) {
+        self.account.set(MemoryPool::Submitted, self.bytes);
+    }
 }
 
 impl Caller {
@@ -45,10 +60,12 @@ impl Caller {
     pub fn connect(doors: &dyn Doors) -> Caller {
         let bell = Arc::new(Notify::new());
         let ring = Arc::clone(&bell);
+        let door = doors.connect(Arc::new(move || ring.notify_one()));
+        let account = Account::new(door.memory());
         let shared = Arc::new(Shared {
-            door: doors.connect(Arc::new(move || ring.notify_one())),
+            door,
             arrived: Notify::new(),
-            state: Mutex::default(),
+            state: Mutex::new(State { account, ..State::default() }),
             last_token: AtomicU64::new(Token::NONE.0),
         });
         let pumped = Arc::clone(&shared);
@@ -72,9 +89,22 @@ impl Caller {
     pub fn start(&self, op: Op) -> Pending {
         let token = Token(self.shared.last_token.fetch_add(1, Relaxed) + 1);
         let (sender, receiver) = oneshot::channel();
-        self.shared.lock().replies.insert(token, sender);
+        let bytes = op_bytes(&op);
+        let mut state = self.shared.lock();
+        state.replies.insert(token, Waiting { bytes, sender });
+        state.bytes += bytes;
+        state.count();
+        drop(state);
         self.shared.door.submit(op.shard(), vec![Call { token, op }]);
         Pending(receiver)
+    }
+
+    /// Whether more is under way than one connection may have: then something has to be answered
+    /// before anything is sent.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let state = self.shared.lock();
+        state.bytes >= state.account.memory().share(MemoryPool::Submitted)
     }
 
     /// Sends an operation and waits for its reply; of a change, until it is durable.
@@ -141,8 +171,9 @@ impl Shared {
             match event {
                 Event::Reply { token, result } => {
                     if let Some(waiting) = state.replies.remove(&token) {
+                        state.bytes -= waiting.bytes;
                         // Whoever asked may have gone away.
-                        let _ = waiting.send(result);
+                        let _ = waiting.sender.send(result);
                     }
                 }
                 Event::Deliver { consumer, items } => {
@@ -154,6 +185,7 @@ impl Shared {
                 Event::Blocked(_) => {}
             }
         }
+        state.count();
         drop(state);
         self.arrived.notify_waiters();
     }

@@ -1,10 +1,14 @@
 //! One connection without its socket: a session, its buffers and its bounds.
 
+mod memory;
+
 use crate::flights::Flights;
 use crate::output::Output;
 use crate::{Cx, Door, Peer, Session};
 use bytes::BytesMut;
 use engine::api::Event;
+use engine::{Account, MemoryPool};
+use memory::Baton;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::IoSlice;
@@ -34,6 +38,8 @@ pub(crate) struct State {
     pub(crate) closing: bool,
     pub(crate) draining: bool,
     pub(crate) cut: bool,
+    /// It is not read from, for other connections' input has the room.
+    pub(crate) starved: bool,
     pub(crate) deadline: Option<Millis>,
 }
 
@@ -48,6 +54,12 @@ pub struct Connection {
     held_back: bool,
     /// Delivered bytes by the place of the output where their encoding ends.
     delivered: VecDeque<(u64, usize)>,
+    /// Delivered bytes of which the encoding has not left.
+    delivered_bytes: usize,
+    account: Account,
+    baton: Option<Baton>,
+    /// All bytes ever received.
+    received: u64,
 }
 
 impl fmt::Debug for Connection {
@@ -68,11 +80,16 @@ impl Connection {
             state: State::default(),
             held_back: false,
             delivered: VecDeque::new(),
+            delivered_bytes: 0,
+            account: Account::default(),
+            baton: None,
+            received: 0,
         }
     }
 
     /// The client is there: before anything else.
     pub fn open(&mut self, door: &dyn Door, now: Millis) {
+        self.account = Account::new(door.memory());
         let (session, mut cx) = self.parts(door, now);
         session.on_open(&mut cx);
         self.submit(door);
@@ -93,7 +110,9 @@ impl Connection {
     /// allocated follows what was sent, not what a length field claims.
     pub fn make_room(&mut self) {
         if self.input.capacity() - self.input.len() < READ_BYTES_MIN / 4 {
-            let wanted = self.read_bytes.max(self.input.len());
+            // Reads are as small as the share is when memory is short.
+            let bytes = self.read_bytes.min(self.share(MemoryPool::Input)).max(READ_BYTES_MIN);
+            let wanted = bytes.max(self.input.len());
             let allowed = INPUT_BYTES_MAX.saturating_sub(self.input.len());
             self.input.reserve(wanted.min(allowed).max(1));
         }
@@ -102,23 +121,18 @@ impl Connection {
     /// Whether more bytes should be read.
     #[must_use]
     pub fn wants_input(&self) -> bool {
-        let state = &self.state;
-        !state.paused
-            && !state.closing
-            && !state.draining
-            && state.output.pending() < OUTPUT_BYTES_MAX
-            && state.flights.bytes() < SUBMITTED_BYTES_MAX
-            && self.input.len() < INPUT_BYTES_MAX
+        self.would_read() && (self.has_input_room() || self.baton.is_some())
     }
 
     /// Whether events should be taken from the door.
     #[must_use]
     pub fn wants_events(&self) -> bool {
-        self.state.output.pending() < OUTPUT_BYTES_MAX
+        self.state.output.pending() < self.share(MemoryPool::Output).min(OUTPUT_BYTES_MAX)
     }
 
     /// `count` bytes were added to the input.
     pub fn received(&mut self, count: usize, door: &dyn Door, now: Millis) {
+        self.received += count as u64;
         self.read_bytes = if count >= self.read_bytes {
             (self.read_bytes * 2).min(READ_BYTES_MAX)
         } else {
@@ -146,6 +160,7 @@ impl Connection {
         }
         if delivered_bytes > 0 {
             self.delivered.push_back((self.state.output.end(), delivered_bytes));
+            self.delivered_bytes += delivered_bytes;
             self.written(0, door);
         }
         self.go_on(door, now);
@@ -205,6 +220,7 @@ impl Connection {
             self.delivered.pop_front();
         }
         if delivered_bytes > 0 {
+            self.delivered_bytes -= delivered_bytes;
             door.written(delivered_bytes);
         }
     }

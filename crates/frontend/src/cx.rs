@@ -1,6 +1,6 @@
 //! What a session can do.
 
-use crate::connection::State;
+use crate::connection::{OUTPUT_BYTES_MAX, State};
 use crate::{Door, Peer};
 use bytes::{Bytes, BytesMut};
 use engine::Names;
@@ -112,6 +112,12 @@ impl Cx<'_> {
     #[must_use]
     pub fn input_paused(&self) -> bool {
         self.state.paused
+    }
+
+    /// Whether the client is not read from for a reason of ours: what it says waits in its socket.
+    #[must_use]
+    pub fn unread(&self) -> bool {
+        self.state.paused || self.state.starved || self.state.output.pending() >= OUTPUT_BYTES_MAX
     }
 
     /// Closes the connection when what has been written so far is out; nothing more is read.

@@ -2,7 +2,7 @@
 
 use engine::api::{Call, Event};
 use engine::catalog::{Owner, TopicId};
-use engine::{Client, Handle, Names, Wake};
+use engine::{Client, Handle, Memory, Names, Wake};
 use std::sync::Arc;
 use types::{ClientId, Millis, ShardId};
 
@@ -37,6 +37,11 @@ pub trait Door: Send + Sync {
 
     /// Takes the events that have arrived, in order.
     fn events(&self) -> Vec<Event>;
+
+    /// What its connection's memory is counted in.
+    fn memory(&self) -> Arc<Memory> {
+        Arc::default()
+    }
 
     /// Says that delivered messages of so many bytes have gone to the socket.
     fn written(&self, delivered_bytes: usize);
@@ -75,6 +80,10 @@ impl Door for Client {
 
     fn submit(&self, shard: ShardId, calls: Vec<Call>) {
         Client::submit(self, shard, calls);
+    }
+
+    fn memory(&self) -> Arc<Memory> {
+        Arc::clone(self.engine().memory())
     }
 
     fn events(&self) -> Vec<Event> {

@@ -164,7 +164,7 @@ fn is_gone(answer: &Answer) -> bool {
 }
 
 /// What an operation holds on to until it is answered, in bytes.
-fn op_bytes(op: &Op) -> usize {
+pub(crate) fn op_bytes(op: &Op) -> usize {
     match op {
         Op::Append(append) => append_bytes(append),
         Op::Schedule(schedule) => append_bytes(&schedule.append),

@@ -5,7 +5,7 @@
 //! [`Cx`]. [`Connection`] drives one session without a socket; a [`Server`] drives connections on
 //! real ones. Code of this process, and wires over HTTP, use [`Local`] instead.
 //!
-//! Bounds that hold for every connection:
+//! Bounds that hold for every connection, all smaller when memory is short ([`engine::Memory`]):
 //! - bytes read and not yet taken by the session: [`INPUT_BYTES_MAX`]; a session refuses larger
 //!   frames when it has read their length;
 //! - bytes submitted and not yet answered: reading stops at [`SUBMITTED_BYTES_MAX`];

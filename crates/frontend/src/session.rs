@@ -34,6 +34,12 @@ pub trait Session: Send {
     /// Replies to this session's operations, in the order they were given, and deliveries.
     fn on_events(&mut self, events: Vec<Event>, cx: &mut Cx<'_>);
 
+    /// Bytes that it keeps of what it took and has not submitted, as of a message that is not
+    /// complete.
+    fn held_bytes(&self) -> usize {
+        0
+    }
+
     /// The time of the last [`Cx::wake_at`] has come.
     fn on_timer(&mut self, cx: &mut Cx<'_>) {
         let _ = cx;

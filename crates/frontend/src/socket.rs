@@ -38,6 +38,8 @@ enum Woke {
     Events,
     Writable(io::Result<()>),
     Timer,
+    /// Memory may not be short any more.
+    Memory,
     Phase,
 }
 
@@ -66,6 +68,10 @@ impl Task<'_> {
                 set_for = self.connection.deadline();
                 sleep.as_mut().reset(self.instant(set_for));
             }
+            self.connection.count_memory(self.now());
+            if self.connection.finished() {
+                break;
+            }
             let woke = self.wait(reader, writer, sleep.as_mut()).await;
             let now = self.now();
             match woke {
@@ -83,6 +89,8 @@ impl Task<'_> {
                     set_for = None;
                     self.connection.timer(self.door, now);
                 }
+                // The loop looks again.
+                Woke::Memory => {}
                 Woke::Phase => {
                     if *self.phase.borrow_and_update() == Phase::Draining {
                         self.connection.drain(self.door, now);
@@ -104,6 +112,7 @@ impl Task<'_> {
         let wants_events = self.connection.wants_events();
         let has_output = self.connection.output_pending() > 0;
         let has_deadline = self.connection.deadline().is_some();
+        let memory_wait = self.connection.memory_wait();
         let connection = &mut self.connection;
         // A quiet connection has no buffer: room is made when there is something to read.
         let read = async {
@@ -116,6 +125,7 @@ impl Task<'_> {
             count = read, if wants_input => Woke::Read(count),
             result = writer.writable(), if has_output => Woke::Writable(result),
             () = sleep, if has_deadline => Woke::Timer,
+            () = pause(memory_wait), if memory_wait.is_some() => Woke::Memory,
             Ok(()) = self.phase.changed() => Woke::Phase,
         }
     }
@@ -152,6 +162,11 @@ impl Task<'_> {
             self.start + after
         }
     }
+}
+
+/// Waits so long; made only where it is waited for.
+async fn pause(span: Option<Duration>) {
+    tokio::time::sleep(span.unwrap_or(FAR)).await;
 }
 
 /// Says that nothing more comes and waits for the client to do the same: closing a socket with

@@ -21,9 +21,9 @@ pub use world::World;
 
 use crate::{Connection, Door, Peer, Session};
 use bytes::BytesMut;
-use engine::Names;
 use engine::api::{Call, Event, Reply};
 use engine::catalog::{Catalog, Change, Layer, NodeId, Owner, TopicId};
+use engine::{Memory, Names};
 use std::fmt::Write as _;
 use std::io::IoSlice;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -54,6 +54,7 @@ pub trait Syntax {
 #[derive(Debug, Default)]
 pub struct Desk {
     inner: Mutex<Papers>,
+    memory: Arc<Memory>,
 }
 
 #[derive(Debug)]
@@ -142,6 +143,10 @@ impl Door for Desk {
         self.lock().calls.extend(calls.into_iter().map(|call| (shard, call)));
     }
 
+    fn memory(&self) -> Arc<Memory> {
+        Arc::clone(&self.memory)
+    }
+
     fn events(&self) -> Vec<Event> {
         std::mem::take(&mut self.lock().events)
     }
@@ -166,8 +171,14 @@ impl Stage {
     /// Begins a conversation with `session`, at time 0.
     #[must_use]
     pub fn new(session: Box<dyn Session>) -> Stage {
+        Stage::within(session, Arc::default())
+    }
+
+    /// The same, with its memory counted in `memory`.
+    #[must_use]
+    pub fn within(session: Box<dyn Session>, memory: Arc<Memory>) -> Stage {
         let mut connection = Connection::new(session, peer());
-        let desk = Desk::default();
+        let desk = Desk { memory, ..Desk::default() };
         connection.open(&desk, Millis(0));
         Stage { connection, desk, now: Millis(0) }
     }

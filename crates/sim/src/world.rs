@@ -102,6 +102,7 @@ impl World {
             random: Arc::new(SimRandom::new(self.random.next())),
             workers: 1 + usize::try_from(self.random.below(2)).unwrap_or(0),
             shards: self.shards,
+            memory_limit: usize::MAX,
             cache_bytes: 8 << 10,
             salvage: false,
             disk_free_min: None,

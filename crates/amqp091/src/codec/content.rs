@@ -305,6 +305,11 @@ impl Assembly {
         Ok(Some(self.publication(&self.body)))
     }
 
+    /// Bytes of a body of which more is to come.
+    pub fn held_bytes(&self) -> usize {
+        if self.phase == Phase::Body { self.body.len() } else { 0 }
+    }
+
     /// Forgets a content under way, as when its channel is closed.
     pub fn reset(&mut self) {
         *self = Assembly::default();

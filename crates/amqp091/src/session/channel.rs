@@ -25,6 +25,14 @@ pub(super) struct Channel {
     pub(super) last_queue: Option<Name>,
 }
 
+impl Channel {
+    /// Bytes of a message that is not complete, and of what is not committed.
+    pub(super) fn held_bytes(&self) -> usize {
+        let transaction = self.lane.transaction.as_ref().map_or(0, |it| it.bytes());
+        self.assembly.held_bytes() + transaction
+    }
+}
+
 /// What basic.qos asked for.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Qos {

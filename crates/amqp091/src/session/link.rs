@@ -2,7 +2,7 @@
 
 use crate::codec::Method;
 use crate::codec::frame::{self, FRAME_BYTES_MIN, HEARTBEAT};
-use frontend::{Cx, OUTPUT_BYTES_MAX};
+use frontend::Cx;
 use types::Millis;
 
 /// Output of this length or longer is handed over without a copy.
@@ -86,7 +86,7 @@ impl Link {
     /// silent for two.
     pub(super) fn beat(&mut self, cx: &mut Cx<'_>) -> bool {
         let now = cx.now();
-        if cx.input_paused() || cx.output_pending() >= OUTPUT_BYTES_MAX {
+        if cx.unread() {
             // It is us who do not listen.
             self.heard = now;
         }

@@ -63,6 +63,14 @@ struct Ticket {
     lanes: Vec<(u16, u32)>,
 }
 
+/// What channels hold of messages that are not complete, or not committed.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    pub(super) bytes: usize,
+    /// It may have changed.
+    pub(super) changed: bool,
+}
+
 /// A connection's appends.
 #[derive(Debug, Default)]
 pub(super) struct Publisher {
@@ -80,6 +88,7 @@ pub(super) struct Publisher {
     routes: Routes,
     /// Channels that have something to confirm.
     pub(super) dirty: Vec<u16>,
+    pub(super) held: Held,
 }
 
 impl Group {

@@ -30,6 +30,11 @@ pub(super) struct Transaction {
 }
 
 impl Transaction {
+    /// What it holds back, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Holds a publication back.
     pub(super) fn publish(
         &mut self,

@@ -26,18 +26,32 @@ fn an_unpacked_body_counts_from_the_turn_it_is_unpacked_in() {
     for number in 0..10 {
         cache.insert(key(number), stored.clone());
     }
-    cache.recount();
+    cache.recount(false);
     assert_eq!(cache.bytes, 10 * stored.len());
     let kept = (0..10).filter_map(|number| cache.get(key(number))).collect::<Vec<_>>();
     assert_eq!(kept.len(), 10);
     for batch in &kept {
         assert_eq!(batch.record(0).expect("there is one").0.len(), BODY_BYTES + 5);
     }
-    cache.recount();
+    cache.recount(false);
     assert!(cache.bytes <= 3 * BODY_BYTES, "{} bytes are held", cache.bytes);
     assert!(cache.bytes > 2 * BODY_BYTES);
     for number in 0..10 {
         cache.drop_entry(key(number));
     }
     assert_eq!(cache.bytes, 0);
+}
+
+#[test]
+fn the_cache_gives_way_while_memory_is_short() {
+    let stored = packed();
+    let mut cache = BatchCache::new(8 * stored.len());
+    (0..8).for_each(|number| drop(cache.insert(key(number), stored.clone())));
+    cache.recount(true);
+    assert_eq!(cache.bytes, 2 * stored.len());
+    cache.insert(key(8), stored.clone());
+    assert_eq!(cache.bytes, 2 * stored.len());
+    cache.recount(false);
+    (10..20).for_each(|number| drop(cache.insert(key(number), stored.clone())));
+    assert_eq!(cache.bytes, 8 * stored.len());
 }

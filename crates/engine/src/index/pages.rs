@@ -132,7 +132,6 @@ impl Pages {
     }
 
     /// Bytes of the pages in memory.
-    #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }

@@ -13,6 +13,10 @@ const DELIVERY_OVERHEAD_BYTES: usize = 64;
 pub(crate) struct ClientSeat {
     outbox: Arc<Outbox>,
     events: Vec<Event>,
+    /// Delivered in this turn, in bytes, and not counted in the outbox.
+    delivered: usize,
+    /// What it may still be delivered in this turn, in bytes.
+    room: usize,
     /// Its socket does not keep up: no deliveries until it does.
     pub(crate) stalled: bool,
     /// It changed names of the local layer: something may be exclusive to it.
@@ -27,11 +31,22 @@ pub(crate) struct Clients {
     touched: Vec<ClientId>,
 }
 
+impl ClientSeat {
+    fn count_delivered(&mut self) {
+        let bytes = std::mem::take(&mut self.delivered);
+        if bytes > 0 {
+            self.outbox.delivering(bytes);
+        }
+    }
+}
+
 impl Clients {
     pub(crate) fn add(&mut self, id: ClientId, outbox: Arc<Outbox>) {
         let seat = ClientSeat {
             outbox,
             events: Vec::new(),
+            delivered: 0,
+            room: 0,
             stalled: false,
             has_local_names: false,
             subscriptions: BTreeSet::new(),
@@ -81,19 +96,27 @@ impl Clients {
         if seat.events.is_empty() {
             self.touched.push(id);
         }
+        if seat.delivered == 0 {
+            seat.room = seat.outbox.room();
+        }
+        seat.delivered += bytes;
         match seat.events.last_mut() {
             Some(Event::Deliver { consumer: last, items }) if *last == consumer => items.push(item),
             _ => seat.events.push(Event::Deliver { consumer, items: vec![item] }),
         }
-        let open = seat.outbox.delivering(bytes) || seat.outbox.open();
-        seat.stalled = !open;
-        open
+        if seat.delivered < seat.room {
+            return true;
+        }
+        seat.count_delivered();
+        seat.stalled = !seat.outbox.open();
+        !seat.stalled
     }
 
     /// Sends what this turn gathered.
     pub(crate) fn emit(&mut self) {
         for id in self.touched.drain(..) {
             if let Some(seat) = self.seats.get_mut(&id) {
+                seat.count_delivered();
                 seat.outbox.push(&mut seat.events);
             }
         }

@@ -2,20 +2,25 @@
 //! and what was on its way by then waits here.
 
 use super::Worker;
+use crate::MemoryPool;
 use crate::api::{Append, Call, Op, Payload, Schedule};
 use std::collections::VecDeque;
 use types::{ClientId, Error, Kind};
 
-/// Most bytes that wait; what comes beyond is refused.
-const HELD_BYTES_MAX: usize = 16 << 20;
 /// What an append takes beside its payload.
 const APPEND_BYTES: usize = 256;
 
-/// Appends that wait, in order.
+/// Appends that wait, in order; what the pool has no room for is refused.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     calls: VecDeque<(ClientId, Call)>,
     bytes: usize,
+}
+
+impl Held {
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
 }
 
 impl Worker {
@@ -33,7 +38,8 @@ impl Worker {
             }
             _ => return Some(call),
         };
-        if !waits || self.held.bytes + bytes > HELD_BYTES_MAX {
+        let bytes_max = self.ports.memory.budget(MemoryPool::Held) / self.ports.mailboxes.len();
+        if !waits || self.held.bytes + bytes > bytes_max {
             let why = "publishing is blocked: the broker is low on disk or memory";
             let refused = Error::new(Kind::Throttled, why);
             self.clients.reply(client, call.token, Err(refused));

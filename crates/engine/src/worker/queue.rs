@@ -25,6 +25,8 @@ use types::{
 
 /// Messages handed out in one go to a lone consumer.
 const RUN_MAX: u32 = 64;
+/// Bytes handed out in one go, unless the first message is larger.
+const RUN_BYTES_MAX: u32 = 64 << 10;
 /// Messages handed out per queue and turn; the next queue has its turn then.
 const PER_TURN_MAX: usize = 2048;
 /// The property a time to live of one message is in.
@@ -88,6 +90,8 @@ enum Handed {
     Out,
     /// The rest waits for the disk.
     Cold(Handout),
+    /// The rest waits for the client, which has as much as it may.
+    Full(Handout),
 }
 
 impl From<(Assignment, Option<Token>)> for Handout {
@@ -411,9 +415,13 @@ impl Turn<'_> {
         for at in 0..queue.logs.len() {
             while !queue.logs[at].loading {
                 let Some(handout) = self.next(queue, at) else { break };
-                if let Handed::Cold(rest) = self.hand_out(queue, at, handout) {
-                    queue.logs[at].held.push_front(rest);
-                    queue.logs[at].loading = true;
+                match self.hand_out(queue, at, handout) {
+                    Handed::Out => {}
+                    Handed::Full(rest) => queue.logs[at].held.push_front(rest),
+                    Handed::Cold(rest) => {
+                        queue.logs[at].held.push_front(rest);
+                        queue.logs[at].loading = true;
+                    }
                 }
                 if self.left == 0 {
                     return true;
@@ -432,7 +440,10 @@ impl Turn<'_> {
         let ttl = queue.options.message_ttl;
         self.hold_full_windows(queue);
         let log = &mut queue.logs[at];
-        if let Some(handout) = log.held.pop_front() {
+        // What waits for a client waits for nobody else.
+        let clients = &*self.clients;
+        let may_go = |held: &Handout| held.get.is_some() || !clients.stalled(held.key.client);
+        if let Some(handout) = log.held.iter().position(may_go).and_then(|at| log.held.remove(at)) {
             return Some(handout);
         }
         if !log.dispatch.has_credit() {
@@ -443,6 +454,7 @@ impl Turn<'_> {
         let (now, arrived) = (self.now, self.arrived);
         let mut last: Option<Run> = None;
         let mut holes = Vec::new();
+        let mut bytes = 0u32;
         let assignment = log.dispatch.next(ledger, end, run_max, |offset| {
             let run = match last {
                 Some(run) if run.first <= offset && offset < run.end() => run,
@@ -458,7 +470,11 @@ impl Turn<'_> {
             };
             last = Some(run);
             let expired = !arrived.include(run.appended) && expired(&run, ttl, now);
-            (!expired).then(|| record_bytes(&run))
+            // What is passed over after the first is not skipped: the run ends before it.
+            let length = record_bytes(&run);
+            let fits = bytes == 0 || bytes.saturating_add(length) <= RUN_BYTES_MAX;
+            bytes = bytes.saturating_add(length);
+            (!expired && fits).then_some(length)
         });
         holes.into_iter().for_each(|hole| self.store.losses.note(log.log, hole, NO_PLACE));
         Some(Handout::from((assignment?, None)))
@@ -539,9 +555,14 @@ impl Turn<'_> {
                             timestamp,
                             tail,
                         };
-                        self.give(queue, at, &handout, item);
+                        let is_open = self.give(queue, at, &handout, item);
                         if handout.settle_now {
                             Span::push(&mut settled, Span::one(offset));
+                        }
+                        let rest = Span::new(offset.next(), handout.span.end);
+                        if !is_open && !rest.is_empty() {
+                            self.seat.settle(id, log, &settled);
+                            return Handed::Full(Handout { span: rest, ..handout });
                         }
                     }
                     None => {
@@ -555,17 +576,21 @@ impl Turn<'_> {
         Handed::Out
     }
 
-    fn give(&mut self, queue: &mut Queue, at: usize, handout: &Handout, item: Delivery) {
+    /// False when the client should get no more for now.
+    fn give(&mut self, queue: &mut Queue, at: usize, handout: &Handout, item: Delivery) -> bool {
         queue.tally.delivered += 1;
         self.left = self.left.saturating_sub(1);
         let client = handout.key.client;
         if let Some(token) = handout.get {
             let ready = ready_count(&self.seat.shard, queue);
-            return self.clients.reply(client, token, Ok(Reply::Got(Some(item), ready)));
+            self.clients.reply(client, token, Ok(Reply::Got(Some(item), ready)));
+            return true;
         }
-        if !self.clients.deliver(client, handout.key.consumer, item) {
+        let is_open = self.clients.deliver(client, handout.key.consumer, item);
+        if !is_open {
             queue.logs[at].dispatch.set_flow(handout.key, false);
         }
+        is_open
     }
 
     /// Nothing of `span` is delivered: it is settled.

@@ -1,11 +1,14 @@
 //! Reads by offset: batches as they are stored, now or when there are enough of them.
 
-use super::Worker;
 use super::lost::NO_PLACE;
 use super::store::{Found, Waiter};
+use super::{Worker, no_log};
+use crate::MemoryPool;
 use crate::api::{
-    Extent, Find, FindTarget, Found as FoundOffset, Read, ReadBatch, ReadFrom, ReadLog, Reply,
+    Extent, Find, FindTarget, Found as FoundOffset, Read, ReadBatch, ReadFrom, ReadLog, Reply, Trim,
 };
+use crate::command::Command;
+use crate::draft::Awaits;
 use crate::index::Look;
 use ledger::Span;
 use std::collections::{BTreeMap, BTreeSet};
@@ -183,7 +186,11 @@ impl Worker {
     }
 
     fn look_read(&mut self, read: &Read, id: u64) -> Looked {
-        let mut left = read.bytes_max;
+        // What a client has not taken yet is memory; but a read always gives what it can.
+        let room = self.ports.memory.share(MemoryPool::Output).min(read.bytes_max as usize);
+        let mut left = u32::try_from(room).unwrap_or(u32::MAX);
+        let is_cut = room < read.bytes_max as usize;
+        let bytes_min = if is_cut { read.bytes_min.min(1) } else { read.bytes_min } as usize;
         let mut bytes = 0;
         let mut failed = false;
         let mut logs = Vec::with_capacity(read.logs.len());
@@ -202,7 +209,7 @@ impl Worker {
                 Err(Cold) => return Looked::Cold,
             }
         }
-        if failed || bytes >= read.bytes_min as usize {
+        if failed || bytes >= bytes_min {
             return Looked::Reply(Reply::Read(logs));
         }
         Looked::Short(logs)
@@ -336,6 +343,21 @@ impl Worker {
                 Looked::Reply(Reply::Found(Some(found)))
             }
         }
+    }
+
+    pub(super) fn trim(&mut self, client: ClientId, token: Token, trim: Trim) {
+        let Some(extent) = self.extent(trim.log) else {
+            return self.clients.reply(client, token, Err(no_log()));
+        };
+        if trim.before.is_some_and(|before| before > extent.end) {
+            let message = format!("the log ends at offset {}", extent.end);
+            let error = Error::new(Kind::Invalid, message);
+            return self.clients.reply(client, token, Err(error));
+        }
+        let Some(seat) = self.seats.get_mut(&trim.log.shard) else { return };
+        let command = Command::Trim { log: trim.log.log, before: trim.before };
+        seat.command_now(command);
+        seat.draft.wait(client, token, Awaits::Trim { log: trim.log.log });
     }
 
     /// First and next offset of a log, and its bytes.

@@ -8,12 +8,15 @@ use crate::shard::Schedule;
 use bytes::Bytes;
 use journal::{Location, ReadError};
 use ledger::{ConsumerKey, Span};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use types::{LogId, Millis, Offset, ShardId, SubscriptionId};
 
 /// Most bytes of consecutive batches fetched from the disk at once.
 const READ_AHEAD_BYTES: usize = 1 << 20;
+
+/// What a page of an index is taken for while it is on its way.
+const PAGE_BYTES: usize = 64 << 10;
 
 /// What to fetch from the disk, by somebody who may block.
 #[derive(Debug)]
@@ -27,6 +30,16 @@ pub(crate) struct Load {
 pub(crate) enum Wanted {
     Batches(Vec<Location>),
     Page(LogId, PageKey),
+}
+
+impl Wanted {
+    /// What it takes in memory when it comes.
+    fn bytes(&self) -> usize {
+        match self {
+            Wanted::Batches(locations) => locations.iter().map(Location::len).sum(),
+            Wanted::Page(..) => PAGE_BYTES,
+        }
+    }
 }
 
 /// What was fetched.
@@ -80,6 +93,7 @@ pub(crate) enum Waiter {
 struct Waiting {
     waiter: Waiter,
     pages: Vec<(PageKey, Arc<Page>)>,
+    bytes: usize,
 }
 
 /// What is still to be copied out of a segment.
@@ -94,8 +108,11 @@ pub(crate) struct ToCopy {
 pub(crate) struct Store {
     pub(crate) index: Index,
     pub(crate) cache: BatchCache,
-    /// Loads to hand to the reading threads.
-    pub(crate) loads: Vec<Load>,
+    /// Loads to hand to the reading threads, as there is room for what they bring.
+    loads: VecDeque<Load>,
+    /// What those that were handed over bring, in bytes.
+    loading_bytes: usize,
+    loading_bytes_max: usize,
     /// Segments that are being copied out of.
     pub(crate) copying: BTreeMap<u32, ToCopy>,
     /// Pages on their way to be counted.
@@ -141,7 +158,9 @@ impl Store {
         Store {
             index,
             cache: BatchCache::new(cache_bytes_max),
-            loads: Vec::new(),
+            loads: VecDeque::new(),
+            loading_bytes: 0,
+            loading_bytes_max: usize::MAX,
             copying: BTreeMap::new(),
             counting: 0,
             waiting: BTreeMap::new(),
@@ -240,15 +259,39 @@ impl Store {
 
     fn load(&mut self, what: Wanted, waiter: Waiter, page: Option<(PageKey, Arc<Page>)>) {
         self.next_load += 1;
-        let waiting = Waiting { waiter, pages: page.into_iter().collect() };
+        let bytes = what.bytes();
+        let waiting = Waiting { waiter, pages: page.into_iter().collect(), bytes };
         self.waiting.insert(self.next_load, waiting);
-        self.loads.push(Load { id: self.next_load, what });
+        self.loads.push_back(Load { id: self.next_load, what });
+    }
+
+    /// Bounds what is on its way from the disk at once, in bytes.
+    pub(crate) fn bound_loads(&mut self, bytes_max: usize) {
+        self.loading_bytes_max = bytes_max;
+    }
+
+    /// What is on its way from the disk, in bytes.
+    pub(crate) fn loading_bytes(&self) -> usize {
+        self.loading_bytes
+    }
+
+    /// The loads to begin now: those that there is room for, and one in any case.
+    pub(crate) fn begin_loads(&mut self, out: &mut Vec<Load>) {
+        while let Some(load) = self.loads.front() {
+            let bytes = load.what.bytes();
+            if self.loading_bytes > 0 && self.loading_bytes + bytes > self.loading_bytes_max {
+                return;
+            }
+            self.loading_bytes += bytes;
+            out.extend(self.loads.pop_front());
+        }
     }
 
     /// Batches came from the disk, or a page the index took in: gives who waited for it.
     /// [`Store::settle_fresh`] afterwards.
     pub(crate) fn loaded(&mut self, id: u64, batches: Vec<LoadedBatch>) -> Option<Waiter> {
         let waiting = self.waiting.remove(&id);
+        self.loading_bytes -= waiting.as_ref().map_or(0, |waiting| waiting.bytes);
         if let Some(Waiting { waiter: Waiter::Unzip, .. }) = waiting {
             self.aside = batches;
             return Some(Waiter::Unzip);
@@ -267,17 +310,17 @@ impl Store {
                 }
             }
         }
-        let Waiting { waiter, pages } = waiting?;
+        let Waiting { waiter, pages, .. } = waiting?;
         for (key, page) in pages {
             self.index.pages.hold(key, page);
         }
         Some(waiter)
     }
 
-    /// Whoever waited has had its turn.
-    pub(crate) fn settle_fresh(&mut self) {
+    /// Whoever waited has had its turn. `short`: memory is, and the cache gives way.
+    pub(crate) fn settle_fresh(&mut self, short: bool) {
         self.fresh.clear();
         self.index.pages.release();
-        self.cache.recount();
+        self.cache.recount(short);
     }
 }

@@ -3,7 +3,9 @@ use crate::lines::{LineSession, appended};
 use crate::transcript::Stage;
 use bytes::Bytes;
 use engine::api::{Delivery, Event, Op};
-use types::{ConsumerId, LogId, Millis, Offset, ShardId, Token};
+use engine::{Memory, MemoryPool};
+use std::sync::Arc;
+use types::{ClientId, ConsumerId, LogId, Millis, Offset, ShardId, Token};
 
 fn stage() -> Stage {
     Stage::new(Box::<LineSession>::default())
@@ -172,4 +174,99 @@ fn a_quiet_connection_holds_no_buffer() {
     stage.connection.make_room();
     stage.send(b"echo x\n");
     assert_eq!(stage.connection.input().capacity(), 0);
+}
+
+/// A memory of which the pool has nothing left.
+fn used_up(pool: MemoryPool) -> Arc<Memory> {
+    let memory = Memory::new(1 << 30);
+    memory.add(pool, memory.budget(pool));
+    Arc::new(memory)
+}
+
+fn within(memory: &Arc<Memory>) -> Stage {
+    Stage::within(Box::<LineSession>::default(), Arc::clone(memory))
+}
+
+#[test]
+fn a_publisher_may_have_less_on_its_way_when_memory_is_short() {
+    let mut stage = within(&used_up(MemoryPool::Submitted));
+    stage.send(b"silent 0 10000\n");
+    assert!(stage.connection.wants_input());
+    stage.send(b"silent 0 10000\n");
+    assert!(!stage.connection.wants_input());
+    answer(&mut stage);
+    assert!(stage.connection.wants_input());
+}
+
+#[test]
+fn a_client_that_does_not_read_may_leave_less_when_memory_is_short() {
+    let mut stage = within(&used_up(MemoryPool::Output));
+    stage.send(b"big 20000\n");
+    assert!(!stage.connection.wants_input() && !stage.connection.wants_events());
+    stage.output();
+    assert!(stage.connection.wants_input() && stage.connection.wants_events());
+}
+
+#[test]
+fn what_a_connection_holds_is_counted_until_it_is_gone() {
+    let memory = Arc::new(Memory::new(1 << 30));
+    let mut stage = within(&memory);
+    stage.send(b"silent 0 10000\nbig 5000\nhalf a li");
+    stage.connection.count_memory(Millis(0));
+    assert!(memory.used(MemoryPool::Submitted) > 10_000);
+    assert_eq!(memory.used(MemoryPool::Output), 5_000);
+    assert!(memory.used(MemoryPool::Input) >= 9);
+    drop(stage);
+    for pool in [MemoryPool::Submitted, MemoryPool::Output, MemoryPool::Input] {
+        assert_eq!(memory.used(pool), 0, "{pool:?}");
+    }
+}
+
+#[test]
+fn delivered_bytes_are_not_counted_again_when_they_are_encoded() {
+    let memory = Arc::new(Memory::new(1 << 30));
+    let mut stage = within(&memory);
+    stage.desk.put(delivery(10_000));
+    stage.events();
+    stage.connection.count_memory(Millis(0));
+    assert_eq!(memory.used(MemoryPool::Output), 0, "the outbox counts them");
+    stage.connection.written("message 10000\n".len() + 9_999, &stage.desk);
+    stage.connection.count_memory(Millis(0));
+    assert_eq!(memory.used(MemoryPool::Output), 0);
+}
+
+#[test]
+fn large_messages_come_one_after_another_when_memory_is_short() {
+    let memory = used_up(MemoryPool::Input);
+    let (mut one, mut other) = (within(&memory), within(&memory));
+    other.connection.peer.client = ClientId(2);
+    let half = [b'x'; 40_000];
+    for stage in [&mut one, &mut other] {
+        stage.send(&half);
+        stage.connection.count_memory(Millis(0));
+    }
+    assert!(one.connection.wants_input() && !other.connection.wants_input());
+    assert!(other.connection.memory_wait().is_some(), "nobody tells it");
+    one.send(b"\n");
+    one.connection.count_memory(Millis(0));
+    assert!(!other.connection.wants_input());
+    other.connection.count_memory(Millis(0));
+    assert!(other.connection.wants_input(), "it is its turn");
+    drop(other);
+    assert!(memory.take_baton(ClientId(3)), "who is gone reads no more");
+}
+
+#[test]
+fn a_client_that_stalls_in_a_large_message_is_cut_when_memory_is_short() {
+    let memory = used_up(MemoryPool::Input);
+    let mut stage = within(&memory);
+    stage.send(&[b'x'; 40_000]);
+    stage.connection.count_memory(Millis(0));
+    stage.send(&[b'x'; 300_000]);
+    stage.connection.count_memory(Millis(5_000));
+    assert!(!stage.connection.finished(), "it goes on");
+    stage.connection.count_memory(Millis(9_999));
+    assert!(!stage.connection.finished());
+    stage.connection.count_memory(Millis(10_000));
+    assert!(stage.connection.finished());
 }

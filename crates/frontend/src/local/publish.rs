@@ -50,7 +50,7 @@ impl Local {
             if draft.bytes.len() >= APPEND_BYTES {
                 under_way.push_back(self.send(std::mem::take(draft), logs[partition as usize]));
             }
-            if under_way.len() >= APPENDS_MAX
+            if (under_way.len() >= APPENDS_MAX || self.caller.is_full())
                 && let Some(first) = under_way.pop_front()
             {
                 settle(first, &mut places).await?;

@@ -31,7 +31,10 @@ struct ReadyDoor {
 impl Doors for Ready {
     fn connect(&self, wake: Wake) -> Box<dyn Door> {
         self.open.fetch_add(1, Ordering::SeqCst);
-        Box::new(ReadyDoor { outbox: Arc::new(Outbox::new(wake)), open: Arc::clone(&self.open) })
+        Box::new(ReadyDoor {
+            outbox: Arc::new(Outbox::new(wake, Arc::default())),
+            open: Arc::clone(&self.open),
+        })
     }
 }
 

@@ -234,6 +234,7 @@ fn open(disk: &Arc<SimDisk>, clock: &Arc<SimClock>, shards: u16) -> Stepped {
         random: Arc::new(SimRandom::new(3)),
         workers: 1,
         shards,
+        memory_limit: usize::MAX,
         cache_bytes: 1 << 20,
         salvage: false,
         disk_free_min: None,

@@ -262,6 +262,7 @@ fn open(disk: &Arc<SimDisk>, clock: &Arc<SimClock>) -> Stepped {
         random: Arc::new(SimRandom::new(3)),
         workers: 1,
         shards: 2,
+        memory_limit: usize::MAX,
         cache_bytes: 1 << 20,
         salvage: false,
         disk_free_min: None,

@@ -87,6 +87,7 @@ impl Broker {
             random: Arc::new(SimRandom::new(5)),
             workers: 2,
             shards: 2,
+            memory_limit: usize::MAX,
             cache_bytes: 8 << 20,
             salvage: false,
             disk_free_min: None,

@@ -1,0 +1,45 @@
+//! What a worker holds in memory, and what it does when memory is short.
+
+use super::Worker;
+use crate::{Account, Memory, MemoryPool};
+use std::sync::Arc;
+use types::Millis;
+
+/// How soon memory that is short is looked at again: connections free it, and tell nobody.
+const LOOK_AGAIN: Millis = Millis(5);
+
+#[derive(Debug)]
+pub(super) struct Room {
+    /// What its caches hold.
+    account: Account,
+    /// Publishing is blocked because memory is short.
+    short: bool,
+}
+
+impl Room {
+    pub(super) fn new(memory: Arc<Memory>) -> Room {
+        Room { account: Account::new(memory), short: false }
+    }
+}
+
+impl Worker {
+    /// Bounds what is on its way from the disk at once, in bytes.
+    pub(crate) fn bound_loads(&mut self, bytes_max: usize) {
+        self.store.bound_loads(bytes_max);
+    }
+
+    /// Counts what it holds; at the end of a turn.
+    pub(super) fn count_memory(&mut self) {
+        let account = &mut self.room.account;
+        account.set(MemoryPool::Cache, self.store.cache.bytes());
+        account.set(MemoryPool::Pages, self.store.index.pages.bytes());
+        account.set(MemoryPool::Loads, self.store.loading_bytes());
+        account.set(MemoryPool::Held, self.held.bytes());
+        self.room.short = self.ports.look_at_memory();
+    }
+
+    /// When memory is to be looked at again.
+    pub(super) fn memory_due(&self) -> Option<Millis> {
+        self.room.short.then(|| self.now.plus(LOOK_AGAIN))
+    }
+}
