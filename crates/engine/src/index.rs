@@ -306,6 +306,22 @@ impl<'a> LogRuns<'a> {
         (stretch.first <= offset).then_some(stretch)
     }
 
+    /// The pages from the one that holds `offset` on, of `bytes_max` bytes of batches, that are not in
+    /// memory.
+    pub(crate) fn pages_ahead(&self, offset: Offset, bytes_max: usize) -> Vec<PageKey> {
+        let (mut pages, mut bytes) = (Vec::new(), 0);
+        for stretch in self.index.stretches.range(self.index.stretch_at(offset)..) {
+            if bytes >= bytes_max {
+                break;
+            }
+            bytes += stretch.live_bytes as usize;
+            if !stretch.lost && !self.pages.has(stretch.page) {
+                pages.push(stretch.page);
+            }
+        }
+        pages
+    }
+
     /// Where its first run begins, or earlier in a page of which the first runs are gone.
     pub(crate) fn first_at_or_after(&self, offset: Offset) -> Option<Offset> {
         let run = self.index.runs.get(self.index.position(offset)).map(|run| run.first);
@@ -352,6 +368,11 @@ impl Index {
         let stretch = index.stretches.get(index.stretch_at(run.first))?;
         let key = Some(stretch.page).filter(|_| stretch.first < run.end())?;
         Some((key, self.pages.share(key)?))
+    }
+
+    /// Pages that may be fetched before anybody asks for them.
+    pub(crate) fn ahead_max(&self) -> usize {
+        self.pages.ahead_max(self.page_runs_max)
     }
 
     /// Bytes that somebody still needs, per segment.

@@ -513,6 +513,7 @@ impl Worker {
             Some(Waiter::Read { id }) => self.read_loaded(id),
             Some(Waiter::Relocate { segment }) => self.copy_on(segment),
             Some(Waiter::Sweep) => self.store.counting -= 1,
+            Some(Waiter::Ahead { .. }) => {}
             Some(Waiter::Referred) => self.referred_loaded(),
             Some(Waiter::Unzip) => self.unzip_loaded(),
             Some(Waiter::Move { id }) => self.move_loaded(id),

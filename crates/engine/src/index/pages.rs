@@ -8,6 +8,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use types::{LogId, Millis, Offset};
 
+/// Of the room for pages, those that nobody has asked for yet have one part in so many.
+const AHEAD_PART: usize = 4;
+
 /// Names a page: where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PageKey {
@@ -112,6 +115,16 @@ impl Pages {
         };
         cached.used.set(true);
         Some(&cached.page)
+    }
+
+    /// Whether a page is in memory.
+    pub(super) fn has(&self, key: PageKey) -> bool {
+        self.held.contains_key(&key) || self.entries.contains_key(&key)
+    }
+
+    /// Pages of `runs_max` runs that may be fetched before anybody asks for them.
+    pub(crate) fn ahead_max(&self, runs_max: usize) -> usize {
+        self.bytes_max / AHEAD_PART / (runs_max.max(1) * size_of::<Run>())
     }
 
     /// The page, to be held again later.

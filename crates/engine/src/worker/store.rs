@@ -8,7 +8,7 @@ use crate::shard::Schedule;
 use bytes::Bytes;
 use journal::{Location, ReadError};
 use ledger::{ConsumerKey, Span};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use types::{LogId, Millis, Offset, ShardId, SubscriptionId};
 
@@ -76,6 +76,10 @@ pub(crate) enum Waiter {
     /// Nobody; what is live in the page is counted.
     Sweep,
     Referred,
+    /// Nobody yet: the page comes before it is asked for.
+    Ahead {
+        page: PageKey,
+    },
     /// What is read to be written again is no use to anybody else.
     Unzip,
     Move {
@@ -121,6 +125,8 @@ pub(crate) struct Store {
     next_load: u64,
     /// What just came from the disk, kept for whoever waited even where the cache is too small.
     fresh: BTreeMap<Key, Arc<Batch>>,
+    /// Pages on their way that nobody has asked for yet.
+    ahead: BTreeSet<PageKey>,
     /// What was read to be written again.
     pub(crate) aside: Aside,
     /// Batches that could not be read back.
@@ -166,6 +172,7 @@ impl Store {
             waiting: BTreeMap::new(),
             next_load: 0,
             fresh: BTreeMap::new(),
+            ahead: BTreeSet::new(),
             aside: Aside::new(),
             lost: BTreeMap::new(),
             losses,
@@ -246,6 +253,19 @@ impl Store {
         }
         let page = self.index.page_of(log, run);
         self.load(Wanted::Batches(locations), waiter, page);
+        self.load_ahead(log, run.end());
+    }
+
+    /// Asks for the pages that whoever reads on will need next.
+    fn load_ahead(&mut self, log: LogId, from: Offset) {
+        let room = self.index.ahead_max().saturating_sub(self.ahead.len());
+        let index = self.index.log(log).filter(|_| room > 0);
+        let pages = index.map_or(Vec::new(), |index| index.pages_ahead(from, READ_AHEAD_BYTES));
+        for page in pages.into_iter().take(room) {
+            if self.ahead.insert(page) {
+                self.load_page(log, page, Waiter::Ahead { page });
+            }
+        }
     }
 
     pub(crate) fn load_batches(&mut self, locations: Vec<Location>, waiter: Waiter) {
@@ -311,6 +331,9 @@ impl Store {
             }
         }
         let Waiting { waiter, pages, .. } = waiting?;
+        if let Waiter::Ahead { page } = waiter {
+            self.ahead.remove(&page);
+        }
         for (key, page) in pages {
             self.index.pages.hold(key, page);
         }
