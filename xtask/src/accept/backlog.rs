@@ -99,7 +99,7 @@ pub(super) fn backlog(ground: &Ground) -> Result<Outcome> {
 
 /// Line 1: the backlog in batches of 100 KiB, where no client's work is what takes the time.
 pub(super) fn cold(ground: &Ground) -> Result<Outcome> {
-    let rounds = if ground.full { 50 } else { 10 };
+    let rounds = if ground.full { 400 } else { 100 };
     let data = ground.directory("cold")?.join("data");
     let broker = Broker::start_with(ground, &data, &[UNZIP_SOON])?;
     let queues = QUEUES / 10;
@@ -135,11 +135,17 @@ pub(super) fn written_unzipped(ground: &Ground) -> Result<Outcome> {
     let mut client = Kafka::connect(broker.kafka)?;
     let mut consumer = Amqp::connect(broker.amqp)?;
     names.iter().try_for_each(|name| consumer.consume(name, 1))?;
+    let round_bytes = (QUEUES * WRITTEN_BATCH * WRITTEN_BYTES) as u64;
     let (mut half, mut unzipped) = (0, 0);
     for round in 0..rounds {
         let began = Instant::now();
         client.produce_to(&names, &batch)?;
         if round >= behind {
+            let due = (round - behind) as u64 * round_bytes;
+            // What is consumed was unzipped before, however slow the machine is.
+            while unzipped_segments(&broker)? << 26 < due && began.elapsed() < UNZIPPED_AFTER {
+                std::thread::sleep(Duration::from_millis(20));
+            }
             for _ in 0..QUEUES * WRITTEN_BATCH {
                 let (tag, _) = consumer.delivery()?;
                 consumer.ack(tag)?;
