@@ -87,6 +87,8 @@ pub(crate) struct Sealed {
     pub(crate) headers: Vec<Header>,
     pub(crate) batches: Vec<Bytes>,
     pub(crate) pending: Vec<Pending>,
+    /// About what it takes on the disk.
+    pub(crate) bytes: usize,
 }
 
 /// Names the frame that a draft becomes.
@@ -302,6 +304,7 @@ impl Draft {
             headers,
             batches,
             pending: self.pending,
+            bytes: self.bytes,
         };
         (frame, sealed)
     }

@@ -67,6 +67,9 @@ pub struct Sizes {
     pub part_bytes: u32,
     /// A checkpoint after so much journal, or after a multiple of its own size.
     pub checkpoint_bytes: u64,
+    /// While so much is on its way to the disk, all workers together, connections that append take
+    /// turns: two of the longest rounds keep it busy.
+    pub under_way_bytes: usize,
     /// Entries of one log's schedule that are kept in memory, the nearest ones.
     pub schedule_near_max: usize,
     /// Pages of index files in memory, all workers together. What was read for somebody stays
@@ -86,6 +89,7 @@ impl Default for Sizes {
             round_bytes_max: journal.round_bytes_max,
             part_bytes: journal.part_bytes,
             checkpoint_bytes: 64 << 20,
+            under_way_bytes: 12 << 20,
             schedule_near_max: 16 << 10,
             page_cache_bytes: 64 << 20,
             page_runs_max: 512,
@@ -247,6 +251,7 @@ fn new_worker(options: &Options, number: usize, (count, ports): (usize, &Ports))
     let (cache_bytes, pass_bytes) = (budget(MemoryPool::Cache), unzip.pass_bytes / count as u64);
     let mut worker = Worker::new(number, ports.clone(), cache_bytes, near_max, index, pass_bytes);
     worker.bound_loads(budget(MemoryPool::Loads));
+    worker.bound_under_way(options.sizes.under_way_bytes / count);
     worker
 }
 

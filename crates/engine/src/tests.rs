@@ -1,5 +1,6 @@
 //! The engine as its front ends see it, on a simulated disk, one step at a time.
 
+mod fairness;
 mod keeping;
 mod memory;
 mod moving;
@@ -45,6 +46,7 @@ impl Stage {
             round_bytes_max: 128 << 10,
             part_bytes: 64 << 10,
             checkpoint_bytes: 1 << 20,
+            under_way_bytes: 100 << 10,
             schedule_near_max: 16,
             page_cache_bytes: 2 << 10,
             page_runs_max: 4,

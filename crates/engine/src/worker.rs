@@ -6,6 +6,7 @@
 
 mod agenda;
 mod apply;
+mod backlog;
 mod clients;
 mod counting;
 mod grouping;
@@ -41,6 +42,7 @@ use crate::pressure::Pressure;
 use crate::{Mailbox, Memory, Outbox};
 use apply::Arrivals;
 use arc_swap::ArcSwap;
+use backlog::Backlog;
 use catalog::{Change, LogChange, Names};
 use clients::Clients;
 use held::Held;
@@ -163,6 +165,7 @@ pub(crate) struct Worker {
     swept: Millis,
     blocked: Option<&'static str>,
     held: Held,
+    backlog: Backlog,
     room: Room,
 }
 
@@ -200,6 +203,7 @@ impl Worker {
             swept: Millis(0),
             blocked: None,
             held: Held::default(),
+            backlog: Backlog::default(),
             room: Room::new(memory),
         }
     }
@@ -260,7 +264,7 @@ impl Worker {
 
     /// Nothing is on its way to the disk or waits to be.
     pub(crate) fn settled_down(&self) -> bool {
-        self.seats.values().all(Seat::is_idle)
+        self.backlog.is_empty() && self.seats.values().all(Seat::is_idle)
     }
 
     /// Takes in everything of `inputs`, and does what follows from it at `now`.
@@ -269,6 +273,7 @@ impl Worker {
         for input in inputs.drain(..) {
             self.input(input);
         }
+        self.take_turns();
         self.timers();
         self.walk_agendas();
         for id in std::mem::take(&mut self.reads_touched) {
@@ -316,12 +321,8 @@ impl Worker {
                     self.clients.event(id, Event::Blocked(self.blocked));
                 }
             }
-            Input::Disconnect(id) => self.drop_client(id),
-            Input::Calls(client, calls) => {
-                for call in calls {
-                    self.call(client, call);
-                }
-            }
+            Input::Disconnect(id) => self.gone(id),
+            Input::Calls(client, calls) => self.calls(client, calls),
             Input::Resume(client) => self.resume(client),
             Input::Placed(placed) => placed.into_iter().for_each(|frame| self.placed(frame)),
             Input::Sealed(segment) => self.sealed(segment),

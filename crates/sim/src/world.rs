@@ -112,6 +112,7 @@ impl World {
                 round_bytes_max: 64 << 10,
                 part_bytes: 16 << 10,
                 checkpoint_bytes: 200 << 10,
+                under_way_bytes: 1 + (usize::try_from(self.random.below(3)).unwrap_or(0) << 12),
                 schedule_near_max: 8,
                 page_cache_bytes: usize::try_from(self.random.below(3)).unwrap_or(0) << 10,
                 unzip: UnzipSizes {

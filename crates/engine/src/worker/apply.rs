@@ -56,6 +56,7 @@ impl Worker {
         let shard = placed.shard;
         let Some(seat) = self.seats.get_mut(&shard) else { return };
         let Some(sealed) = seat.in_flight.pop_front() else { return };
+        seat.in_flight_bytes -= sealed.bytes;
         assert_eq!(sealed.index, placed.index, "frames are placed in the order they were sealed");
         let mut effects = Vec::new();
         seat.shard.apply(

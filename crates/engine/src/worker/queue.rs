@@ -8,7 +8,7 @@ pub(super) use idle::options_of;
 
 use super::Worker;
 use super::apply::Arrivals;
-use super::clients::Clients;
+use super::clients::{Clients, delivery_bytes};
 use super::counting::ready_count;
 use super::lost::NO_PLACE;
 use super::seat::Seat;
@@ -27,8 +27,10 @@ use types::{
 const RUN_MAX: u32 = 64;
 /// Bytes handed out in one go, unless the first message is larger.
 const RUN_BYTES_MAX: u32 = 64 << 10;
-/// Messages handed out per queue and turn; the next queue has its turn then.
-const PER_TURN_MAX: usize = 2048;
+/// Bytes handed out per queue before the next has its turn.
+const QUANTUM: usize = 64 << 10;
+/// Bytes handed out in one turn of the worker; who is left comes first in the next.
+const TURN_BYTES: usize = 1 << 20;
 /// The property a time to live of one message is in.
 const EXPIRATION: &[u8] = b"expiration";
 
@@ -38,6 +40,8 @@ pub(crate) struct Queue {
     pub(crate) subscription: SubscriptionRef,
     pub(crate) options: QueueOptions,
     pub(crate) logs: Vec<QueueLog>,
+    /// The log whose turn is next.
+    turn: usize,
     /// Standing consumers.
     pub(crate) consumers: BTreeMap<ConsumerKey, ConsumerOptions>,
     /// There was a consumer once: an auto-delete queue goes with its last one.
@@ -113,6 +117,7 @@ impl Queue {
             subscription,
             options,
             logs: Vec::new(),
+            turn: 0,
             consumers: BTreeMap::new(),
             was_consumed: false,
             used: now,
@@ -371,31 +376,43 @@ impl Worker {
                 continue;
             };
             let ready = std::mem::take(&mut seat.ready);
-            for id in ready {
-                if self.dispatch_queue(shard, id)
-                    && let Some(seat) = self.seats.get_mut(&shard)
-                {
-                    seat.ready.insert(id);
+            let turns = ready.range(seat.turn..).chain(ready.range(..seat.turn));
+            let mut turns: VecDeque<SubscriptionId> = turns.copied().collect();
+            let mut left = TURN_BYTES;
+            while let Some(id) = turns.pop_front() {
+                if left == 0 {
+                    let Some(seat) = self.seats.get_mut(&shard) else { break };
+                    seat.turn = id;
+                    seat.ready.extend(turns.drain(..).chain([id]));
+                    break;
+                }
+                // Who is alone need not stop for others.
+                let quantum = if turns.is_empty() { left } else { left.min(QUANTUM) };
+                let unused = self.dispatch_queue(shard, id, quantum);
+                left -= quantum - unused;
+                if unused == 0 {
+                    turns.push_back(id);
                 }
             }
         }
     }
 
-    /// True when the queue's turn ended with more to hand out.
-    fn dispatch_queue(&mut self, shard: ShardId, id: SubscriptionId) -> bool {
-        let Some(seat) = self.seats.get_mut(&shard) else { return false };
-        let Some(mut queue) = seat.queues.remove(&id) else { return false };
+    /// Hands out so many bytes of a queue; gives what was not used because there is no more.
+    fn dispatch_queue(&mut self, shard: ShardId, id: SubscriptionId, quantum: usize) -> usize {
+        let Some(seat) = self.seats.get_mut(&shard) else { return quantum };
+        let Some(mut queue) = seat.queues.remove(&id) else { return quantum };
         let mut turn = Turn {
             seat,
             store: &mut self.store,
             clients: &mut self.clients,
             arrived: &self.arrived,
             now: self.now,
-            left: PER_TURN_MAX,
+            left: quantum,
         };
-        let more = turn.run(&mut queue);
+        turn.run(&mut queue);
+        let unused = turn.left;
         seat.queues.insert(id, queue);
-        more
+        unused
     }
 }
 
@@ -406,32 +423,43 @@ struct Turn<'a> {
     clients: &'a mut Clients,
     arrived: &'a Arrivals,
     now: Millis,
+    /// Bytes that may still be handed out.
     left: usize,
 }
 
 impl Turn<'_> {
-    fn run(&mut self, queue: &mut Queue) -> bool {
-        let id = queue.subscription.subscription;
-        for at in 0..queue.logs.len() {
-            while !queue.logs[at].loading {
-                let Some(handout) = self.next(queue, at) else { break };
-                match self.hand_out(queue, at, handout) {
-                    Handed::Out => {}
-                    Handed::Full(rest) => queue.logs[at].held.push_front(rest),
-                    Handed::Cold(rest) => {
-                        queue.logs[at].held.push_front(rest);
-                        queue.logs[at].loading = true;
-                    }
-                }
-                if self.left == 0 {
-                    return true;
+    fn run(&mut self, queue: &mut Queue) {
+        let count = queue.logs.len();
+        let mut exhausted = 0;
+        while exhausted < count && self.left > 0 {
+            let at = queue.turn % count;
+            queue.turn = at + 1;
+            // Who is alone need not stop for others.
+            let end = if count == 1 { 0 } else { self.left.saturating_sub(QUANTUM) };
+            self.run_log(queue, at, end);
+            exhausted = if self.left > end { exhausted + 1 } else { 0 };
+        }
+    }
+
+    /// Hands out of one log until so many bytes are left, or nothing is.
+    fn run_log(&mut self, queue: &mut Queue, at: usize, end: usize) {
+        while !queue.logs[at].loading {
+            let Some(handout) = self.next(queue, at) else { break };
+            match self.hand_out(queue, at, handout) {
+                Handed::Out => {}
+                Handed::Full(rest) => queue.logs[at].held.push_front(rest),
+                Handed::Cold(rest) => {
+                    queue.logs[at].held.push_front(rest);
+                    queue.logs[at].loading = true;
                 }
             }
-            let log = &mut queue.logs[at];
-            let skipped = log.dispatch.take_skipped();
-            self.seat.settle(id, log.log, &skipped);
+            if self.left <= end {
+                return;
+            }
         }
-        false
+        let log = &mut queue.logs[at];
+        let skipped = log.dispatch.take_skipped();
+        self.seat.settle(queue.subscription.subscription, log.log, &skipped);
     }
 
     fn next(&mut self, queue: &mut Queue, at: usize) -> Option<Handout> {
@@ -579,7 +607,7 @@ impl Turn<'_> {
     /// False when the client should get no more for now.
     fn give(&mut self, queue: &mut Queue, at: usize, handout: &Handout, item: Delivery) -> bool {
         queue.tally.delivered += 1;
-        self.left = self.left.saturating_sub(1);
+        self.left = self.left.saturating_sub(delivery_bytes(&item));
         let client = handout.key.client;
         if let Some(token) = handout.get {
             let ready = ready_count(&self.seat.shard, queue);

@@ -45,11 +45,14 @@ pub(crate) struct Seat {
     /// Drafts as large as a frame can be, which go before it.
     full: VecDeque<Draft>,
     pub(crate) in_flight: VecDeque<Sealed>,
+    pub(crate) in_flight_bytes: usize,
     /// Those that are not idle; see `queue/idle.rs`.
     pub(crate) queues: BTreeMap<SubscriptionId, Box<Queue>>,
     pub(crate) idle: Idle,
     /// Queues that may have something to hand out.
     pub(crate) ready: BTreeSet<SubscriptionId>,
+    /// The queue whose turn is next, if it is one of those.
+    pub(crate) turn: SubscriptionId,
     pub(crate) windows: BTreeMap<WindowId, WideWindow>,
     pub(crate) tailers: BTreeMap<ConsumerKey, Tailer>,
     pub(crate) tailed: BTreeMap<LogId, BTreeSet<ConsumerKey>>,
@@ -85,9 +88,11 @@ impl Seat {
             draft: Draft::default(),
             full: VecDeque::new(),
             in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
             queues: BTreeMap::new(),
             idle: Idle::default(),
             ready: BTreeSet::new(),
+            turn: SubscriptionId(0),
             windows: BTreeMap::new(),
             tailers: BTreeMap::new(),
             tailed: BTreeMap::new(),
@@ -104,6 +109,18 @@ impl Seat {
             atomic: false,
             bases_wanted: false,
         }
+    }
+
+    /// What is on its way to the disk or waits to be, in bytes.
+    pub(crate) fn under_way_bytes(&self) -> usize {
+        let full = self.full.iter().map(Draft::bytes).sum::<usize>();
+        self.in_flight_bytes + full + self.draft.bytes()
+    }
+
+    /// Something is on its way to the disk, or will be at the end of this turn.
+    pub(crate) fn moves(&self) -> bool {
+        let large = self.draft.bytes() >= DRAFT_BYTES || self.draft.commands.len() >= COMMANDS_MAX;
+        !self.in_flight.is_empty() || !self.full.is_empty() || self.draft.urgent() || large
     }
 
     /// Nothing is on its way to the disk or waits to be.
@@ -324,6 +341,7 @@ impl Seat {
         self.next_index += 1;
         let bases = self.bases.drain(..self.bases.len().min(BASES_MAX)).collect();
         let (frame, sealed) = draft.seal(stamp, bases, self.synced());
+        self.in_flight_bytes += sealed.bytes;
         self.in_flight.push_back(sealed);
         Some(frame)
     }
