@@ -1,8 +1,9 @@
 //! Calls that wait because as much is on its way to the disk as it can use: the connections they are
 //! of take turns by bytes, so that one that floods delays only itself.
 //!
-//! A connection's calls stay in order, its end among them. What appends nothing passes, unless its
-//! own connection waits.
+//! A connection's calls stay in order. What appends nothing passes, unless its own connection waits;
+//! when a connection goes, what it sent before is carried out at once, so that what its client sends
+//! by another one comes after.
 //!
 //! Source: M. Shreedhar, G. Varghese, "Efficient fair queuing using deficit round robin", IEEE/ACM
 //! Transactions on Networking 4(3), 1996.
@@ -32,17 +33,9 @@ pub(super) struct Backlog {
 
 #[derive(Debug, Default)]
 struct Line {
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<Call>,
     /// Bytes it may still do in its turn.
     credit: usize,
-}
-
-/// What waits.
-#[derive(Debug)]
-pub(super) enum Waiting {
-    Call(Call),
-    /// The connection has gone.
-    Gone,
 }
 
 impl Backlog {
@@ -54,20 +47,27 @@ impl Backlog {
         self.lines.is_empty()
     }
 
-    fn add(&mut self, client: ClientId, waiting: impl Iterator<Item = Waiting>) {
+    fn add(&mut self, client: ClientId, calls: impl Iterator<Item = Call>) {
         let line = self.lines.entry(client).or_default();
         if line.waiting.is_empty() {
             self.turns.push_back(client);
         }
-        line.waiting.extend(waiting);
+        line.waiting.extend(calls);
+    }
+
+    /// Takes out what waits of a connection.
+    fn remove(&mut self, client: ClientId) -> VecDeque<Call> {
+        let Some(line) = self.lines.remove(&client) else { return VecDeque::new() };
+        self.turns.retain(|other| *other != client);
+        line.waiting
     }
 
     /// What is next.
-    fn next(&mut self) -> Option<(ClientId, Waiting)> {
+    fn next(&mut self) -> Option<(ClientId, Call)> {
         loop {
             let client = *self.turns.front()?;
             let line = self.lines.get_mut(&client)?;
-            let bytes = line.waiting.front()?.bytes();
+            let bytes = call_bytes(line.waiting.front()?);
             if line.credit < bytes {
                 line.credit += QUANTUM;
                 self.turns.rotate_left(1);
@@ -84,15 +84,6 @@ impl Backlog {
     }
 }
 
-impl Waiting {
-    fn bytes(&self) -> usize {
-        match self {
-            Waiting::Call(call) => CALL_BYTES + appends(call).map(payload_bytes).sum::<usize>(),
-            Waiting::Gone => 0,
-        }
-    }
-}
-
 impl Worker {
     /// Bounds what is on its way to the disk while anybody waits, in bytes.
     pub(crate) fn bound_under_way(&mut self, bytes_max: usize) {
@@ -104,7 +95,7 @@ impl Worker {
         let waits = self.backlog.holds(client)
             || self.is_behind() && calls.iter().any(|call| appends(call).next().is_some());
         if waits {
-            return self.backlog.add(client, calls.into_iter().map(Waiting::Call));
+            return self.backlog.add(client, calls.into_iter());
         }
         for call in calls {
             self.call(client, call);
@@ -113,20 +104,17 @@ impl Worker {
 
     /// A connection has gone; what it sent before still counts.
     pub(super) fn gone(&mut self, client: ClientId) {
-        match self.backlog.holds(client) {
-            true => self.backlog.add(client, std::iter::once(Waiting::Gone)),
-            false => self.drop_client(client),
+        for call in self.backlog.remove(client) {
+            self.call(client, call);
         }
+        self.drop_client(client);
     }
 
     /// Carries out what waits, as far as there is room.
     pub(super) fn take_turns(&mut self) {
         while !self.backlog.is_empty() && !self.is_behind() {
-            match self.backlog.next() {
-                Some((client, Waiting::Call(call))) => self.call(client, call),
-                Some((client, Waiting::Gone)) => self.drop_client(client),
-                None => return,
-            }
+            let Some((client, call)) = self.backlog.next() else { return };
+            self.call(client, call);
         }
     }
 
@@ -136,6 +124,10 @@ impl Worker {
         // A draft that only settles waits for company: this may be it.
         under_way >= self.backlog.under_way_max && self.seats.values().any(Seat::moves)
     }
+}
+
+fn call_bytes(call: &Call) -> usize {
+    CALL_BYTES + appends(call).map(payload_bytes).sum::<usize>()
 }
 
 fn appends(call: &Call) -> impl Iterator<Item = &Append> {

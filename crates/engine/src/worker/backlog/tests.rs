@@ -1,20 +1,17 @@
-use super::{Backlog, Waiting};
+use super::Backlog;
 use crate::api::{Append, Call, Op, Payload};
 use bytes::Bytes;
 use types::{ClientId, Token};
 
-fn append(number: u64, bytes: usize) -> Waiting {
+fn append(number: u64, bytes: usize) -> Call {
     let payload = Payload::Batch(Bytes::from(vec![0; bytes]));
     let op = Op::Append(Append { to: [].into(), payload, waits: true });
-    Waiting::Call(Call { token: Token(number), op })
+    Call { token: Token(number), op }
 }
 
-/// Whose turn it is, and with which call; 0: it has gone.
+/// Whose turn it is, and with which call.
 fn next(backlog: &mut Backlog) -> Option<(u64, u64)> {
-    backlog.next().map(|(client, waiting)| match waiting {
-        Waiting::Call(call) => (client.0, call.token.0),
-        Waiting::Gone => (client.0, 0),
-    })
+    backlog.next().map(|(client, call)| (client.0, call.token.0))
 }
 
 #[test]
@@ -46,11 +43,12 @@ fn what_is_larger_than_a_turn_saves_up_for_it() {
 }
 
 #[test]
-fn an_end_comes_after_what_was_sent_before_it() {
+fn who_goes_takes_what_waits_along() {
     let mut backlog = Backlog::default();
     backlog.add(ClientId(1), (1..=3).map(|number| append(number, 50 << 10)));
-    backlog.add(ClientId(1), std::iter::once(Waiting::Gone));
-    let order: Vec<(u64, u64)> = std::iter::from_fn(|| next(&mut backlog)).collect();
-    assert_eq!(order, [(1, 1), (1, 2), (1, 3), (1, 0)]);
-    assert!(backlog.is_empty() && !backlog.holds(ClientId(1)));
+    backlog.add(ClientId(2), std::iter::once(append(4, 100)));
+    let taken: Vec<u64> = backlog.remove(ClientId(1)).iter().map(|call| call.token.0).collect();
+    assert_eq!(taken, [1, 2, 3]);
+    assert!(!backlog.holds(ClientId(1)) && backlog.remove(ClientId(1)).is_empty());
+    assert_eq!((next(&mut backlog), next(&mut backlog)), (Some((2, 4)), None));
 }
