@@ -249,10 +249,8 @@ fn new_worker(options: &Options, number: usize, (count, ports): (usize, &Ports))
     let Sizes { page_runs_max, schedule_near_max: near_max, unzip, .. } = options.sizes;
     let index = Index::new(budget(MemoryPool::Pages), page_runs_max);
     let (cache_bytes, pass_bytes) = (budget(MemoryPool::Cache), unzip.pass_bytes / count as u64);
-    let mut worker = Worker::new(number, ports.clone(), cache_bytes, near_max, index, pass_bytes);
-    worker.bound_loads(budget(MemoryPool::Loads));
-    worker.bound_under_way(options.sizes.under_way_bytes / count);
-    worker
+    let worker = Worker::new(number, ports.clone(), cache_bytes, near_max, index, pass_bytes);
+    worker.bounded(budget(MemoryPool::Loads), options.sizes.under_way_bytes / count)
 }
 
 fn new_shards(options: &Options) -> Vec<Shard> {

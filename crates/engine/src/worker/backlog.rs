@@ -28,7 +28,7 @@ pub(super) struct Backlog {
     /// Who has something waiting, in the order of their turns.
     turns: VecDeque<ClientId>,
     /// Most bytes of a worker that are on their way to the disk while anybody waits.
-    under_way_max: usize,
+    pub(super) under_way_max: usize,
 }
 
 #[derive(Debug, Default)]
@@ -85,11 +85,6 @@ impl Backlog {
 }
 
 impl Worker {
-    /// Bounds what is on its way to the disk while anybody waits, in bytes.
-    pub(crate) fn bound_under_way(&mut self, bytes_max: usize) {
-        self.backlog.under_way_max = bytes_max;
-    }
-
     /// Carries a connection's calls out, or has them wait.
     pub(super) fn calls(&mut self, client: ClientId, calls: Vec<Call>) {
         let waits = self.backlog.holds(client)

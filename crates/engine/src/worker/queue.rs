@@ -2,6 +2,7 @@
 
 mod getting;
 mod idle;
+mod turns;
 
 pub(crate) use idle::Idle;
 pub(super) use idle::options_of;
@@ -19,18 +20,12 @@ use crate::index::{LogRuns, Look, Run};
 use catalog::QueueOptions;
 use ledger::{AddError, Assignment, ConsumerKey, ConsumerOptions, Dispatch, Held, Span, Window};
 use std::collections::{BTreeMap, VecDeque};
-use types::{
-    ClientId, Error, Kind, LogId, Millis, Offset, ShardId, SubscriptionId, SubscriptionRef, Token,
-};
+use types::{ClientId, Error, Kind, LogId, Millis, Offset, SubscriptionId, SubscriptionRef, Token};
 
 /// Messages handed out in one go to a lone consumer.
 const RUN_MAX: u32 = 64;
 /// Bytes handed out in one go, unless the first message is larger.
 const RUN_BYTES_MAX: u32 = 64 << 10;
-/// Bytes handed out per queue before the next has its turn.
-const QUANTUM: usize = 64 << 10;
-/// Bytes handed out in one turn of the worker; who is left comes first in the next.
-const TURN_BYTES: usize = 1 << 20;
 /// The property a time to live of one message is in.
 const EXPIRATION: &[u8] = b"expiration";
 
@@ -367,53 +362,6 @@ impl Worker {
             }
         }
     }
-
-    /// Hands out what can be handed out, every ready queue in its turn.
-    pub(super) fn dispatch(&mut self) {
-        let shards: Vec<ShardId> = self.seats.keys().copied().collect();
-        for shard in shards {
-            let Some(seat) = self.seats.get_mut(&shard).filter(|seat| !seat.starting) else {
-                continue;
-            };
-            let ready = std::mem::take(&mut seat.ready);
-            let turns = ready.range(seat.turn..).chain(ready.range(..seat.turn));
-            let mut turns: VecDeque<SubscriptionId> = turns.copied().collect();
-            let mut left = TURN_BYTES;
-            while let Some(id) = turns.pop_front() {
-                if left == 0 {
-                    let Some(seat) = self.seats.get_mut(&shard) else { break };
-                    seat.turn = id;
-                    seat.ready.extend(turns.drain(..).chain([id]));
-                    break;
-                }
-                // Who is alone need not stop for others.
-                let quantum = if turns.is_empty() { left } else { left.min(QUANTUM) };
-                let unused = self.dispatch_queue(shard, id, quantum);
-                left -= quantum - unused;
-                if unused == 0 {
-                    turns.push_back(id);
-                }
-            }
-        }
-    }
-
-    /// Hands out so many bytes of a queue; gives what was not used because there is no more.
-    fn dispatch_queue(&mut self, shard: ShardId, id: SubscriptionId, quantum: usize) -> usize {
-        let Some(seat) = self.seats.get_mut(&shard) else { return quantum };
-        let Some(mut queue) = seat.queues.remove(&id) else { return quantum };
-        let mut turn = Turn {
-            seat,
-            store: &mut self.store,
-            clients: &mut self.clients,
-            arrived: &self.arrived,
-            now: self.now,
-            left: quantum,
-        };
-        turn.run(&mut queue);
-        let unused = turn.left;
-        seat.queues.insert(id, queue);
-        unused
-    }
 }
 
 /// One queue's turn.
@@ -428,40 +376,6 @@ struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    fn run(&mut self, queue: &mut Queue) {
-        let count = queue.logs.len();
-        let mut exhausted = 0;
-        while exhausted < count && self.left > 0 {
-            let at = queue.turn % count;
-            queue.turn = at + 1;
-            // Who is alone need not stop for others.
-            let end = if count == 1 { 0 } else { self.left.saturating_sub(QUANTUM) };
-            self.run_log(queue, at, end);
-            exhausted = if self.left > end { exhausted + 1 } else { 0 };
-        }
-    }
-
-    /// Hands out of one log until so many bytes are left, or nothing is.
-    fn run_log(&mut self, queue: &mut Queue, at: usize, end: usize) {
-        while !queue.logs[at].loading {
-            let Some(handout) = self.next(queue, at) else { break };
-            match self.hand_out(queue, at, handout) {
-                Handed::Out => {}
-                Handed::Full(rest) => queue.logs[at].held.push_front(rest),
-                Handed::Cold(rest) => {
-                    queue.logs[at].held.push_front(rest);
-                    queue.logs[at].loading = true;
-                }
-            }
-            if self.left <= end {
-                return;
-            }
-        }
-        let log = &mut queue.logs[at];
-        let skipped = log.dispatch.take_skipped();
-        self.seat.settle(queue.subscription.subscription, log.log, &skipped);
-    }
-
     fn next(&mut self, queue: &mut Queue, at: usize) -> Option<Handout> {
         let id = queue.subscription.subscription;
         let run_max = if queue.windowed.is_empty() { RUN_MAX } else { 1 };

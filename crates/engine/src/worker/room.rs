@@ -23,9 +23,11 @@ impl Room {
 }
 
 impl Worker {
-    /// Bounds what is on its way from the disk at once, in bytes.
-    pub(crate) fn bound_loads(&mut self, bytes_max: usize) {
-        self.store.bound_loads(bytes_max);
+    /// Bounds what is on its way from the disk at once, and to it while anybody waits, in bytes.
+    pub(crate) fn bounded(mut self, loads_max: usize, under_way_max: usize) -> Worker {
+        self.store.bound_loads(loads_max);
+        self.backlog.under_way_max = under_way_max;
+        self
     }
 
     /// Counts what it holds; at the end of a turn.
