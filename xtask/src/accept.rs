@@ -11,6 +11,8 @@ mod crowd;
 mod damage;
 mod faults;
 mod kafka;
+mod overload;
+mod poison;
 mod scale;
 mod size;
 mod trace;
@@ -128,6 +130,12 @@ const UNDER_FIRE: &[Check] = &[
     Check { line: 2, states: "100,000 queues below 100 MB, start below 2 s", run: scale::queues },
     Check { line: 2, states: "publish p99 beside 100,000 queues <= 1.5", run: scale::latency },
     Check { line: 3, states: "a full disk blocks, drains and resumes", run: scale::full_disk },
+    Check { line: 6, states: "overload: goodput, memory and progress", run: overload::overload },
+    Check {
+        line: 7,
+        states: "a poisoned message does not pin disk or memory",
+        run: poison::poison,
+    },
     Check { line: 8, states: "publish p99.9 beside unzip <= 1.5", run: backlog::latency },
     Check { line: 9, states: "start after SIGKILL on 20 GB within 2 s", run: size::start_killed },
 ];

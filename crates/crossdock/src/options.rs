@@ -120,7 +120,7 @@ pub struct Opening {
     #[arg(long, hide = true, value_name = "DIR")]
     pub record_writes: Option<PathBuf>,
 
-    /// What goes wrong with the disk: KIND@N or KIND@N+COUNT, counted in calls
+    /// What goes wrong with the disk: KIND@N or KIND@N+COUNT, counted in calls; slow@BYTES a second
     #[arg(long, hide = true, value_name = "KIND@N", conflicts_with = "record_writes")]
     pub fault: Option<io::FaultPlan>,
 

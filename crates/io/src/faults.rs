@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::aligned::BLOCK_BYTES;
 
@@ -23,10 +24,13 @@ pub enum FaultKind {
     ShortWrite,
     /// Writes and growing files fail with ENOSPC.
     Full,
+    /// Each write takes as long as on a disk that writes so many bytes a second.
+    Slow,
 }
 
 /// Which calls go wrong, and how: `KIND@N` or `KIND@N+COUNT`, with `sync-error`, `write-error`,
-/// `short-write` or `full`. Calls of the kind are counted from 1; COUNT is 1 unless told.
+/// `short-write` or `full`. Calls of the kind are counted from 1; COUNT is 1 unless told. And
+/// `slow@BYTES`: each file takes so many bytes a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FaultPlan {
     kind: FaultKind,
@@ -59,6 +63,7 @@ impl FromStr for FaultPlan {
             "write-error" => FaultKind::WriteError,
             "short-write" => FaultKind::ShortWrite,
             "full" => FaultKind::Full,
+            "slow" => FaultKind::Slow,
             _ => return Err(format!("there is no fault '{kind}'")),
         };
         let (first, count) = calls.split_once('+').unwrap_or((calls, "1"));
@@ -79,6 +84,12 @@ impl Faults {
         let all = Allowed { write_bytes: bytes, told_bytes: bytes };
         match self.plan.kind {
             FaultKind::SyncError => Ok(all),
+            FaultKind::Slow => {
+                std::thread::sleep(
+                    Duration::from_secs(1).mul_f64(bytes as f64 / self.plan.first.max(1) as f64),
+                );
+                Ok(all)
+            }
             _ if !self.is_due() => Ok(all),
             FaultKind::WriteError => Err(io::Error::from_raw_os_error(EIO)),
             FaultKind::Full => Err(ErrorKind::StorageFull.into()),

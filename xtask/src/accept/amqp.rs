@@ -126,6 +126,25 @@ impl Amqp {
         self.method(CHANNEL, (60, 80), &arguments)
     }
 
+    /// Gives a delivery back.
+    pub(super) fn nack(&mut self, tag: u64) -> Result<()> {
+        let mut arguments = tag.to_be_bytes().to_vec();
+        arguments.push(2);
+        self.method(CHANNEL, (60, 120), &arguments)
+    }
+
+    /// The same stream, to be written or shut down by somebody else.
+    pub(super) fn another(&self) -> Result<TcpStream> {
+        self.stream.try_clone().context("no second handle")
+    }
+
+    /// Reads on and forgets it, until the stream ends.
+    pub(super) fn read_on(&mut self) -> Result<()> {
+        loop {
+            self.frame()?;
+        }
+    }
+
     fn method(&mut self, channel: u16, id: (u16, u16), arguments: &[u8]) -> Result<()> {
         let mut out = Vec::new();
         method(&mut out, channel, id, arguments);

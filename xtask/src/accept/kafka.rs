@@ -25,6 +25,11 @@ impl Kafka {
         Ok(Kafka { stream, correlation: 0 })
     }
 
+    /// The same stream, to be shut down by somebody else.
+    pub(super) fn another(&self) -> Result<TcpStream> {
+        self.stream.try_clone().context("no second handle")
+    }
+
     /// Creates a topic by asking for it with auto-creation, until it has a leader.
     pub(super) fn create_by_asking(&mut self, topic: &str) -> Result<()> {
         let mut body = Vec::new();
