@@ -15,7 +15,7 @@ use crate::Name;
 use crate::change::{Action, Change};
 use crate::entry::{Owner, RouterId};
 use crate::outcome::{LogChange, Outcome, Refusal, Thing};
-use crate::snapshot::{Scope, Snapshot};
+use crate::snapshot::{FullName, Scope, Snapshot};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -212,15 +212,9 @@ impl Catalog {
     }
 
     /// Numbers a subscription and remembers whose it is.
-    fn next_subscription(
-        &mut self,
-        shard: ShardId,
-        namespace: &Name,
-        name: &Name,
-    ) -> SubscriptionRef {
+    fn next_subscription(&mut self, shard: ShardId, owner: FullName) -> SubscriptionRef {
         let subscription = SubscriptionId(self.next.subscription);
         self.next.subscription += 1;
-        let owner = (Name::clone(namespace), Name::clone(name));
         self.names.subscriptions.insert(subscription, owner);
         SubscriptionRef { shard, subscription }
     }

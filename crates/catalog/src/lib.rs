@@ -34,7 +34,7 @@ pub use entry::{
     Binding, Destination, Found, NodeId, Owner, Queue, QueueKind, QueueOptions, Router, RouterId,
     RouterKind, Topic, TopicId,
 };
-pub use names::{Names, Publish, Routes, Stream, Unroutable};
+pub use names::{Names, Publish, Routes, Stream, Unroutable, group_slot};
 pub use naming::{legal_for_streams, visible_to_streams};
 pub use outcome::{
     Deleted, LogChange, LogConfig, Outcome, Refusal, Setting, SubscriptionOptions, Thing,

@@ -64,7 +64,7 @@ impl Names {
     #[must_use]
     pub fn find_by_subscription(&self, subscription: SubscriptionId) -> Option<(&Name, &Found)> {
         [&self.local, &self.shared].into_iter().find_map(|layer| {
-            let (namespace, name) = layer.subscriptions.get(&subscription)?;
+            let (namespace, name) = layer.subscriptions.get(&subscription)?.as_ref();
             Some((namespace, layer.scope(namespace)?.names.get(name)?))
         })
     }
@@ -174,7 +174,7 @@ impl Names {
     /// What stream readers see under `id`, and its namespace.
     #[must_use]
     pub fn stream_by_id(&self, id: TopicId) -> Option<(&Name, Stream)> {
-        let (namespace, name) = self.shared.ids.get(&id)?;
+        let (namespace, name) = self.shared.ids.get(&id)?.as_ref();
         Some((namespace, self.stream(namespace, name)?))
     }
 
@@ -229,7 +229,8 @@ impl Stream {
 
 /// The slot a group is placed by: FNV-1a of namespace and name. Slots, not groups, move between
 /// shards.
-fn group_slot(namespace: &str, name: &str) -> usize {
+#[must_use]
+pub fn group_slot(namespace: &str, name: &str) -> usize {
     let bytes = namespace.bytes().chain([0]).chain(name.bytes());
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)

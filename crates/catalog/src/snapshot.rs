@@ -12,10 +12,13 @@ use types::{ShardId, SubscriptionId};
 pub struct Snapshot {
     pub(crate) version: u64,
     pub(crate) namespaces: OrdMap<Name, Arc<Scope>>,
-    pub(crate) ids: OrdMap<TopicId, (Name, Name)>,
-    pub(crate) subscriptions: OrdMap<SubscriptionId, (Name, Name)>,
+    pub(crate) ids: OrdMap<TopicId, FullName>,
+    pub(crate) subscriptions: OrdMap<SubscriptionId, FullName>,
     pub(crate) group_slots: Arc<[ShardId]>,
 }
+
+/// Namespace and name; shared, for every queue has it in two maps.
+pub(crate) type FullName = Arc<(Name, Name)>;
 
 /// What one namespace holds.
 #[derive(Clone, Debug, Default)]

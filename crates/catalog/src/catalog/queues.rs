@@ -82,8 +82,9 @@ impl Catalog {
         self.check_id(Thing::Queue, name, declare.id)?;
         self.check_room(1, 1)?;
         let shard = self.least_shard();
+        let full_name = Arc::new((Name::clone(namespace), Name::clone(name)));
         let log = self.next_log(shard);
-        let subscription = self.next_subscription(shard, namespace, name);
+        let subscription = self.next_subscription(shard, Arc::clone(&full_name));
         work.push(LogChange::CreateLog { log, config: LogConfig::of_queue(&declare.options) });
         work.push(LogChange::CreateSubscription {
             subscription,
@@ -103,10 +104,9 @@ impl Catalog {
             created: now,
         };
         let outcome = Outcome::of_queue(&queue, true);
-        let full_name = (Name::clone(namespace), Name::clone(name));
-        self.names.ids.insert(declare.id, full_name.clone());
+        self.names.ids.insert(declare.id, Arc::clone(&full_name));
         if let Some(owner) = declare.exclusive {
-            self.owned.entry(owner).or_default().insert(full_name);
+            self.owned.entry(owner).or_default().insert((*full_name).clone());
         }
         self.scope_mut(namespace).names.insert(Name::clone(name), Found::Queue(Arc::new(queue)));
         Ok(outcome)

@@ -119,7 +119,7 @@ impl Catalog {
 
     /// Enters one topic or queue into the indexes that go over all namespaces.
     fn index(&mut self, namespace: &Name, found: &Found) -> Result<(), Unreadable> {
-        let full_name = || (Name::clone(namespace), Name::clone(found.name()));
+        let full_name = Arc::new((Name::clone(namespace), Name::clone(found.name())));
         for log in found.logs() {
             if !(self.layer.first()..self.next.log).contains(&log.log.0) {
                 return Err(Unreadable);
@@ -131,14 +131,14 @@ impl Catalog {
             Found::Queue(queue) => vec![queue.subscription],
         };
         for subscription in subscriptions {
-            self.names.subscriptions.insert(subscription.subscription, full_name());
+            self.names.subscriptions.insert(subscription.subscription, Arc::clone(&full_name));
         }
         if let Found::Queue(queue) = found
             && let Some(owner) = queue.exclusive
         {
-            self.owned.entry(owner).or_default().insert(full_name());
+            self.owned.entry(owner).or_default().insert((*full_name).clone());
         }
-        if self.names.ids.insert(found.id(), full_name()).is_some() {
+        if self.names.ids.insert(found.id(), full_name).is_some() {
             return Err(Unreadable);
         }
         Ok(())

@@ -69,7 +69,7 @@ impl Catalog {
         };
         let outcome = Outcome::of_topic(&topic, true);
         let name = Name::clone(&declare.name);
-        self.names.ids.insert(declare.id, (Name::clone(namespace), Name::clone(&name)));
+        self.names.ids.insert(declare.id, Arc::new((Name::clone(namespace), Name::clone(&name))));
         self.scope_mut(namespace).topic_forms.insert(form, name);
         self.put_topic(namespace, topic);
         Ok(outcome)
@@ -166,7 +166,8 @@ impl Catalog {
         self.check_room(0, 1)?;
         let mut topic = Topic::clone(topic);
         let shard = topic.partitions.first().map_or_else(Default::default, |log| log.shard);
-        let subscription = self.next_subscription(shard, namespace, topic_name);
+        let full_name = Arc::new((Name::clone(namespace), Name::clone(topic_name)));
+        let subscription = self.next_subscription(shard, full_name);
         work.push(LogChange::CreateSubscription {
             subscription,
             over: topic.partitions.to_vec(),
