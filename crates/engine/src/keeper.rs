@@ -10,7 +10,8 @@ pub use unzip::UnzipSizes;
 
 use crate::metrics::{self, Metrics};
 use crate::pressure::Cause;
-use crate::worker::{CheckpointPart, Input, Notice, Ports};
+use crate::shard::Cut;
+use crate::worker::{CheckpointPart, CheckpointWanted, Input, Notice, Ports};
 use io::Clock;
 use journal::{Checkpoint, Directory, Failed, FailedKind, IndexPart, Pool, Position, SegmentUse};
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,9 +67,13 @@ pub(crate) struct Keeper {
     /// Those stored of which the workers were not told, for one before is not stored.
     untold: BTreeMap<u32, Directory>,
     /// Parts of the checkpoint being made; `None` when none is.
-    gathering: Option<BTreeMap<usize, CheckpointPart>>,
-    /// A gathered checkpoint that waits for index files.
-    ready: Option<Checkpoint>,
+    gathering: Option<Gathering>,
+    /// A gathered checkpoint that waits for index files, and the number of its cut.
+    ready: Option<(Checkpoint, u64)>,
+    /// The last cut.
+    cut: u64,
+    /// Of which cuts the two stored checkpoints are, by parity of their sequence.
+    cuts: [Option<u64>; 2],
     replay: Position,
     live: BTreeMap<usize, BTreeMap<u32, u64>>,
     /// Bytes live in a sparse segment, and since when about so many have been.
@@ -82,7 +87,7 @@ pub(crate) struct Keeper {
     pub(crate) free_min: u64,
     is_low: bool,
     looked_us: u64,
-    /// A checkpoint after so many bytes of journal.
+    /// A checkpoint after so many bytes of journal; `u64::MAX`: none but at a stop.
     pub(crate) checkpoint_bytes: u64,
     /// Bytes of journal that the start replayed, and that the next one would again.
     replayed_bytes: u64,
@@ -119,6 +124,8 @@ impl Keeper {
             untold: BTreeMap::new(),
             gathering: None,
             ready: None,
+            cut: 0,
+            cuts: [None; 2],
             replay,
             live: BTreeMap::new(),
             settled: BTreeMap::new(),
@@ -162,7 +169,8 @@ impl Keeper {
             self.unless_full(tidied)?;
         }
         let since = self.journal_bytes() - self.checkpointed_bytes;
-        let late = now - self.checkpointed_us >= CHECKPOINT_EVERY_US;
+        let late =
+            self.checkpoint_bytes < u64::MAX && now - self.checkpointed_us >= CHECKPOINT_EVERY_US;
         let due = self.checkpoint_bytes.max(self.stored_bytes * JOURNAL_PER_CHECKPOINT);
         // Segments that are dead but for a replay that would begin before them are given back soon.
         let wanted = self.is_low && now - self.checkpointed_us >= LOW_CHECKPOINT_EVERY_US;
@@ -235,8 +243,7 @@ impl Keeper {
         if self.gathering.is_none() && self.ready.is_none() {
             self.checkpointed_bytes = self.journal_bytes();
             self.checkpointed_us = self.clock.micros();
-            self.gathering = Some(BTreeMap::new());
-            let part = self.part();
+            let part = self.cut();
             self.tell(part);
         }
     }
@@ -244,13 +251,20 @@ impl Keeper {
     /// Begins a checkpoint in place of one that is being made; gives what asks a worker for its part.
     pub(crate) fn begin_last_checkpoint(&mut self) -> impl Fn() -> Input + use<> {
         self.ready = None;
-        self.gathering = Some(BTreeMap::new());
-        self.part()
+        self.cut()
     }
 
-    fn part(&self) -> impl Fn() -> Input + use<> {
+    /// Begins a cut: of what changed since that of the checkpoint before the last, whose place this
+    /// one takes, or of everything.
+    fn cut(&mut self) -> impl Fn() -> Input + use<> {
+        self.cut += 1;
+        let sequence = self.sequence + 1;
+        let since = self.cuts[usize::from(sequence % 2 == 1)];
+        let since = since.filter(|_| self.pool.takes_changes(sequence));
+        let cut = Cut { number: self.cut, since };
+        self.gathering = Some(Gathering { cut, parts: BTreeMap::new() });
         let durable = **self.ports.durable.load();
-        move || Input::Checkpoint { durable }
+        move || Input::Checkpoint(CheckpointWanted { durable, cut })
     }
 
     /// Takes in what a worker says.
@@ -258,8 +272,10 @@ impl Keeper {
         match notice {
             Notice::Indexed { worker, segment, part } => self.index(worker, segment, part),
             Notice::Checkpoint { worker, part } => {
-                if let Some(parts) = &mut self.gathering {
-                    parts.insert(worker, part);
+                if let Some(gathering) = &mut self.gathering
+                    && gathering.cut.number == part.cut
+                {
+                    gathering.parts.insert(worker, *part);
                 }
                 self.gather();
             }
@@ -316,37 +332,39 @@ impl Keeper {
     }
 
     fn gather(&mut self) {
-        let complete =
-            self.gathering.as_ref().is_some_and(|parts| parts.len() == self.ports.mailboxes.len());
-        if !complete {
+        let workers = self.ports.mailboxes.len();
+        let Some(Gathering { cut, parts }) =
+            self.gathering.take_if(|gathering| gathering.parts.len() == workers)
+        else {
             return;
-        }
-        let parts = self.gathering.take().unwrap_or_default();
+        };
         let replay = parts.values().filter_map(|part| part.replay).min().unwrap_or(self.replay);
         let mut checkpoint = Checkpoint {
             sequence: self.sequence + 1,
             replay: replay.max(self.replay),
             applied: Vec::new(),
+            is_partial: cut.since.is_some(),
             pages: Vec::new(),
         };
         for part in parts.into_values() {
             checkpoint.applied.extend(part.applied);
             checkpoint.pages.extend(part.pages);
+            checkpoint.pages.extend(part.names.map(|names| names.page()));
         }
-        self.ready = Some(checkpoint);
+        self.ready = Some((checkpoint, cut.number));
     }
 
     fn store_checkpoint(&mut self) -> Result<(), Failed> {
-        let Some(checkpoint) = &self.ready else { return Ok(()) };
+        let Some((checkpoint, cut)) = &self.ready else { return Ok(()) };
         let replay = checkpoint.replay;
         let segments = self.pool.segments();
         let covered = segments.iter().map(|s| s.segment).filter(|s| *s < replay.segment);
         if !covered.into_iter().all(|segment| self.indexed.contains(&segment)) {
             return Ok(());
         }
-        self.pool.store_checkpoint(checkpoint)?;
-        self.stored_bytes = checkpoint.pages.iter().map(|page| page.bytes.len() as u64).sum();
+        self.stored_bytes = self.pool.store_checkpoint(checkpoint)?;
         self.sequence = checkpoint.sequence;
+        self.cuts[usize::from(self.sequence % 2 == 1)] = Some(*cut);
         self.replay = replay;
         self.ready = None;
         metrics::add(&self.metrics.checkpoints, 1);
@@ -420,6 +438,13 @@ impl Keeper {
             mailbox.push(input());
         }
     }
+}
+
+/// A checkpoint of which the workers give their parts.
+#[derive(Debug)]
+struct Gathering {
+    cut: Cut,
+    parts: BTreeMap<usize, CheckpointPart>,
 }
 
 /// When a full disk is tried again.

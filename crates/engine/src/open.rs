@@ -70,6 +70,12 @@ pub struct Sizes {
     /// While so much is on its way to the disk, all workers together, connections that append take
     /// turns: two of the longest rounds keep it busy.
     pub under_way_bytes: usize,
+    /// A checkpoint of no more is one file; of a larger one what changed goes into files of its own.
+    pub checkpoint_inline_bytes: u64,
+    /// About so many bytes of a checkpoint are made in one turn of a worker.
+    pub checkpoint_slice_bytes: usize,
+    /// A checkpoint has `1 << chunk_bits` logs or subscriptions in a chunk; fewer than 32.
+    pub chunk_bits: u32,
     /// Entries of one log's schedule that are kept in memory, the nearest ones.
     pub schedule_near_max: usize,
     /// Pages of index files in memory, all workers together. What was read for somebody stays
@@ -90,6 +96,9 @@ impl Default for Sizes {
             part_bytes: journal.part_bytes,
             checkpoint_bytes: 64 << 20,
             under_way_bytes: 12 << 20,
+            checkpoint_inline_bytes: journal.checkpoint_inline_bytes,
+            checkpoint_slice_bytes: 64 << 10,
+            chunk_bits: 8,
             schedule_near_max: 16 << 10,
             page_cache_bytes: 64 << 20,
             page_runs_max: 512,
@@ -177,11 +186,12 @@ pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
         Some(bytes) => bytes,
         None => reserve_bytes(&*options.disk, &options.sizes),
     };
+    journal_options.checkpoint_inline_bytes = options.sizes.checkpoint_inline_bytes;
     journal_options.reserve_bytes = floor;
     let (writer, reader, pool, mut recovery) =
         journal::open(Arc::clone(&options.disk), journal_options.clone())?;
     let shards = match recovery.checkpoint() {
-        Some(checkpoint) => read_shards(checkpoint)?,
+        Some(checkpoint) => read_shards(checkpoint, options.sizes.chunk_bits)?,
         None => new_shards(options),
     };
     let fresh = recovery.checkpoint().is_none();
@@ -195,7 +205,8 @@ pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
         workers[worker_number(shard.id, count)].add_seat(Seat::new(shard));
     }
     let (clean, indexed_before) = restore(&mut workers, &mut recovery)?;
-    let local = Shard::new(ShardId::LOCAL, Some(Catalog::new(Layer::Local, &[ShardId::LOCAL])));
+    let names = Catalog::new(Layer::Local, &[ShardId::LOCAL]);
+    let local = Shard::new(ShardId::LOCAL, Some(names), options.sizes.chunk_bits);
     workers[0].add_seat(Seat::new(local));
     // A start asks them what queues are to do.
     workers[0].publish_names();
@@ -249,7 +260,8 @@ fn new_worker(options: &Options, number: usize, (count, ports): (usize, &Ports))
     let Sizes { page_runs_max, schedule_near_max: near_max, unzip, .. } = options.sizes;
     let index = Index::new(budget(MemoryPool::Pages), page_runs_max);
     let (cache_bytes, pass_bytes) = (budget(MemoryPool::Cache), unzip.pass_bytes / count as u64);
-    let worker = Worker::new(number, ports.clone(), cache_bytes, near_max, index, pass_bytes);
+    let mut worker = Worker::new(number, ports.clone(), cache_bytes, near_max, index, pass_bytes);
+    worker.set_slice_bytes(options.sizes.checkpoint_slice_bytes);
     worker.bounded(budget(MemoryPool::Loads), options.sizes.under_way_bytes / count)
 }
 
@@ -260,21 +272,23 @@ fn new_shards(options: &Options) -> Vec<Shard> {
     ids.iter()
         .map(|id| {
             let catalog = (id.0 == 0).then(|| Catalog::new(Layer::Shared, &ids));
-            Shard::new(*id, catalog)
+            Shard::new(*id, catalog, options.sizes.chunk_bits)
         })
         .collect()
 }
 
-fn read_shards(checkpoint: &Checkpoint) -> Result<Vec<Shard>, EngineError> {
-    checkpoint
-        .pages
-        .iter()
-        .filter(|page| page.kind == PageKind::Replicated)
-        .map(|page| {
-            let shard: Result<Shard, _> = postcard::from_bytes(&page.bytes);
-            shard.ok().filter(Shard::known_version).ok_or(EngineError::Newer)
-        })
-        .collect()
+fn read_shards(checkpoint: &Checkpoint, chunk_bits: u32) -> Result<Vec<Shard>, EngineError> {
+    let replicated = || checkpoint.pages.iter().filter(|page| page.kind == PageKind::Replicated);
+    let heads = replicated().filter(|page| page.chunk.is_none());
+    let shard = |page: &Page| Shard::of_head(&page.bytes, chunk_bits).ok_or(EngineError::Newer);
+    let mut shards = heads.map(shard).collect::<Result<Vec<Shard>, _>>()?;
+    for page in replicated() {
+        let shard = shards.iter_mut().find(|shard| shard.id == page.shard);
+        if let (Some(shard), Some(chunk)) = (shard, page.chunk) {
+            shard.restore(chunk, &page.bytes).ok_or(EngineError::Newer)?;
+        }
+    }
+    Ok(shards)
 }
 
 fn memory(options: &Options) -> Memory {
@@ -315,6 +329,9 @@ fn restore(workers: &mut [Worker], recovery: &mut Recovery) -> Result<(bool, u32
     for (shard, runs) in runs {
         workers[worker_number(shard, workers.len())].restore_runs(runs.runs);
     }
+    let left_cleanly = |checkpoint: &Checkpoint| checkpoint.pages.contains(&clean_stop());
+    let left_cleanly = recovery.checkpoint().is_some_and(left_cleanly);
+    recovery.drop_pages();
     restore_pages(workers, recovery, false)?;
     let mut replayed = 0u64;
     while let Some(frame) = recovery.next_frame()? {
@@ -325,9 +342,7 @@ fn restore(workers: &mut [Worker], recovery: &mut Recovery) -> Result<(bool, u32
         replayed += u64::from(worker.replay(&frame).map_err(|_| EngineError::Newer)?);
     }
     restore_pages(workers, recovery, true)?;
-    let left_cleanly = |checkpoint: &Checkpoint| checkpoint.pages.contains(&clean_stop());
-    let clean = replayed == 0 && recovery.checkpoint().is_some_and(left_cleanly);
-    Ok((clean, indexed_before))
+    Ok((replayed == 0 && left_cleanly, indexed_before))
 }
 
 /// Settles what of the pages that were found each worker has.
@@ -356,7 +371,8 @@ fn read_runs(checkpoint: Option<&Checkpoint>) -> Result<Vec<(ShardId, StoredRuns
 
 /// In the checkpoint of a clean stop only: what was on its way to consumers had come back by then.
 fn clean_stop() -> Page {
-    Page { kind: PageKind::Local, shard: ShardId::LOCAL, bytes: Bytes::from_static(b"clean") }
+    let bytes = Bytes::from_static(b"clean");
+    Page { kind: PageKind::Local, shard: ShardId::LOCAL, chunk: None, bytes }
 }
 
 fn report(findings: &[Finding], shards: usize) {
@@ -477,10 +493,13 @@ fn last_checkpoint(
         let mut inputs = Vec::new();
         // What is sealed has to be indexed; a call that came too late was never answered.
         ports.mailboxes[worker.number()].drain(&mut inputs);
-        inputs.retain(|input| !matches!(input, Input::Checkpoint { .. }));
+        inputs.retain(|input| !matches!(input, Input::Checkpoint(_)));
         inputs.push(part());
         // Time stands still: nothing may begin any more.
         let mut output = worker.turn(&mut inputs, Millis(0));
+        while worker.is_cutting() {
+            output.notices.append(&mut worker.turn(&mut inputs, Millis(0)).notices);
+        }
         for mut notice in waiting.drain(..).chain(output.notices.drain(..)) {
             if let Notice::Checkpoint { part, .. } = &mut notice {
                 part.pages.append(&mut marks);

@@ -4,21 +4,26 @@
 //! randomness, no map with an order of its own. Where bytes lie, who is connected and who waits is
 //! the worker's, and is not in here.
 
+mod chunked;
+mod group_slots;
 mod ledgers;
 mod log;
 mod outbox;
+mod pages;
 mod schedule;
 
+pub(crate) use chunked::{Chunked, Cut};
+pub(crate) use group_slots::GroupSlots;
 use ledgers::Ledgers;
 pub(crate) use log::{Log, LogOptions};
 pub(crate) use outbox::{Outbound, Outbox};
+pub(crate) use pages::Names;
 pub(crate) use schedule::Schedule;
 
 use crate::api::Verdict;
 use crate::command::{Activation, Command, GroupName, Range};
 use crate::envelope::{Envelope, Way};
-use catalog::{Catalog, Change, LogChange, LogConfig, Name, Outcome, Refusal};
-use groups::Groups;
+use catalog::{Catalog, Change, LogChange, LogConfig, Outcome, Refusal};
 use journal::Dest;
 use ledger::{Ledger, Span};
 use record::batch::Header;
@@ -30,7 +35,7 @@ use types::{LogId, Millis, Offset, ShardId, SubscriptionId};
 pub(crate) const MACHINE_VERSION: u16 = 2;
 
 /// One shard's replicated state.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Shard {
     pub(crate) id: ShardId,
     machine_version: u16,
@@ -39,18 +44,23 @@ pub(crate) struct Shard {
     /// The latest leader time seen; time does not go back.
     pub(crate) time: Millis,
     /// Boxed: many logs are a wide map's nodes half empty otherwise.
-    pub(crate) logs: BTreeMap<LogId, Box<Log>>,
-    pub(crate) subscriptions: BTreeMap<SubscriptionId, Subscription>,
-    /// By namespace.
-    pub(crate) groups: BTreeMap<Name, Groups>,
+    pub(crate) logs: Chunked<LogId, Box<Log>>,
+    pub(crate) subscriptions: Chunked<SubscriptionId, Subscription>,
+    pub(crate) groups: GroupSlots,
     pub(crate) catalog: Option<Catalog>,
     next_producer: i64,
     /// What is to be appended later, by log.
-    pub(crate) schedules: BTreeMap<LogId, Schedule>,
+    pub(crate) schedules: Chunked<LogId, Schedule>,
     /// What is on its way to other shards.
     pub(crate) outboxes: BTreeMap<ShardId, Outbox>,
     /// What came from the outboxes of others.
     received: BTreeMap<LogId, Ledger>,
+    /// The last cut that a checkpoint was made of.
+    #[serde(skip)]
+    cut: u64,
+    /// After which cut the names changed last, since the start of the process.
+    #[serde(skip)]
+    renamed: Option<u64>,
 }
 
 /// Delivery state of a subscription: one ledger per log.
@@ -99,32 +109,30 @@ pub(crate) enum Effect {
 }
 
 impl Shard {
-    /// An empty shard; one that owns names brings its catalog.
-    pub(crate) fn new(id: ShardId, catalog: Option<Catalog>) -> Shard {
+    /// An empty shard; one that owns names brings its catalog. Checkpoints keep `1 << chunk_bits` logs
+    /// or subscriptions in a chunk.
+    pub(crate) fn new(id: ShardId, catalog: Option<Catalog>, chunk_bits: u32) -> Shard {
         Shard {
             id,
             machine_version: MACHINE_VERSION,
             applied: 0,
             time: Millis(0),
-            logs: BTreeMap::new(),
-            subscriptions: BTreeMap::new(),
-            groups: BTreeMap::new(),
+            logs: Chunked::new(chunk_bits),
+            subscriptions: Chunked::new(chunk_bits),
+            groups: GroupSlots::new(),
             catalog,
             next_producer: 1,
-            schedules: BTreeMap::new(),
+            schedules: Chunked::new(chunk_bits),
             outboxes: BTreeMap::new(),
             received: BTreeMap::new(),
+            cut: 0,
+            renamed: None,
         }
     }
 
     /// Whether this build may replay the state.
     pub(crate) fn known_version(&self) -> bool {
         self.machine_version <= MACHINE_VERSION
-    }
-
-    /// The state as if a frame had been applied that was not: a planted fault.
-    pub(crate) fn one_frame_more(self) -> Shard {
-        Shard { applied: self.applied + 1, ..self }
     }
 
     /// The next so many frames are lost: what comes after them is applied without them.
@@ -151,7 +159,7 @@ impl Shard {
         match command {
             Command::Settle { subscription, ranges } => self.settle(*subscription, ranges, effects),
             Command::Return { subscription, ranges, counted } => {
-                if let Some(state) = self.subscriptions.get_mut(subscription) {
+                if let Some(state) = self.subscriptions.get_mut(*subscription) {
                     for range in ranges {
                         if let Some(ledger) = state.ledgers.get_mut(range.log) {
                             ledger.return_span(range.span(), *counted);
@@ -196,7 +204,7 @@ impl Shard {
                     Some(Way::In { outbox, offset, floor }) => self.has_come(outbox, offset, floor),
                     _ => false,
                 };
-                match self.logs.get_mut(&dest.log) {
+                match self.logs.get_mut(dest.log) {
                     _ if known => (Verdict::Duplicate, Offset(0)),
                     None => (Verdict::Gone, Offset(0)),
                     Some(log) => {
@@ -255,15 +263,18 @@ impl Shard {
 
     fn schedule(&mut self, log: LogId, records: u32) -> (Verdict, Offset) {
         match self.logs.contains_key(&log) {
-            true => (Verdict::Appended, self.schedules.entry(log).or_default().append(records)),
+            true => (
+                Verdict::Appended,
+                self.schedules.get_or_insert_with(log, Schedule::default).append(records),
+            ),
             false => (Verdict::Gone, Offset(0)),
         }
     }
 
     /// Appends to a log what of its schedule is due and still waits.
     fn activate(&mut self, id: LogId, entries: &[Activation], effects: &mut Vec<Effect>) {
-        let schedule = self.schedules.get_mut(&id);
-        let (Some(schedule), Some(log)) = (schedule, self.logs.get_mut(&id)) else { return };
+        let schedule = self.schedules.get_mut(id);
+        let (Some(schedule), Some(log)) = (schedule, self.logs.get_mut(id)) else { return };
         let mut moved = Vec::new();
         for Activation { offset, due } in entries.iter().copied() {
             let early = due > self.time && !io::planted("timer-early");
@@ -288,7 +299,7 @@ impl Shard {
         offsets: &[Offset],
         effects: &mut Vec<Effect>,
     ) -> Vec<Offset> {
-        let Some(schedule) = self.schedules.get_mut(&id) else { return Vec::new() };
+        let Some(schedule) = self.schedules.get_mut(id) else { return Vec::new() };
         let waiting = offsets.iter().filter(|offset| schedule.waits(**offset));
         let waiting: Vec<Offset> = waiting.copied().collect();
         for offset in &waiting {
@@ -302,7 +313,7 @@ impl Shard {
     }
 
     fn settle(&mut self, id: SubscriptionId, ranges: &[Range], effects: &mut Vec<Effect>) {
-        let Some(state) = self.subscriptions.get_mut(&id) else { return };
+        let Some(state) = self.subscriptions.get_mut(id) else { return };
         for range in ranges {
             let Some(ledger) = state.ledgers.get_mut(range.log) else { continue };
             if io::planted("lost-settle") && range.first.0 % 5 == 1 {
@@ -319,15 +330,14 @@ impl Shard {
 
     /// A log kept for its subscriptions begins at the lowest of their floors.
     fn release(&mut self, id: LogId, effects: &mut Vec<Effect>) {
-        let Some(log) = self.logs.get_mut(&id) else { return };
-        if !log.options.interest {
-            return;
-        }
+        let Some(log) = self.logs.get(&id).filter(|log| log.options.interest) else { return };
         let floors = log.subscriptions.iter().filter_map(|subscription| {
             let ledger = self.subscriptions.get(subscription)?.ledgers.get(id)?;
             Some(ledger.floor())
         });
         if let Some(floor) = floors.min()
+            && floor > log.start
+            && let Some(log) = self.logs.get_mut(id)
             && log.trim(floor)
         {
             effects.push(Effect::Trimmed { log: id, start: log.start });
@@ -335,14 +345,14 @@ impl Shard {
     }
 
     fn trim(&mut self, id: LogId, before: Option<Offset>, effects: &mut Vec<Effect>) {
-        let Some(log) = self.logs.get_mut(&id) else { return };
+        let Some(log) = self.logs.get_mut(id) else { return };
         let (was, end) = (log.start, log.end);
         if !log.trim(before.unwrap_or(end)) {
             return;
         }
         let start = log.start;
         for subscription in &log.subscriptions {
-            let state = self.subscriptions.get_mut(subscription);
+            let state = self.subscriptions.get_mut(*subscription);
             if let Some(ledger) = state.and_then(|state| state.ledgers.get_mut(id)) {
                 ledger.advance_floor_to(start);
                 let span = Span::new(was, start);
@@ -356,6 +366,7 @@ impl Shard {
     fn change(&mut self, at: usize, change: &Change, effects: &mut Vec<Effect>) {
         let Some(catalog) = self.catalog.as_mut() else { return };
         let (result, follow) = catalog.apply(change, self.time);
+        self.renamed = Some(self.cut);
         effects.push(Effect::Changed { command: at, result: Box::new(result) });
         for change in follow {
             if change.shard() == self.id {
@@ -372,18 +383,18 @@ impl Shard {
     fn follow(&mut self, change: &LogChange, effects: &mut Vec<Effect>) {
         match change {
             LogChange::CreateLog { log, config } => {
-                self.logs.entry(log.log).or_insert_with(|| Box::new(Log::new(log_options(config))));
+                self.logs.get_or_insert_with(log.log, || Box::new(Log::new(log_options(config))));
             }
             LogChange::AlterLog { log, config } => {
-                if let Some(log) = self.logs.get_mut(&log.log) {
+                if let Some(log) = self.logs.get_mut(log.log) {
                     log.options = log_options(config);
                 }
             }
             LogChange::DropLog(log) => {
-                if let Some(gone) = self.logs.remove(&log.log) {
+                if let Some(gone) = self.logs.remove(log.log) {
                     effects.push(Effect::Trimmed { log: log.log, start: gone.end });
                 }
-                if let Some(gone) = self.schedules.remove(&log.log) {
+                if let Some(gone) = self.schedules.remove(log.log) {
                     let log = Schedule::id_of(log.log);
                     effects.push(Effect::Trimmed { log, start: gone.end });
                 }
@@ -391,9 +402,9 @@ impl Shard {
             LogChange::CreateSubscription { subscription, over, .. }
             | LogChange::ExtendSubscription { subscription, over } => {
                 let id = subscription.subscription;
-                let state = self.subscriptions.entry(id).or_default();
+                let state = self.subscriptions.get_or_insert_with(id, Subscription::default);
                 for log in over {
-                    let Some(known) = self.logs.get_mut(&log.log) else { continue };
+                    let Some(known) = self.logs.get_mut(log.log) else { continue };
                     let start = known.start;
                     state.ledgers.insert_if_new(log.log, || Ledger::new(start));
                     if !known.subscriptions.contains(&id) {
@@ -404,9 +415,9 @@ impl Shard {
             }
             LogChange::DropSubscription(subscription) => {
                 let id = subscription.subscription;
-                let Some(gone) = self.subscriptions.remove(&id) else { return };
+                let Some(gone) = self.subscriptions.remove(id) else { return };
                 for (log, _) in gone.ledgers.iter() {
-                    if let Some(log) = self.logs.get_mut(&log) {
+                    if let Some(log) = self.logs.get_mut(log) {
                         log.subscriptions.retain(|other| *other != id);
                     }
                     self.release(log, effects);
@@ -422,7 +433,7 @@ impl Shard {
         command: &groups::Command,
         effects: &mut Vec<Effect>,
     ) {
-        let groups = self.groups.entry(Name::clone(&name.namespace)).or_default();
+        let groups = self.groups.beside_mut(name);
         let mut told = Vec::new();
         let reply = groups.apply(&name.group, command.clone(), self.time, &mut told);
         let name = name.clone();

@@ -7,6 +7,7 @@
 mod agenda;
 mod apply;
 mod backlog;
+mod checkpointing;
 mod clients;
 mod counting;
 mod grouping;
@@ -25,8 +26,9 @@ mod unzip;
 mod upkeep;
 mod window;
 
+pub(crate) use checkpointing::{CheckpointPart, Wanted as CheckpointWanted};
 pub(crate) use naming::NODE;
-pub(crate) use relocate::{CheckpointPart, Notice};
+pub(crate) use relocate::Notice;
 pub(crate) use seat::Seat;
 pub(crate) use store::{Fetched, Load, Loaded, Wanted};
 
@@ -44,6 +46,7 @@ use apply::Arrivals;
 use arc_swap::ArcSwap;
 use backlog::Backlog;
 use catalog::{Change, LogChange, Names};
+use checkpointing::Cutting;
 use clients::Clients;
 use held::Held;
 use journal::{Directory, FrameDraft, Placed, Position};
@@ -91,8 +94,8 @@ pub(crate) enum Input {
     Followed { ticket: u64 },
     /// The index file of this segment is stored, as are those of all segments before.
     Indexed(Arc<Directory>),
-    /// Give your part of a checkpoint; the journal is durable up to this position.
-    Checkpoint { durable: Position },
+    /// Give your part of a checkpoint.
+    Checkpoint(CheckpointWanted),
     /// Say which segments you need.
     Report,
     /// Copy what is live in a segment to the end of the journal.
@@ -167,6 +170,9 @@ pub(crate) struct Worker {
     held: Held,
     backlog: Backlog,
     room: Room,
+    cutting: Option<Cutting>,
+    /// About so many bytes of a checkpoint are made in one turn.
+    slice_bytes: usize,
 }
 
 impl Worker {
@@ -205,7 +211,14 @@ impl Worker {
             held: Held::default(),
             backlog: Backlog::default(),
             room: Room::new(memory),
+            cutting: None,
+            slice_bytes: usize::MAX,
         }
+    }
+
+    /// Has about so many bytes of a checkpoint made in one turn.
+    pub(crate) fn set_slice_bytes(&mut self, bytes: usize) {
+        self.slice_bytes = bytes.max(1);
     }
 
     pub(crate) fn number(&self) -> usize {
@@ -283,6 +296,7 @@ impl Worker {
         self.dispatch_tails();
         self.look_at_arrivals();
         self.drop_idle();
+        self.cut_on();
         self.store.settle_fresh(self.ports.memory.is_short());
         self.seal(false);
         self.clients.emit();
@@ -294,6 +308,7 @@ impl Worker {
     /// Whether the next turn should come at once.
     pub(crate) fn busy(&self) -> bool {
         !self.tails_ready.is_empty()
+            || self.is_cutting()
             || !self.agendas_low.is_empty()
             || self.seats.values().any(|seat| !seat.starting && !seat.ready.is_empty())
     }
@@ -333,7 +348,7 @@ impl Worker {
             Input::Follow { from, ticket, change } => self.follow(from, ticket, change),
             Input::Followed { ticket } => self.followed(ticket),
             Input::Indexed(directory) => self.indexed(&directory),
-            Input::Checkpoint { durable } => self.checkpoint(durable),
+            Input::Checkpoint(wanted) => self.checkpoint(wanted),
             Input::Report => self.report(),
             Input::Relocate(segment) => self.relocate(segment),
             Input::Unzip(segments) => self.unzip(segments),

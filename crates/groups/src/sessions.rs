@@ -51,14 +51,19 @@ impl Sessions {
     /// Sessions for every member of every group, starting `now`.
     pub fn rebuilt(groups: &Groups, now: Millis) -> Sessions {
         let mut sessions = Sessions::default();
+        sessions.add(groups, now);
+        sessions
+    }
+
+    /// Sessions for every member of more groups, starting `now`.
+    pub fn add(&mut self, groups: &Groups, now: Millis) {
         let mut effects = Vec::new();
         for (name, group) in groups.iter() {
             group.rearm(&mut effects);
             for effect in effects.drain(..) {
-                sessions.apply(name, &effect, now);
+                self.apply(name, &effect, now);
             }
         }
-        sessions
     }
 
     /// Follows an effect of a group; ignores those that are not about time.

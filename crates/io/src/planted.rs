@@ -37,6 +37,13 @@ pub const FAULTS: &[(&str, &str)] = &[
     ("unzip-neighbour-read", "one of the copies of a frame is read where the next one lies"),
     ("unzip-drops-last-run", "the last batch of a pass is not unzipped and forgotten"),
     ("unzip-recycled-early", "segments are given back when they were unzipped, needed or not"),
+    ("chunk-mark-forgotten", "a chunk of a shard that changed sometimes counts as unchanged"),
+    ("chunk-cut-late", "a chunk that changes while a cut is taken is stored as it is afterwards"),
+    ("chunk-of-older-generation-kept", "a checkpoint goes on with the older of two chunks"),
+    (
+        "chunk-file-removed-early",
+        "chunk files go before the checkpoint that does without them is there",
+    ),
     ("unindexed-forgotten", "a checkpoint leaves out the batches of a segment without an index"),
 ];
 

@@ -62,6 +62,16 @@ pub enum OpenError {
         /// The newest version known here.
         known: u32,
     },
+    /// Written by an earlier version of this program, which this one does not read.
+    #[error("{file} in {place} has format version {version}, which this program reads no longer")]
+    Older {
+        /// The store's directory.
+        place: String,
+        /// The file that says so.
+        file: String,
+        /// Its version.
+        version: u32,
+    },
     /// Files cannot be written there.
     #[error("the store {place} is not writable")]
     Unwritable {

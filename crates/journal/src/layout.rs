@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::fields::{Malformed, Put, Take, crc32c};
 
 /// Newest version of the format this program reads, and the one it writes.
-pub(crate) const FORMAT_VERSION: u32 = 2;
+pub(crate) const FORMAT_VERSION: u32 = 3;
 
 /// Unit of rounds; the superblock has one.
 pub(crate) const BLOCK: u32 = 4096;
@@ -156,6 +156,11 @@ pub(crate) fn spare_name(segment: u32) -> String {
     format!("spare-{segment}.seg")
 }
 
+/// Name of the chunk file that the checkpoint of this sequence wrote.
+pub(crate) fn chunks_name(sequence: u64) -> String {
+    format!("chunks-{sequence}")
+}
+
 pub(crate) fn preparing_name(segment: u32) -> String {
     format!("prepare-{segment}.tmp")
 }
@@ -168,6 +173,8 @@ pub(crate) enum FileName {
     /// Says that the segment is being given back, and is no loss.
     GivenBack(u32),
     Spare(u32),
+    /// By the sequence of the checkpoint that wrote it.
+    Chunks(u64),
     /// Left over from work that was cut short.
     Temporary,
     Other,
@@ -189,6 +196,10 @@ impl FileName {
             FileName::Spare(segment)
         } else if name.ends_with(".tmp") {
             FileName::Temporary
+        } else if let Some(Ok(sequence)) = name.strip_prefix("chunks-").map(str::parse)
+            && chunks_name(sequence) == name
+        {
+            FileName::Chunks(sequence)
         } else {
             FileName::Other
         }

@@ -1,17 +1,18 @@
 //! Opening a store.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, OnceLock};
 
 use ::io::{Access, AlignedBuf, DirLock, Disk};
 use types::PART_BYTES;
 
-use crate::checkpoint::{self, Checkpoint, Loaded, NAMES};
+use crate::checkpoint::{self, Checkpoint, Head, Loaded, NAMES, Standing};
 use crate::error::OpenError;
 use crate::finding::{Damage, Finding};
 use crate::layout::{
     BLOCK, FORMAT_VERSION, FileName, ROUND_HEADER_BYTES, RoundHeader, SUPERBLOCK_BYTES, Superblock,
-    given_back_name, index_name, segment_name,
+    chunks_name, given_back_name, index_name, segment_name,
 };
 use crate::location::Position;
 use crate::pool::{Pool, State, Used};
@@ -38,6 +39,8 @@ pub struct Options {
     /// Bytes of the disk that no new segment is prepared from: what is left for acknowledgements,
     /// index files and checkpoints when it is nearly full.
     pub reserve_bytes: u64,
+    /// A checkpoint whose pages have no more bytes is one file.
+    pub checkpoint_inline_bytes: u64,
     /// How segments are opened.
     pub access: Access,
     /// A random number, new for every opening: no record can imitate a round.
@@ -55,6 +58,7 @@ impl Options {
             part_bytes: u32::try_from(PART_BYTES).expect("a part is small"),
             ready_count: 1,
             reserve_bytes: 0,
+            checkpoint_inline_bytes: 1 << 20,
             access: Access::Direct,
             salt,
             salvage: false,
@@ -74,7 +78,10 @@ impl Options {
 #[derive(Debug, Default)]
 pub(crate) struct Inspected {
     pub(crate) segments: Vec<FoundSegment>,
+    /// With their pages the newest one only.
     pub(crate) checkpoints: [Option<(Checkpoint, u32)>; 2],
+    /// What those stand on.
+    pub(crate) standings: [Standing; 2],
     pub(crate) findings: Vec<Finding>,
     /// Segment files without rounds, and their bytes.
     pub(crate) unused: Vec<(String, u64)>,
@@ -137,6 +144,7 @@ pub fn open(
         taken_bytes: last.map_or(0, |last| last.bytes),
         taken_segment: last.map_or(0, |last| last.segment),
         replays,
+        standings: std::mem::take(&mut found.standings),
         epoch,
         ..State::default()
     };
@@ -202,7 +210,7 @@ pub(crate) fn inspect(disk: &Arc<dyn Disk>, access: Access) -> Result<Inspected,
                 found.unused.push((name.clone(), bytes));
             }
             FileName::Index(segment) => found.number_max = found.number_max.max(segment),
-            FileName::GivenBack(_) | FileName::Other => {}
+            FileName::Chunks(_) | FileName::GivenBack(_) | FileName::Other => {}
         }
     }
     segments.sort();
@@ -210,28 +218,77 @@ pub(crate) fn inspect(disk: &Arc<dyn Disk>, access: Access) -> Result<Inspected,
         found.number_max = found.number_max.max(segment);
         inspect_segment(disk, access, (segment, name), &mut found)?;
     }
-    for (i, name) in NAMES.iter().enumerate() {
-        let loaded = checkpoint::load(&**disk, name);
-        let loaded = loaded.map_err(|source| cannot("read a checkpoint", &**disk, source))?;
-        match loaded {
-            None => {}
-            Some(Loaded::Valid { checkpoint, epoch }) => {
-                found.checkpoints[i] = Some((checkpoint, epoch));
-            }
-            Some(Loaded::Corrupt { at_byte }) => found.findings.push(Finding {
-                what: Damage::Checkpoint,
-                file: (*name).to_owned(),
-                segment: None,
-                byte: at_byte as u64,
-                shard: None,
-                logs: Vec::new(),
-            }),
-            Some(Loaded::Newer { version }) => return Err(newer(&**disk, name, version)),
-        }
-    }
+    inspect_checkpoints(&**disk, &names, &mut found)?;
     inspect_indexes(disk, &names, &mut found)?;
     inspect_chain(&names, &mut found);
     Ok(found)
+}
+
+/// Reads the newest checkpoint that is whole, and looks whether the other one is.
+fn inspect_checkpoints(
+    disk: &dyn Disk,
+    names: &[String],
+    found: &mut Inspected,
+) -> Result<(), OpenError> {
+    let failed = |source| cannot("read a checkpoint", disk, source);
+    let mut heads: Vec<(usize, Head)> = Vec::new();
+    for (parity, name) in NAMES.iter().enumerate() {
+        match checkpoint::load(disk, name).map_err(failed)? {
+            None => {}
+            Some(Loaded::Valid(head)) => heads.push((parity, *head)),
+            Some(Loaded::Corrupt { at_byte }) => found.findings.push(corrupt(name, at_byte)),
+            Some(Loaded::Other { version }) if version > FORMAT_VERSION => {
+                return Err(newer(disk, name, version));
+            }
+            Some(Loaded::Other { version }) => {
+                let (place, file) = (disk.place(), (*name).to_owned());
+                return Err(OpenError::Older { place, file, version });
+            }
+        }
+    }
+    heads.sort_by_key(|(_, head)| std::cmp::Reverse(head.checkpoint.sequence));
+    let mut is_read = false;
+    for (parity, mut head) in heads {
+        let (epoch, standing) = (head.epoch, head.standing.clone());
+        let whole = if is_read {
+            head.checkpoint.pages.clear();
+            head.is_whole(disk).map_err(failed)?.then_some(head.checkpoint)
+        } else {
+            head.read(disk).map_err(failed)?
+        };
+        match whole {
+            Some(checkpoint) => {
+                is_read = true;
+                found.checkpoints[parity] = Some((checkpoint, epoch));
+                found.standings[parity] = standing;
+            }
+            None => found.findings.push(corrupt(NAMES[parity], 0)),
+        }
+    }
+    if !found.findings.is_empty() {
+        // Nothing of a corrupt checkpoint goes before another one is in its place.
+        return Ok(());
+    }
+    let used: BTreeSet<u64> = found.standings.iter().flat_map(Standing::files).collect();
+    for name in names {
+        if let FileName::Chunks(sequence) = FileName::of(name)
+            && !used.contains(&sequence)
+        {
+            found.waste.push(chunks_name(sequence));
+        }
+    }
+    Ok(())
+}
+
+fn corrupt(checkpoint: &str, at_byte: usize) -> Finding {
+    Finding {
+        what: Damage::Checkpoint,
+        file: checkpoint.to_owned(),
+        segment: None,
+        byte: at_byte as u64,
+        shard: None,
+        logs: Vec::new(),
+    }
 }
 
 /// What segments say about those that were before them.

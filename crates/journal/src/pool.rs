@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::io::{Access, AlignedBuf, DirLock, Disk, File};
 
-use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint::{self, Checkpoint, Standing};
 use crate::error::Failed;
 use crate::index_file::{self, Directory, IndexPart, Layout};
 use crate::layout::{given_back_name, index_name, preparing_name, segment_name, spare_name};
@@ -68,6 +68,8 @@ pub(crate) struct State {
     pub(crate) taken_segment: u32,
     /// Where the replay of the two stored checkpoints begins, by parity of their sequence.
     pub(crate) replays: [Option<Position>; 2],
+    /// What the two stored checkpoints stand on, by parity of their sequence.
+    pub(crate) standings: [Standing; 2],
     pub(crate) epoch: u32,
 }
 
@@ -224,19 +226,29 @@ impl Pool {
         index_file::read_layout(&*self.shared.disk, segment)
     }
 
-    /// Stores a checkpoint, durably, in place of the older one. Everything before its replay
-    /// position must be synced, and every segment before it have its index stored.
-    pub fn store_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), Failed> {
+    /// Stores a checkpoint, durably, in place of the older one; gives the bytes written. Everything
+    /// before its replay position must be synced, and every segment before it have its index stored.
+    pub fn store_checkpoint(&self, checkpoint: &Checkpoint) -> Result<u64, Failed> {
         let failed = |source| Failed::new("store a checkpoint", source);
         let parity = usize::from(checkpoint.sequence % 2 == 1);
-        let epoch = {
+        let (epoch, before) = {
             let mut state = self.state();
             state.replays[parity] = None;
-            state.epoch
+            (state.epoch, state.standings[parity].clone())
         };
-        checkpoint::store(&*self.shared.disk, checkpoint, epoch).map_err(failed)?;
-        self.state().replays[parity] = Some(checkpoint.replay);
-        Ok(())
+        let sizes = (epoch, self.options().checkpoint_inline_bytes);
+        let stored = checkpoint::store(&*self.shared.disk, checkpoint, &before, sizes);
+        let (standing, bytes) = stored.map_err(failed)?;
+        let mut state = self.state();
+        state.replays[parity] = Some(checkpoint.replay);
+        state.standings[parity] = standing;
+        Ok(bytes)
+    }
+
+    /// Whether the checkpoint of this sequence may be partial: what the one before the last stands on
+    /// was written by this process, and is not mostly out of date.
+    pub fn takes_changes(&self, sequence: u64) -> bool {
+        self.state().standings[usize::from(sequence % 2 == 1)].takes_changes()
     }
 
     /// Bytes that can still be written: what the disk has left, and files that wait to be used.

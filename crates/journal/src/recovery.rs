@@ -140,6 +140,13 @@ impl Recovery {
         })
     }
 
+    /// Takes the pages of the checkpoint out, when they are not needed any more.
+    pub fn drop_pages(&mut self) {
+        if let Some(checkpoint) = &mut self.checkpoint {
+            checkpoint.pages = Vec::new();
+        }
+    }
+
     /// The newest valid checkpoint.
     pub fn checkpoint(&self) -> Option<&Checkpoint> {
         self.checkpoint.as_ref()

@@ -113,6 +113,9 @@ impl World {
                 part_bytes: 16 << 10,
                 checkpoint_bytes: 200 << 10,
                 under_way_bytes: 1 + (usize::try_from(self.random.below(3)).unwrap_or(0) << 12),
+                checkpoint_inline_bytes: self.random.below(2) << 12,
+                checkpoint_slice_bytes: 1 << self.random.below(12),
+                chunk_bits: u32::try_from(self.random.below(3)).unwrap_or(0),
                 schedule_near_max: 8,
                 page_cache_bytes: usize::try_from(self.random.below(3)).unwrap_or(0) << 10,
                 unzip: UnzipSizes {

@@ -49,16 +49,51 @@ impl Index {
         }
     }
 
-    /// The runs that a restart does not find in index files: those in segments that have none yet,
-    /// those in parts, and those referred.
-    pub(crate) fn unindexed(&self, of: impl Fn(LogId) -> bool) -> StoredRuns {
+    /// The runs of hidden logs that a restart does not find in index files: those in segments that
+    /// have none yet, those in parts, and those referred.
+    pub(crate) fn unindexed_hidden(&self, of: impl Fn(LogId) -> bool) -> StoredRuns {
         let mut runs = Vec::new();
-        let forgotten = io::planted("unindexed-forgotten");
-        for (log, index) in self.logs.iter().filter(|(log, _)| of(**log) && !forgotten) {
+        for (log, index) in self.logs.iter().filter(|(log, _)| !is_paged(**log) && of(**log)) {
             let wanted = index.runs.iter().filter(|run| self.is_unindexed(run));
             runs.extend(wanted.map(|run| index.stored(*log, run)));
         }
         StoredRuns { indexed_before: self.indexed_before, runs }
+    }
+
+    /// Those of other logs, after `from`: so many runs are looked at. Gives where to go on.
+    ///
+    /// They need not be as of one moment. Whatever was added to the index meanwhile is added again
+    /// when the frames since are replayed, which changes nothing; and what was taken out of it, the
+    /// frames say too.
+    pub(crate) fn unindexed(
+        &self,
+        from: (LogId, Offset),
+        look_at_max: usize,
+        of: impl Fn(LogId) -> bool,
+    ) -> (StoredRuns, Option<(LogId, Offset)>) {
+        let mut stored = StoredRuns { indexed_before: self.indexed_before, runs: Vec::new() };
+        let mut left = look_at_max;
+        for (log, index) in self.logs.range(from.0..) {
+            if !is_paged(*log) || !of(*log) || io::planted("unindexed-forgotten") {
+                continue;
+            }
+            let first = if *log == from.0 { from.1 } else { Offset(i64::MIN) };
+            let from = index.position(first);
+            for (looked_at, run) in index.runs.range(from..).enumerate() {
+                if left == 0 && looked_at > 0 {
+                    return (stored, Some((*log, run.first)));
+                }
+                left = left.saturating_sub(1);
+                if self.is_unindexed(run) {
+                    stored.runs.push(index.stored(*log, run));
+                }
+            }
+            left = left.saturating_sub(1);
+            if left == 0 && log.0 < u32::MAX {
+                return (stored, Some((LogId(log.0 + 1), Offset(i64::MIN))));
+            }
+        }
+        (stored, None)
     }
 
     fn is_unindexed(&self, run: &Run) -> bool {

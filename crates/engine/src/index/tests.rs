@@ -1,6 +1,6 @@
 //! What the index counts, what it keeps in memory, and what it finds again.
 
-use super::{Entry, Index, Look, PageKey, Run, place};
+use super::{Entry, Index, Look, PageKey, Run, StoredRuns, place};
 use journal::{Directory, IndexPart, Location, PageEntry, Part, Parts};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -80,7 +80,7 @@ impl Stage {
             next.index.found(directory, |_| true);
             next.index.found_before(directory.segment + 1);
         }
-        for stored in self.index.unindexed(|_| true).runs {
+        for stored in unindexed(&self.index, 3).runs {
             next.index.restore(stored);
         }
         next.files.clone_from(&self.files);
@@ -159,9 +159,9 @@ fn a_segment_is_in_checkpoints_until_its_index_file_is_stored() {
     stage.add(3, 0..5);
     let location = in_parts(3);
     stage.index.insert(LogId(2), run(0, &location), &location);
-    assert_eq!(stage.index.unindexed(|_| true).runs.len(), 6);
+    assert_eq!(unindexed(&stage.index, 1).runs.len(), 6);
     stage.store(3);
-    let left = stage.index.unindexed(|_| true);
+    let left = unindexed(&stage.index, 2);
     assert_eq!((left.indexed_before, left.runs.len()), (4, 1), "the one in parts");
 }
 
@@ -318,4 +318,17 @@ fn a_page_of_which_something_was_copied_before_it_was_stored_covers_nothing_else
     assert_eq!(runs.at(Offset(0)), Look::Run(run(0, &in_one(1, 0))));
     assert!(matches!(runs.at(Offset(1)), Look::Page(page) if page.segment == 2));
     assert_eq!(runs.at(Offset(2)), Look::Run(run(2, &in_one(1, 2))));
+}
+
+/// Everything that checkpoints keep, as it is taken in pieces of so many runs.
+fn unindexed(index: &Index, look_at_max: usize) -> StoredRuns {
+    let mut all = index.unindexed_hidden(|_| true);
+    let mut next = Some((LogId(0), Offset(i64::MIN)));
+    while let Some(from) = next {
+        let (some, more) = index.unindexed(from, look_at_max, |_| true);
+        assert!(more.is_none_or(|more| more > from), "it goes on");
+        all.runs.extend(some.runs);
+        next = more;
+    }
+    all
 }

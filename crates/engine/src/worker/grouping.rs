@@ -3,8 +3,9 @@
 use super::Worker;
 use crate::api::{Heartbeat, Reply};
 use crate::command::{Command, GroupName};
+use crate::shard::GroupSlots;
 use catalog::Name;
-use groups::{CommittedOffset, Effect, GroupView, Groups, OffsetKey, Refusal, Sessions};
+use groups::{CommittedOffset, Effect, GroupView, OffsetKey, Refusal, Sessions};
 use std::collections::BTreeMap;
 use types::{ClientId, Millis, ShardId, Token};
 
@@ -18,9 +19,9 @@ pub(crate) struct Coordinator {
 
 impl Coordinator {
     /// After a start: every member has a full session left.
-    pub(crate) fn rebuild(&mut self, groups: &BTreeMap<Name, Groups>, now: Millis) {
-        for (namespace, groups) in groups {
-            self.sessions.insert(Name::clone(namespace), Sessions::rebuilt(groups, now));
+    pub(crate) fn rebuild(&mut self, groups: &GroupSlots, now: Millis) {
+        for (namespace, groups) in groups.iter() {
+            self.sessions.entry(Name::clone(namespace)).or_default().add(groups, now);
         }
     }
 
@@ -46,7 +47,7 @@ impl Worker {
 
     pub(super) fn heartbeat(&mut self, client: ClientId, token: Token, beat: &Heartbeat) {
         let Some(seat) = self.seats.get_mut(&beat.shard) else { return };
-        let verdict = match seat.shard.groups.get(&beat.name.namespace) {
+        let verdict = match seat.shard.groups.beside(&beat.name) {
             Some(groups) => groups.heartbeat_verdict(
                 &beat.name.group,
                 beat.generation,
@@ -73,14 +74,22 @@ impl Worker {
         namespace: &str,
         names: Option<&[Name]>,
     ) -> Vec<(Name, GroupView)> {
-        let groups = self.seats.get(&shard).and_then(|seat| seat.shard.groups.get(namespace));
-        let Some(groups) = groups else { return Vec::new() };
+        let Some(seat) = self.seats.get(&shard) else { return Vec::new() };
+        let view = |name: &Name| {
+            let full = GroupName { namespace: Name::from(namespace), group: Name::clone(name) };
+            let view = seat.shard.groups.beside(&full)?.get(name)?.view();
+            Some((Name::clone(name), view))
+        };
         match names {
-            None => groups.iter().map(|(name, group)| (Name::from(name), group.view())).collect(),
-            Some(names) => names
-                .iter()
-                .filter_map(|name| Some((Name::clone(name), groups.get(name)?.view())))
-                .collect(),
+            None => {
+                let here = seat.shard.groups.iter().filter(|(other, _)| ***other == *namespace);
+                let all = here.flat_map(|(_, groups)| groups.iter());
+                let mut all: Vec<(Name, GroupView)> =
+                    all.map(|(name, group)| (Name::from(name), group.view())).collect();
+                all.sort_by(|(one, _), (other, _)| one.cmp(other));
+                all
+            }
+            Some(names) => names.iter().filter_map(view).collect(),
         }
     }
 
@@ -89,7 +98,7 @@ impl Worker {
         shard: ShardId,
         name: &GroupName,
     ) -> Option<Vec<(OffsetKey, CommittedOffset)>> {
-        let groups = self.seats.get(&shard)?.shard.groups.get(&name.namespace)?;
+        let groups = self.seats.get(&shard)?.shard.groups.beside(name)?;
         let offsets = groups.get(&name.group)?.offsets();
         Some(offsets.map(|(key, offset)| (key.clone(), offset.clone())).collect())
     }

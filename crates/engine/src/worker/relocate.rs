@@ -1,6 +1,7 @@
 //! What the keeper of the disk asks of a worker: its part of a checkpoint, which segments it needs,
 //! and to copy what is live in a mostly dead segment to the end of the journal.
 
+use super::checkpointing::CheckpointPart;
 use super::store::{Fetched, Found, LoadedBatch, ToCopy, Waiter};
 use super::unzip::Unzip;
 use super::{Worker, upkeep};
@@ -8,8 +9,8 @@ use crate::envelope::Envelope;
 use crate::index::{self, PageKey, Run, StoredRun};
 use bytes::Bytes;
 use journal::{
-    Applied, AppliedBase, Dest, Directory, FrameDraft, FrameKind, IndexPart, Indexed, Page,
-    PageKind, Placed, Position, ScannedFrame,
+    AppliedBase, Dest, Directory, FrameDraft, FrameKind, IndexPart, Indexed, Placed, Position,
+    ScannedFrame,
 };
 use ledger::{Ledger, Span};
 use record::batch::Header;
@@ -22,22 +23,13 @@ pub(crate) enum Notice {
     /// The index of what the worker's shards have in a sealed segment.
     Indexed { worker: usize, segment: u32, part: IndexPart },
     /// The worker's part of a checkpoint.
-    Checkpoint { worker: usize, part: CheckpointPart },
+    Checkpoint { worker: usize, part: Box<CheckpointPart> },
     /// Bytes the worker needs, by segment.
     Live { worker: usize, live: BTreeMap<u32, u64> },
     /// What the worker had live in a segment is on its way to the end of the journal.
     Relocated { worker: usize, segment: u32 },
     /// What the worker had live in the segments being unzipped is on its way, log by log.
     Unzipped { worker: usize },
-}
-
-/// The state of a worker's shards at one moment.
-#[derive(Debug)]
-pub(crate) struct CheckpointPart {
-    /// Where replay has to begin for these shards; `None`: they have had no frame.
-    pub(crate) replay: Option<Position>,
-    pub(crate) applied: Vec<Applied>,
-    pub(crate) pages: Vec<Page>,
 }
 
 /// What a worker writes again.
@@ -47,7 +39,7 @@ pub(super) struct Copies {
     pub(super) under_way: BTreeMap<u64, Vec<(LogId, Run)>>,
     next: u64,
     /// Where the copies lie that were placed last: the journal is synced up to there.
-    placed: Position,
+    pub(super) placed: Position,
     /// Batches to be copied forward come from the disk.
     loading_referred: bool,
     /// Segments being unzipped.
@@ -62,7 +54,7 @@ impl Copies {
 }
 
 /// The term of a single node's shards.
-const TERM: u32 = 1;
+pub(super) const TERM: u32 = 1;
 /// Activated batches that are kept where they were scheduled, for each entry of a schedule that is
 /// kept in memory.
 const REFERRED_PER_NEAR: usize = 4;
@@ -93,39 +85,6 @@ impl Worker {
         self.store.index.forget_dead();
         let live = self.store.index.live().clone();
         self.output.notices.push(Notice::Live { worker: self.number, live });
-    }
-
-    /// `durable`: where the journal was durable up to when this was asked for. A shard with nothing
-    /// on its way, copies included, has applied all of it.
-    pub(super) fn checkpoint(&mut self, durable: Position) {
-        self.want_bases();
-        let mut part = CheckpointPart { replay: None, applied: Vec::new(), pages: Vec::new() };
-        for (id, seat) in &self.seats {
-            if *id == ShardId::LOCAL {
-                continue;
-            }
-            let replicated = match io::planted("early-checkpoint") {
-                true => postcard::to_allocvec(&seat.shard.clone().one_frame_more()),
-                false => postcard::to_allocvec(&seat.shard),
-            };
-            let replicated = replicated.expect("a Vec takes every state there is");
-            let runs = self.store.index.unindexed(|log| seat.shard.extent(log).is_some());
-            let local = postcard::to_allocvec(&runs).expect("a Vec takes every state there is");
-            for (kind, bytes) in [(PageKind::Replicated, replicated), (PageKind::Local, local)] {
-                part.pages.push(Page { kind, shard: *id, bytes: Bytes::from(bytes) });
-            }
-            part.applied.push(Applied { shard: *id, term: TERM, index: seat.shard.applied });
-            // Copies that are on their way come after those that were placed last.
-            let position = match (seat.in_flight.is_empty(), self.copies.under_way.is_empty()) {
-                (true, true) => seat.position.max(durable),
-                (true, false) => seat.position.max(self.copies.placed),
-                (false, _) => seat.position,
-            };
-            if position != Position::default() {
-                part.replay = part.replay.into_iter().chain([position]).min();
-            }
-        }
-        self.output.notices.push(Notice::Checkpoint { worker: self.number, part });
     }
 
     /// Copies what is live in a segment to the end of the journal, page by page.

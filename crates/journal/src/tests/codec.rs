@@ -233,23 +233,31 @@ proptest! {
         head in (any::<u64>(), any::<u32>(), any::<u32>(), any::<u64>(), any::<u32>()),
         applied in vec((any::<u16>(), any::<u32>(), any::<u64>()), 0..5),
         pages in vec((any::<bool>(), any::<u16>(), bytes(200)), 0..5),
+        inline in any::<bool>(),
     ) {
         let (sequence, segment, byte, round, epoch) = head;
         let replay = Position { segment, byte, round, epoch: epoch ^ 1 };
         let applied = applied.into_iter();
         let applied = applied.map(|(s, term, index)| Applied { shard: ShardId(s), term, index });
-        let page = |(local, shard, bytes)| Page {
+        let page = |(chunk, (local, shard, bytes)): (u64, (bool, u16, Bytes))| Page {
             kind: if local { PageKind::Local } else { PageKind::Replicated },
             shard: ShardId(shard),
+            chunk: (!bytes.is_empty()).then_some(chunk),
             bytes,
         };
-        let pages = pages.into_iter().map(page).collect();
-        let checkpoint = Checkpoint { sequence, replay, applied: applied.collect(), pages };
+        let mut pages: Vec<Page> = (0..).zip(pages).map(page).collect();
+        pages.sort_by_key(|page| (page.chunk.is_some(), page.kind, page.shard, page.chunk));
+        let applied = applied.collect();
+        let checkpoint = Checkpoint { sequence, replay, applied, is_partial: false, pages };
         let disk = ::io::sim::SimDisk::new(1);
-        checkpoint::store(&disk, &checkpoint, epoch).unwrap();
+        let inline_bytes = if inline { u64::MAX } else { 0 };
+        checkpoint::store(&disk, &checkpoint, &Default::default(), (epoch, inline_bytes)).unwrap();
         let name = checkpoint::NAMES[usize::from(sequence % 2 == 1)];
         let loaded = checkpoint::load(&disk, name).unwrap();
-        prop_assert_eq!(loaded, Some(checkpoint::Loaded::Valid { checkpoint, epoch }));
+        let Some(checkpoint::Loaded::Valid(head)) = loaded else { panic!("{loaded:?}") };
+        prop_assert_eq!(head.epoch, epoch);
+        prop_assert!(head.is_whole(&disk).unwrap());
+        prop_assert_eq!(head.read(&disk).unwrap(), Some(checkpoint));
     }
 }
 
@@ -267,6 +275,9 @@ fn only_the_journals_own_names_are_taken() {
         ("j-.seg", FileName::Other),
         ("lock", FileName::Other),
         ("checkpoint-a", FileName::Other),
+        ("chunks-12", FileName::Chunks(12)),
+        ("chunks-012", FileName::Other),
+        ("chunks-12.tmp", FileName::Temporary),
     ];
     for (name, expected) in table {
         assert_eq!(FileName::of(name), expected, "{name}");

@@ -25,6 +25,7 @@ pub(crate) fn options(salt: u64) -> Options {
         part_bytes: 12 << 10,
         ready_count: 1,
         reserve_bytes: 0,
+        checkpoint_inline_bytes: 0,
         access: Access::Direct,
         salt,
         salvage: false,
@@ -158,7 +159,7 @@ impl Store {
         assert!(sequence >= promised, "checkpoint {sequence} instead of {promised}");
         let mut last: BTreeMap<u16, u64> = (0..SHARDS).map(|shard| (shard, 0)).collect();
         if let Some(checkpoint) = &checkpoint {
-            assert_eq!(checkpoint.pages, pages(checkpoint.sequence));
+            assert_eq!(checkpoint.pages, pages(checkpoint.sequence, false));
             last.extend(checkpoint.applied.iter().map(|one| (one.shard.0, one.index)));
         }
         let mut last_position = Position::default();
@@ -308,7 +309,9 @@ impl Store {
             index: *index,
         });
         let applied = applied.collect();
-        let checkpoint = Checkpoint { sequence, replay, applied, pages: pages(sequence) };
+        let is_partial = self.parts().pool.takes_changes(sequence);
+        let pages = pages(sequence, is_partial);
+        let checkpoint = Checkpoint { sequence, replay, applied, is_partial, pages };
         self.parts().pool.store_checkpoint(&checkpoint)?;
         self.checkpoint = Some(checkpoint);
         Ok(())
@@ -324,15 +327,30 @@ impl Store {
     }
 }
 
-fn pages(sequence: u64) -> Vec<Page> {
+fn pages(sequence: u64, is_partial: bool) -> Vec<Page> {
     let page = |kind, shard, bytes: String| Page {
         kind,
         shard: ShardId(shard),
+        chunk: None,
         bytes: Bytes::from(bytes),
     };
-    vec![
+    let mut pages = vec![
         page(PageKind::Replicated, 1, format!("state {sequence}")),
         page(PageKind::Local, 2, "x".repeat(5000)),
         page(PageKind::Local, 0, String::new()),
-    ]
+    ];
+    // Of a partial one those that changed since the checkpoint before the last.
+    let from = if is_partial { sequence.saturating_sub(1) } else { 0 };
+    pages.extend((0..CHUNKS).filter(|chunk| changed(*chunk, sequence) >= from).map(|chunk| Page {
+        chunk: Some(chunk),
+        ..page(PageKind::Replicated, 1, format!("{chunk} as of {}", changed(chunk, sequence)))
+    }));
+    pages
+}
+
+const CHUNKS: u64 = 7;
+
+/// When a chunk last changed: some do often, some seldom.
+fn changed(chunk: u64, sequence: u64) -> u64 {
+    sequence - sequence % (chunk + 1)
 }

@@ -12,7 +12,7 @@ const FAR: i64 = 1 << 60;
 const SPANS: i64 = 300_000;
 
 fn seat() -> Seat {
-    Seat::new(Shard::new(ShardId(1), None))
+    Seat::new(Shard::new(ShardId(1), None, 8))
 }
 
 fn scattered(count: i64) -> Vec<Span> {

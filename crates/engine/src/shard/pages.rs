@@ -1,0 +1,136 @@
+//! A shard as checkpoints keep it: its head, and its chunks.
+
+use super::chunked::Cut;
+use super::{Outbox, Shard};
+use bytes::Bytes;
+use catalog::Catalog;
+use journal::{Page, PageKind};
+use ledger::Ledger;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use types::{LogId, Millis, ShardId};
+
+/// What the chunks of a shard are of; the upper half of a chunk's number.
+const LOGS: u64 = 1;
+const SUBSCRIPTIONS: u64 = 2;
+const SCHEDULES: u64 = 3;
+const GROUPS: u64 = 4;
+const CATALOG: u64 = 5;
+
+/// What is small, or changes with every frame.
+#[derive(Serialize)]
+struct Head<'a> {
+    id: ShardId,
+    machine_version: u16,
+    applied: u64,
+    time: Millis,
+    next_producer: i64,
+    outboxes: &'a BTreeMap<ShardId, Outbox>,
+    received: &'a BTreeMap<LogId, Ledger>,
+}
+
+/// [`Head`] as it is read.
+#[derive(Deserialize)]
+struct StoredHead {
+    id: ShardId,
+    machine_version: u16,
+    applied: u64,
+    time: Millis,
+    next_producer: i64,
+    outboxes: BTreeMap<ShardId, Outbox>,
+    received: BTreeMap<LogId, Ledger>,
+}
+
+/// The names as of a cut: a copy of them costs nothing, and whoever stores it encodes it.
+#[derive(Debug)]
+pub(crate) struct Names {
+    shard: ShardId,
+    catalog: Catalog,
+}
+
+impl Names {
+    pub(crate) fn page(&self) -> Page {
+        let bytes = postcard::to_allocvec(&self.catalog);
+        let bytes = bytes.expect("a Vec takes every state there is");
+        page(self.shard, Some(CATALOG << 32), bytes.into())
+    }
+}
+
+impl Shard {
+    /// Begins a cut: gives the head as it is now, and the names if they are wanted. The chunks follow
+    /// with [`Shard::cut_on`], as they are now too.
+    pub(crate) fn begin_cut(&mut self, cut: Cut) -> (Page, Option<Names>) {
+        let more = u64::from(io::planted("early-checkpoint"));
+        let head = Head {
+            id: self.id,
+            machine_version: self.machine_version,
+            applied: self.applied + more,
+            time: self.time,
+            next_producer: self.next_producer,
+            outboxes: &self.outboxes,
+            received: &self.received,
+        };
+        let bytes = postcard::to_allocvec(&head).expect("a Vec takes every state there is");
+        let head = page(self.id, None, bytes.into());
+        self.logs.begin_cut(cut);
+        self.subscriptions.begin_cut(cut);
+        self.schedules.begin_cut(cut);
+        self.groups.begin_cut(cut);
+        self.cut = cut.number;
+        let catalog = self.catalog.as_ref().filter(|_| cut.wants(self.renamed));
+        let names = catalog.map(|catalog| Names { shard: self.id, catalog: catalog.clone() });
+        (head, names)
+    }
+
+    /// Stores chunks of the cut until `room` bytes are used up. True when there are no more.
+    pub(crate) fn cut_on(&mut self, room: &mut usize, pages: &mut Vec<Page>) -> bool {
+        let shard = self.id;
+        let each = |family: u64| {
+            move |chunk: u32, bytes: Bytes| {
+                page(shard, Some(family << 32 | u64::from(chunk)), bytes)
+            }
+        };
+        let (logs, subscriptions) = (each(LOGS), each(SUBSCRIPTIONS));
+        let (schedules, groups) = (each(SCHEDULES), each(GROUPS));
+        self.logs.cut_on(room, |chunk, bytes| pages.push(logs(chunk, bytes)))
+            && self.subscriptions.cut_on(room, |chunk, bytes| {
+                pages.push(subscriptions(chunk, bytes));
+            })
+            && self.schedules.cut_on(room, |chunk, bytes| pages.push(schedules(chunk, bytes)))
+            && self.groups.cut_on(room, |chunk, bytes| pages.push(groups(chunk, bytes)))
+    }
+
+    /// The shard that a head is of, without its chunks. `None` when this build does not know it.
+    pub(crate) fn of_head(bytes: &[u8], chunk_bits: u32) -> Option<Shard> {
+        let head: StoredHead = postcard::from_bytes(bytes).ok()?;
+        let shard = Shard {
+            machine_version: head.machine_version,
+            applied: head.applied,
+            time: head.time,
+            next_producer: head.next_producer,
+            outboxes: head.outboxes,
+            received: head.received,
+            ..Shard::new(head.id, None, chunk_bits)
+        };
+        shard.known_version().then_some(shard)
+    }
+
+    /// Puts a chunk back. `None` when this build does not know it.
+    pub(crate) fn restore(&mut self, chunk: u64, bytes: &[u8]) -> Option<()> {
+        match chunk >> 32 {
+            LOGS => self.logs.restore(bytes).ok(),
+            SUBSCRIPTIONS => self.subscriptions.restore(bytes).ok(),
+            SCHEDULES => self.schedules.restore(bytes).ok(),
+            GROUPS => self.groups.restore(bytes).ok(),
+            CATALOG => {
+                self.catalog = Some(postcard::from_bytes(bytes).ok()?);
+                Some(())
+            }
+            _ => None,
+        }
+    }
+}
+
+fn page(shard: ShardId, chunk: Option<u64>, bytes: Bytes) -> Page {
+    Page { kind: PageKind::Replicated, shard, chunk, bytes }
+}
