@@ -15,6 +15,7 @@ mod overload;
 mod poison;
 mod scale;
 mod size;
+mod tail;
 mod trace;
 
 pub(crate) use faults::faults;
@@ -137,6 +138,7 @@ const UNDER_FIRE: &[Check] = &[
         run: poison::poison,
     },
     Check { line: 8, states: "publish p99.9 beside unzip <= 1.5", run: backlog::latency },
+    Check { line: 8, states: "p99.9 with checkpoints <= 1.5 times without", run: tail::latency },
     Check { line: 9, states: "start after SIGKILL on 20 GB within 2 s", run: size::start_killed },
 ];
 

@@ -259,16 +259,17 @@ fn disk(path: &Path, opening: &Opening) -> Result<Arc<dyn Disk>, StartError> {
 }
 
 fn sizes(opening: &Opening) -> engine::Sizes {
-    let mut usual = engine::Sizes::default();
-    usual.unzip.bytes_per_s = opening.unzip_bytes;
+    let mut sizes = engine::Sizes::default();
+    sizes.unzip.bytes_per_s = opening.unzip_bytes;
     if let Some(after_ms) = opening.unzip_after_ms {
-        usual.unzip.settled_us = after_ms.saturating_mul(1_000);
+        sizes.unzip.settled_us = after_ms.saturating_mul(1_000);
     }
-    let Some(bytes) = opening.segment_bytes.map(|bytes| bytes.next_multiple_of(BLOCK_BYTES as u32))
-    else {
-        return usual;
-    };
-    engine::Sizes { segment_bytes: vec![bytes], checkpoint_bytes: 2 * u64::from(bytes), ..usual }
+    if let Some(bytes) = opening.segment_bytes {
+        let bytes = bytes.next_multiple_of(BLOCK_BYTES as u32);
+        (sizes.segment_bytes, sizes.checkpoint_bytes) = (vec![bytes], 2 * u64::from(bytes));
+    }
+    sizes.checkpoint_bytes = opening.checkpoint_bytes.unwrap_or(sizes.checkpoint_bytes);
+    sizes
 }
 
 /// The directory as a person finds it again, whatever directory they are in then.

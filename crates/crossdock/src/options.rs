@@ -129,6 +129,9 @@ pub struct Opening {
     #[arg(long, hide = true, value_name = "BYTES")]
     #[arg(value_parser = clap::value_parser!(u32).range(4 << 20..=256 << 20))]
     pub segment_bytes: Option<u32>,
+    /// A checkpoint after so many bytes of journal; the largest number: none but at a stop. For a test
+    #[arg(long, hide = true, value_name = "BYTES")]
+    pub checkpoint_bytes: Option<u64>,
 }
 
 impl Default for Opening {
@@ -142,6 +145,7 @@ impl Default for Opening {
             record_writes: None,
             fault: None,
             segment_bytes: None,
+            checkpoint_bytes: None,
         }
     }
 }
