@@ -3,6 +3,7 @@
 
     cargo xtask bench                                  # builds everything, then runs this
     bench/run.py --binary target/release/crossdock --only crossdock,kafka --repeat 1 --scale 0.2
+    bench/run.py --binary target/release/crossdock --only crossdock --queues 10000
     bench/run.py --list
 
 Repetitions are the outer loop, so that a slow minute of the machine falls on every subject. Prints
@@ -62,6 +63,8 @@ def parse_options():
     parser.add_argument("--runs", default="", help="only runs with this text in their label")
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the messages")
+    parser.add_argument("--queues", type=int, default=0,
+                        help="as many more AMQP queues of each server are in use meanwhile")
     parser.add_argument("--json", help="write every row to this file")
     parser.add_argument("--list", action="store_true", help="print subjects and runs")
     return parser.parse_args()
@@ -78,7 +81,10 @@ def measure(subject, repetition, options, figures):
         except (MissingSubject, RuntimeError) as why:
             figures.skip(subject, str(why))
             return
+        crowd = None
         try:
+            if target and options.queues and "amqp" in target.ports:
+                crowd = gather_crowd(target, options.queues)
             if target:
                 figures.version(subject, target.version())
             runs = [run for run in subject.runs if options.runs in run.label]
@@ -93,9 +99,23 @@ def measure(subject, repetition, options, figures):
                 figures.add(row)
             figures.syncs(subject, read_syncs(target))
         finally:
+            if crowd:
+                crowd.kill()
+                crowd.wait()
             if target:
                 target.stop()
                 target.close()
+
+
+def gather_crowd(target, queues):
+    """Declares queues and lets messages trickle through them until it is killed."""
+    command = [str(DRIVERS / "drv_crowd"), "--port", str(target.ports["amqp"]),
+               "--queues", str(queues)]
+    crowd = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    if crowd.stdout.readline().strip() != "ready":
+        crowd.kill()
+        raise RuntimeError("the queues of the crowd cannot be declared")
+    return crowd
 
 
 def drive_pair(run, target, scale):

@@ -20,6 +20,8 @@ const QUEUE_DELETE_OK: (u16, u16) = (50, 41);
 const BASIC_QOS_OK: (u16, u16) = (60, 11);
 const BASIC_CONSUME_OK: (u16, u16) = (60, 21);
 const BASIC_DELIVER: (u16, u16) = (60, 60);
+const BASIC_GET_OK: (u16, u16) = (60, 71);
+const BASIC_GET_EMPTY: (u16, u16) = (60, 72);
 const BASIC_ACK: (u16, u16) = (60, 80);
 const CONFIRM_SELECT_OK: (u16, u16) = (85, 11);
 
@@ -107,16 +109,27 @@ fn call(connection: &mut Connection, class: u16, method_id: u16, arguments: &[u8
     expect(connection, (class, method_id + 1));
 }
 
+/// Appends a basic.get that acknowledges by itself.
+pub fn basic_get(out: &mut Vec<u8>, queue: &str) {
+    let mut arguments = vec![0, 0];
+    short(&mut arguments, queue);
+    arguments.push(1);
+    method(out, CHANNEL, (60, 70), &arguments);
+}
+
 impl Amqp {
     pub fn new(args: &Args) -> Amqp {
-        let queue = args.text("queue", "bench");
+        Amqp::of_queue(args, &args.text("queue", "bench"))
+    }
+
+    pub fn of_queue(args: &Args, queue: &str) -> Amqp {
         let mut publish = vec![0, 0, 0];
-        short(&mut publish, &queue);
+        short(&mut publish, queue);
         publish.push(0);
         let mut frame = Vec::new();
         method(&mut frame, CHANNEL, (60, 40), &publish);
         Amqp {
-            queue,
+            queue: queue.to_owned(),
             kind: args.text("qtype", "classic"),
             durable: args.flag("durable", true),
             confirm: args.flag("confirm", true),
@@ -142,6 +155,12 @@ impl Amqp {
         arguments.push(bits | u8::from(self.durable) << 1);
         long(&mut arguments, &table);
         arguments
+    }
+
+    /// Declares the queue on a connection that is open.
+    pub fn declare_on(&self, connection: &mut Connection) {
+        let declare = self.declare(0, true);
+        call(connection, QUEUE_DECLARE_OK.0, QUEUE_DECLARE_OK.1 - 1, &declare);
     }
 
     fn open(&self, connection: &mut Connection) {
@@ -198,7 +217,7 @@ impl Amqp {
                 let tag = 1 + usize::from(arguments[0]);
                 self.delivering.tag = number(&arguments[tag..tag + 8]);
             }
-            BASIC_CONSUME_OK => {}
+            BASIC_CONSUME_OK | BASIC_GET_OK | BASIC_GET_EMPTY => {}
             QUEUE_DECLARE_OK => events.synced = true,
             other => panic!("method {other:?}: {}", String::from_utf8_lossy(arguments)),
         }

@@ -6,6 +6,7 @@
 
 pub mod amqp;
 pub mod args;
+pub mod crowd;
 pub mod probe;
 pub mod raw;
 

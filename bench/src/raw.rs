@@ -65,7 +65,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    fn open(address: &str) -> Connection {
+    pub fn open(address: &str) -> Connection {
         let stream = TcpStream::connect(address).unwrap_or_else(|e| panic!("{address}: {e}"));
         stream.set_nodelay(true).expect("nodelay");
         stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
@@ -105,7 +105,7 @@ impl Connection {
     }
 
     /// As `read`, but not waiting.
-    fn poll(&mut self, protocol: &mut dyn Protocol, out: &mut Vec<u8>, events: &mut Events) {
+    pub fn poll(&mut self, protocol: &mut dyn Protocol, out: &mut Vec<u8>, events: &mut Events) {
         self.room();
         let free = &mut self.bytes[self.end..];
         let (start, length) = (free.as_mut_ptr().cast(), free.len());
