@@ -191,7 +191,8 @@ pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
     let (writer, reader, pool, mut recovery) =
         journal::open(Arc::clone(&options.disk), journal_options.clone())?;
     let shards = match recovery.checkpoint() {
-        Some(checkpoint) => read_shards(checkpoint, options.sizes.chunk_bits)?,
+        Some(checkpoint) => Shard::read_all(&checkpoint.pages, options.sizes.chunk_bits)
+            .ok_or(EngineError::Newer)?,
         None => new_shards(options),
     };
     let fresh = recovery.checkpoint().is_none();
@@ -275,20 +276,6 @@ fn new_shards(options: &Options) -> Vec<Shard> {
             Shard::new(*id, catalog, options.sizes.chunk_bits)
         })
         .collect()
-}
-
-fn read_shards(checkpoint: &Checkpoint, chunk_bits: u32) -> Result<Vec<Shard>, EngineError> {
-    let replicated = || checkpoint.pages.iter().filter(|page| page.kind == PageKind::Replicated);
-    let heads = replicated().filter(|page| page.chunk.is_none());
-    let shard = |page: &Page| Shard::of_head(&page.bytes, chunk_bits).ok_or(EngineError::Newer);
-    let mut shards = heads.map(shard).collect::<Result<Vec<Shard>, _>>()?;
-    for page in replicated() {
-        let shard = shards.iter_mut().find(|shard| shard.id == page.shard);
-        if let (Some(shard), Some(chunk)) = (shard, page.chunk) {
-            shard.restore(chunk, &page.bytes).ok_or(EngineError::Newer)?;
-        }
-    }
-    Ok(shards)
 }
 
 fn memory(options: &Options) -> Memory {

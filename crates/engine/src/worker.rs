@@ -216,11 +216,6 @@ impl Worker {
         }
     }
 
-    /// Has about so many bytes of a checkpoint made in one turn.
-    pub(crate) fn set_slice_bytes(&mut self, bytes: usize) {
-        self.slice_bytes = bytes.max(1);
-    }
-
     pub(crate) fn number(&self) -> usize {
         self.number
     }

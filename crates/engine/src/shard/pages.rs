@@ -100,8 +100,23 @@ impl Shard {
             && self.groups.cut_on(room, |chunk, bytes| pages.push(groups(chunk, bytes)))
     }
 
+    /// The shards of a checkpoint. `None` when this build does not know what is stored.
+    pub(crate) fn read_all(pages: &[Page], chunk_bits: u32) -> Option<Vec<Shard>> {
+        let replicated = || pages.iter().filter(|page| page.kind == PageKind::Replicated);
+        let heads = replicated().filter(|page| page.chunk.is_none());
+        let shards = heads.map(|page| Shard::of_head(&page.bytes, chunk_bits));
+        let mut shards = shards.collect::<Option<Vec<Shard>>>()?;
+        for page in replicated() {
+            let shard = shards.iter_mut().find(|shard| shard.id == page.shard);
+            if let (Some(shard), Some(chunk)) = (shard, page.chunk) {
+                shard.restore(chunk, &page.bytes)?;
+            }
+        }
+        Some(shards)
+    }
+
     /// The shard that a head is of, without its chunks. `None` when this build does not know it.
-    pub(crate) fn of_head(bytes: &[u8], chunk_bits: u32) -> Option<Shard> {
+    fn of_head(bytes: &[u8], chunk_bits: u32) -> Option<Shard> {
         let head: StoredHead = postcard::from_bytes(bytes).ok()?;
         let shard = Shard {
             machine_version: head.machine_version,
@@ -116,7 +131,7 @@ impl Shard {
     }
 
     /// Puts a chunk back. `None` when this build does not know it.
-    pub(crate) fn restore(&mut self, chunk: u64, bytes: &[u8]) -> Option<()> {
+    fn restore(&mut self, chunk: u64, bytes: &[u8]) -> Option<()> {
         match chunk >> 32 {
             LOGS => self.logs.restore(bytes).ok(),
             SUBSCRIPTIONS => self.subscriptions.restore(bytes).ok(),

@@ -100,6 +100,11 @@ impl Worker {
         }
     }
 
+    /// Has about so many bytes of a checkpoint made in one turn.
+    pub(crate) fn set_slice_bytes(&mut self, bytes: usize) {
+        self.slice_bytes = bytes.max(1);
+    }
+
     /// Whether a part of a checkpoint is being made.
     pub(crate) fn is_cutting(&self) -> bool {
         self.cutting.is_some()
