@@ -326,6 +326,29 @@ fn a_corrupt_checkpoint_falls_back_to_the_other() {
 }
 
 #[test]
+fn a_rotten_chunk_costs_one_checkpoint_and_no_chunk_file_is_of_both() {
+    let mut store = many_segments(9);
+    let newest = store.checkpoint.clone().unwrap().sequence;
+    store.disk.kill();
+    let names = ::io::Disk::list(&store.disk).unwrap();
+    let chunk_files: Vec<&String> =
+        names.iter().filter(|name| name.starts_with("chunks-")).collect();
+    assert!(chunk_files.len() >= 2, "{names:?}");
+    for name in chunk_files {
+        let of: u64 = name["chunks-".len()..].parse().unwrap();
+        let last = store.disk.contents(name).unwrap().len() - 1;
+        store.disk.flip_bit(name, last, 4);
+        let (.., mut recovery) = store.recover().unwrap();
+        let left = if of % 2 == newest % 2 { newest - 1 } else { newest };
+        assert_eq!(recovery.checkpoint().unwrap().sequence, left, "{name}");
+        assert_eq!(recovery.findings()[0].what, Damage::Checkpoint);
+        assert_eq!(drain(&mut recovery).unwrap().last().unwrap().index, 40);
+        drop(recovery);
+        store.disk.flip_bit(name, last, 4);
+    }
+}
+
+#[test]
 fn a_missing_or_cut_segment_is_noticed() {
     let mut store = many_segments(10);
     for _ in 0..3 {
