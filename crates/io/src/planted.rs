@@ -40,10 +40,7 @@ pub const FAULTS: &[(&str, &str)] = &[
     ("chunk-mark-forgotten", "a chunk of a shard that changed sometimes counts as unchanged"),
     ("chunk-cut-late", "a chunk that changes while a cut is taken is stored as it is afterwards"),
     ("chunk-of-older-generation-kept", "a checkpoint goes on with the older of two chunks"),
-    (
-        "chunk-file-removed-early",
-        "chunk files go before the checkpoint that does without them is there",
-    ),
+    ("chunk-file-removed-early", "chunk files go before the checkpoint without them is there"),
     ("unindexed-forgotten", "a checkpoint leaves out the batches of a segment without an index"),
 ];
 

@@ -17,6 +17,7 @@ pub(super) const LONGER_FILES: &[(&str, usize)] = &[("crates/engine/src/worker/q
 /// Structs that have more fields, by name, with the reason.
 pub(super) const WIDER_STRUCTS: &[(&str, &str)] = &[
     ("Keeper", "debt: its files and its schedule are two things"),
+    ("Shard", "debt: what checkpoints note of the names belongs beside them"),
     ("Worker", "debt: what one stage of the turn owns belongs together"),
     ("Seat", "debt: a shard's frames in flight and its waiting clients are two things"),
 ];
