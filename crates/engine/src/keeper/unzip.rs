@@ -56,8 +56,8 @@ pub(super) struct Unzipping {
     pub(super) sizes: UnzipSizes,
     /// Bytes live in a segment, and since when about so many have been.
     settled: BTreeMap<u32, (u64, u64)>,
-    /// How logs lie in the segments that were looked at.
-    layouts: BTreeMap<u32, Layout>,
+    /// The logs of segments that were looked at; none of those that are left as they are.
+    layouts: BTreeMap<u32, Option<Vec<LogId>>>,
     /// Segments that were unzipped; some may be needed still, where something cannot be read.
     done: BTreeSet<u32>,
     /// Those being unzipped, and the workers that still do.
@@ -120,15 +120,20 @@ impl Keeper {
     fn group_of(&mut self, old: &[(u32, u64)]) -> Option<Vec<u32>> {
         let (mut group, mut logs, mut bytes) = (Vec::new(), BTreeSet::<LogId>::new(), 0);
         let UnzipSizes { run_bytes, group_bytes, .. } = self.unzip.sizes;
+        let mut looked = false;
         for (segment, live) in old {
-            let Some(layout) = self.layout_of(*segment) else { continue };
-            let worth = layout.pieces >= PIECES_MIN * layout.logs.len() as u64
-                && layout.bytes < layout.pieces * run_bytes;
-            if !worth {
-                continue;
+            if !self.unzip.layouts.contains_key(segment) {
+                // One at a time: it is a file of some megabytes.
+                if looked {
+                    return None;
+                }
+                looked = true;
+                let layout = self.layout_of(*segment);
+                self.unzip.layouts.insert(*segment, layout);
             }
+            let Some(Some(layout)) = self.unzip.layouts.get(segment) else { continue };
             group.push(*segment);
-            logs.extend(&layout.logs);
+            logs.extend(layout);
             bytes += live;
             if bytes >= run_bytes * logs.len() as u64 || bytes >= group_bytes {
                 return Some(group);
@@ -137,13 +142,12 @@ impl Keeper {
         None
     }
 
-    fn layout_of(&mut self, segment: u32) -> Option<&Layout> {
-        if !self.unzip.layouts.contains_key(&segment) {
-            // One that cannot be read is left as it is.
-            let layout = self.pool.layout(segment).ok().flatten()?;
-            self.unzip.layouts.insert(segment, layout);
-        }
-        self.unzip.layouts.get(&segment)
+    /// The logs of a segment, if it is worth it to put them in order. One whose index cannot be read
+    /// is left as it is.
+    fn layout_of(&self, segment: u32) -> Option<Vec<LogId>> {
+        let Layout { bytes, pieces, logs } = self.pool.layout(segment).ok().flatten()?;
+        let is_in_pieces = pieces >= PIECES_MIN * logs.len() as u64;
+        (is_in_pieces && bytes < pieces * self.unzip.sizes.run_bytes).then_some(logs)
     }
 
     /// A worker has written again all it had in the group.

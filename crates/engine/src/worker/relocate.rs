@@ -269,7 +269,10 @@ impl Worker {
                 self.store.index.insert(log, Run { at: index::place(location), ..run }, location);
             }
         }
-        self.copies.placed = self.copies.placed.max(placed.position);
+        // What is not durable anyway is told before it is synced.
+        if placed.shard != ShardId::LOCAL {
+            self.copies.placed = self.copies.placed.max(placed.position);
+        }
     }
 
     /// A copy found at the start. The original may be gone already, its segment given back.
