@@ -30,7 +30,7 @@ mod stored;
 mod tests;
 
 pub(crate) use pages::{Page, PageKey, Pages, Stretch, stored_runs};
-pub(crate) use stored::{StoredRun, StoredRuns};
+pub(crate) use stored::{StoredRun, StoredRuns, is_paged};
 
 use journal::{Location, Parts};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -1,8 +1,10 @@
 //! Opening the engine: recovery, then threads.
 
+mod restore;
+
 use crate::catch_up::catch_up;
 use crate::disk::{self, Rounds, ToJournal};
-use crate::index::{Index, StoredRuns, stored_runs};
+use crate::index::Index;
 use crate::keeper::{Keeper, Stored, UnzipSizes};
 use crate::metrics::{self, Metrics};
 use crate::scrub::Scrubber;
@@ -13,9 +15,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use catalog::{Catalog, Layer, Names};
 use io::{Clock, Disk, Random};
-use journal::{
-    Checkpoint, Failed, Finding, OpenError, Page, PageKind, Pool, Position, Reader, Recovery,
-};
+use journal::{Failed, Finding, OpenError, Page, PageKind, Pool, Position, Reader};
 use std::fmt;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -205,7 +205,7 @@ pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
     for shard in shards {
         workers[worker_number(shard.id, count)].add_seat(Seat::new(shard));
     }
-    let (clean, indexed_before) = restore(&mut workers, &mut recovery)?;
+    let (clean, indexed_before) = restore::restore(&mut workers, &mut recovery)?;
     let names = Catalog::new(Layer::Local, &[ShardId::LOCAL]);
     let local = Shard::new(ShardId::LOCAL, Some(names), options.sizes.chunk_bits);
     workers[0].add_seat(Seat::new(local));
@@ -300,60 +300,6 @@ fn new_ports(workers: usize, shards: &[Shard], memory: Memory) -> Ports {
         metrics: Arc::default(),
         memory: Arc::new(memory),
     }
-}
-
-/// Puts the stored state back. Gives whether the store was stopped cleanly, so that nothing that was
-/// in flight can have been delivered, and the segment before which all have their index.
-fn restore(workers: &mut [Worker], recovery: &mut Recovery) -> Result<(bool, u32), EngineError> {
-    let runs = read_runs(recovery.checkpoint())?;
-    let replay = recovery.checkpoint().map_or(0, |checkpoint| checkpoint.replay.segment);
-    let indexed_before = runs.iter().map(|(_, runs)| runs.indexed_before).fold(replay, u32::max);
-    for segment in recovery.segments_before(indexed_before) {
-        let index = recovery.index(segment)?;
-        workers.iter_mut().for_each(|worker| worker.restore_index(&index));
-    }
-    workers.iter_mut().for_each(|worker| worker.restored_before(indexed_before));
-    for (shard, runs) in runs {
-        workers[worker_number(shard, workers.len())].restore_runs(runs.runs);
-    }
-    let left_cleanly = |checkpoint: &Checkpoint| checkpoint.pages.contains(&clean_stop());
-    let left_cleanly = recovery.checkpoint().is_some_and(left_cleanly);
-    recovery.drop_pages();
-    restore_pages(workers, recovery, false)?;
-    let mut replayed = 0u64;
-    while let Some(frame) = recovery.next_frame()? {
-        if frame.shard == ShardId::LOCAL {
-            continue;
-        }
-        let worker = &mut workers[worker_number(frame.shard, workers.len())];
-        replayed += u64::from(worker.replay(&frame).map_err(|_| EngineError::Newer)?);
-    }
-    restore_pages(workers, recovery, true)?;
-    Ok((replayed == 0 && left_cleanly, indexed_before))
-}
-
-/// Settles what of the pages that were found each worker has.
-fn restore_pages(
-    workers: &mut [Worker],
-    recovery: &mut Recovery,
-    all: bool,
-) -> Result<(), EngineError> {
-    workers.iter_mut().try_for_each(|worker| {
-        worker.restore_pages(all, |log, page| {
-            Ok(stored_runs(&recovery.page(page.segment, log, page.place)?))
-        })
-    })
-}
-
-/// What a checkpoint kept of where batches lie.
-fn read_runs(checkpoint: Option<&Checkpoint>) -> Result<Vec<(ShardId, StoredRuns)>, EngineError> {
-    let pages = checkpoint.into_iter().flat_map(|checkpoint| &checkpoint.pages);
-    let local = |page: &&Page| page.kind == PageKind::Local && page.shard != ShardId::LOCAL;
-    let runs = |page: &Page| {
-        let runs = postcard::from_bytes(&page.bytes).map_err(|_| EngineError::Newer)?;
-        Ok((page.shard, runs))
-    };
-    pages.filter(local).map(runs).collect()
 }
 
 /// In the checkpoint of a clean stop only: what was on its way to consumers had come back by then.

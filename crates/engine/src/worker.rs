@@ -261,15 +261,6 @@ impl Worker {
         self.start_outboxes();
     }
 
-    /// The replicated state of the durable shards.
-    pub(crate) fn state(&self) -> Vec<(ShardId, Vec<u8>)> {
-        let durable = self.seats.iter().filter(|(id, _)| **id != ShardId::LOCAL);
-        let bytes = |seat: &Seat| postcard::to_allocvec(&seat.shard);
-        let state =
-            |seat: &Seat| (seat.shard.id, bytes(seat).expect("a Vec takes every state there is"));
-        durable.map(|(_, seat)| state(seat)).collect()
-    }
-
     /// Nothing is on its way to the disk or waits to be.
     pub(crate) fn settled_down(&self) -> bool {
         self.backlog.is_empty() && self.seats.values().all(Seat::is_idle)

@@ -233,7 +233,7 @@ fn push_page(part: &mut IndexPart, log: LogId, page: &mut Vec<&Run>) {
 
 /// Whether a log's runs may be anywhere but in memory. Those of schedules and outboxes are needed where nobody can
 /// wait for them.
-pub(super) fn is_paged(log: LogId) -> bool {
+pub(crate) fn is_paged(log: LogId) -> bool {
     Schedule::log_of(log).is_none() && Outbox::shards_of(log).is_none()
 }
 

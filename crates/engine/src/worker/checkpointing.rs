@@ -3,8 +3,8 @@
 //! The cut is when the checkpoint is asked for. What the shards are then is stored a slice a turn;
 //! a chunk that is about to change is stored first (`shard/chunked.rs`).
 
-use super::Worker;
 use super::relocate::{Notice, TERM};
+use super::{Seat, Worker};
 use crate::index::StoredRuns;
 use crate::shard::{Cut, Names};
 use bytes::Bytes;
@@ -103,6 +103,15 @@ impl Worker {
     /// Has about so many bytes of a checkpoint made in one turn.
     pub(crate) fn set_slice_bytes(&mut self, bytes: usize) {
         self.slice_bytes = bytes.max(1);
+    }
+
+    /// The replicated state of the durable shards.
+    pub(crate) fn state(&self) -> Vec<(ShardId, Vec<u8>)> {
+        let durable = self.seats.iter().filter(|(id, _)| **id != ShardId::LOCAL);
+        let bytes = |seat: &Seat| postcard::to_allocvec(&seat.shard);
+        let state =
+            |seat: &Seat| (seat.shard.id, bytes(seat).expect("a Vec takes every state there is"));
+        durable.map(|(_, seat)| state(seat)).collect()
     }
 
     /// Whether a part of a checkpoint is being made.

@@ -310,10 +310,15 @@ impl Worker {
         runs.into_iter().for_each(|run| self.store.index.restore(run));
     }
 
-    /// Takes in the index of a sealed segment: what this worker's logs may still hold of it.
-    pub(crate) fn restore_index(&mut self, indexed: &Indexed) {
+    /// Takes in the index of a sealed segment: what this worker's logs may still hold of it. Of its
+    /// hidden logs only where the segment had its index when the checkpoint was cut: a later one
+    /// lacks what was activated since, and a replay looks for that.
+    pub(crate) fn restore_index(&mut self, indexed: &Indexed, with_hidden: bool) {
         let seats = &self.seats;
-        let extent_of = |log: LogId| seats.values().find_map(|seat| seat.shard.extent(log));
+        let extent_of = |log: LogId| {
+            let wanted = with_hidden || index::is_paged(log);
+            wanted.then(|| seats.values().find_map(|seat| seat.shard.extent(log))).flatten()
+        };
         match indexed {
             Indexed::Stored(directory) => {
                 self.store.index.found(directory, |log| extent_of(log).is_some());

@@ -1,0 +1,74 @@
+//! What a start puts back: a checkpoint's state, where batches lie, the frames since.
+
+use super::{EngineError, clean_stop};
+use crate::index::{StoredRuns, stored_runs};
+use crate::worker::Worker;
+use crate::worker_number;
+use journal::{Checkpoint, Page, PageKind, Recovery};
+use types::ShardId;
+
+/// Puts the stored state back. Gives whether the store was stopped cleanly, so that nothing that was
+/// in flight can have been delivered, and the segment before which all have their index.
+pub(super) fn restore(
+    workers: &mut [Worker],
+    recovery: &mut Recovery,
+) -> Result<(bool, u32), EngineError> {
+    let runs = read_runs(recovery.checkpoint())?;
+    let replay = recovery.checkpoint().map_or(0, |checkpoint| checkpoint.replay.segment);
+    let indexed_before = runs.iter().map(|(_, runs)| runs.indexed_before).fold(replay, u32::max);
+    let count = workers.len();
+    // What a worker's hidden logs had from this segment on, the checkpoint itself has.
+    let hidden_before = |number: usize| {
+        let own = runs.iter().filter(|(shard, _)| worker_number(*shard, count) == number);
+        own.map(|(_, runs)| runs.indexed_before).min().unwrap_or(u32::MAX)
+    };
+    let hidden_before: Vec<u32> = (0..count).map(hidden_before).collect();
+    for segment in recovery.segments_before(indexed_before) {
+        let index = recovery.index(segment)?;
+        for (worker, hidden_before) in workers.iter_mut().zip(&hidden_before) {
+            worker.restore_index(&index, segment < *hidden_before);
+        }
+    }
+    workers.iter_mut().for_each(|worker| worker.restored_before(indexed_before));
+    for (shard, runs) in runs {
+        workers[worker_number(shard, workers.len())].restore_runs(runs.runs);
+    }
+    let left_cleanly = |checkpoint: &Checkpoint| checkpoint.pages.contains(&clean_stop());
+    let left_cleanly = recovery.checkpoint().is_some_and(left_cleanly);
+    recovery.drop_pages();
+    restore_pages(workers, recovery, false)?;
+    let mut replayed = 0u64;
+    while let Some(frame) = recovery.next_frame()? {
+        if frame.shard == ShardId::LOCAL {
+            continue;
+        }
+        let worker = &mut workers[worker_number(frame.shard, workers.len())];
+        replayed += u64::from(worker.replay(&frame).map_err(|_| EngineError::Newer)?);
+    }
+    restore_pages(workers, recovery, true)?;
+    Ok((replayed == 0 && left_cleanly, indexed_before))
+}
+
+/// Settles what of the pages that were found each worker has.
+fn restore_pages(
+    workers: &mut [Worker],
+    recovery: &mut Recovery,
+    all: bool,
+) -> Result<(), EngineError> {
+    workers.iter_mut().try_for_each(|worker| {
+        worker.restore_pages(all, |log, page| {
+            Ok(stored_runs(&recovery.page(page.segment, log, page.place)?))
+        })
+    })
+}
+
+/// What a checkpoint kept of where batches lie.
+fn read_runs(checkpoint: Option<&Checkpoint>) -> Result<Vec<(ShardId, StoredRuns)>, EngineError> {
+    let pages = checkpoint.into_iter().flat_map(|checkpoint| &checkpoint.pages);
+    let local = |page: &&Page| page.kind == PageKind::Local && page.shard != ShardId::LOCAL;
+    let runs = |page: &Page| {
+        let runs = postcard::from_bytes(&page.bytes).map_err(|_| EngineError::Newer)?;
+        Ok((page.shard, runs))
+    };
+    pages.filter(local).map(runs).collect()
+}
