@@ -88,7 +88,8 @@ impl Stage {
     }
 
     pub(super) fn run(&mut self) {
-        for _ in 0..4 {
+        // Long enough for a frame that waits for company.
+        for _ in 0..8 {
             self.engine.run(4).expect("the disk works");
             self.clock.pass(3_000);
         }

@@ -87,12 +87,12 @@ fn a_scheduled_record_comes_when_it_is_due_and_not_before() {
     let (log, queue) = stage.queue("q", QueueOptions::default());
     take(&mut stage, queue);
     plan(&mut stage, log, &["later"], 1_000);
-    pass(&mut stage, 900);
+    pass(&mut stage, 800);
     assert_eq!(stage.delivered(), [] as [&str; 0]);
     assert_eq!(extent(&mut stage, log).map(|extent| extent.end), Some(Offset(0)));
     stage.publish(&[log], &["now"]).expect("published");
     assert_eq!(stage.delivered(), ["now"]);
-    pass(&mut stage, 100);
+    pass(&mut stage, 200);
     assert_eq!(stage.delivered(), ["later"]);
     assert_eq!(extent(&mut stage, log).map(|extent| extent.end), Some(Offset(2)));
 }

@@ -21,8 +21,9 @@ use types::{ClientId, Error, Kind, LogId, Millis, ShardId, SubscriptionId, Token
 
 /// The term of a single node's shards; a cluster's are given by election.
 const TERM: u32 = 1;
-/// A frame that only settles waits so long for company.
-const LAZY: Millis = Millis(5);
+/// A frame that only settles waits so long for company: nobody waits for it, and a round of its own
+/// costs a write, a sync and four wake-ups.
+const LAZY: Millis = Millis(20);
 /// A draft of this size goes even while others are on their way.
 const DRAFT_BYTES: usize = 256 << 10;
 /// Most frames of a shard on their way to the disk.
