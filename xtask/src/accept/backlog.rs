@@ -282,7 +282,7 @@ fn read_queue(port: u16, queue: usize) -> Result<Read> {
     let (mut client, mut offset, mut bytes) = (Kafka::connect(port)?, 0, 0);
     loop {
         let (batches, end) = client.fetch(&name(queue), offset)?;
-        let next = kafka::end_of(&batches).unwrap_or(offset);
+        let next = kafka::end_of(batches).unwrap_or(offset);
         bytes += batches.len() as u64;
         ensure!(next > offset, "nothing of queue {queue} at {offset}");
         offset = next;

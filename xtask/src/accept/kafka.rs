@@ -14,6 +14,8 @@ const METADATA: (i16, i16) = (3, 4);
 pub(super) struct Kafka {
     stream: TcpStream,
     correlation: i32,
+    /// The last answer: memory that the next one uses again, as a client does that is to be fast.
+    answer: Vec<u8>,
 }
 
 impl Kafka {
@@ -22,7 +24,7 @@ impl Kafka {
             TcpStream::connect((Ipv4Addr::LOCALHOST, port)).context("no Kafka listener")?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(Kafka { stream, correlation: 0 })
+        Ok(Kafka { stream, correlation: 0, answer: Vec::new() })
     }
 
     /// The same stream, to be shut down by somebody else.
@@ -39,7 +41,7 @@ impl Kafka {
         for _ in 0..200 {
             let answer = self.call(METADATA, &body)?;
             // The topic's error code stands before its name, and its partitions after it.
-            let at = find(&answer, topic.as_bytes()).context("no such topic in the answer")?;
+            let at = find(answer, topic.as_bytes()).context("no such topic in the answer")?;
             if answer[at - 4..at - 2] == [0, 0] {
                 return Ok(());
             }
@@ -97,7 +99,7 @@ impl Kafka {
 
     /// Reads from `offset` on, at most some MiB; gives the stored batches, each with its base offset
     /// in front, and the end of the log.
-    pub(super) fn fetch(&mut self, topic: &str, offset: i64) -> Result<(Vec<u8>, i64)> {
+    pub(super) fn fetch(&mut self, topic: &str, offset: i64) -> Result<(&[u8], i64)> {
         let mut body = Vec::with_capacity(topic.len() + 64);
         for number in [-1i32, 100, 1, 8 << 20] {
             body.extend(number.to_be_bytes());
@@ -109,18 +111,18 @@ impl Kafka {
         body.extend(0i32.to_be_bytes());
         body.extend(offset.to_be_bytes());
         body.extend((8i32 << 20).to_be_bytes());
-        let mut answer = self.call(FETCH, &body)?;
+        let answer = self.call(FETCH, &body)?;
         let at = 4 + 4 + 2 + topic.len() + 4 + 4;
         let (end_at, aborted_at) = (at + 2, at + 18);
         ensure!(answer.len() >= aborted_at + 8, "a short answer to a fetch");
         let error = i16::from_be_bytes([answer[at], answer[at + 1]]);
         ensure!(error == 0, "error {error} to a fetch at offset {offset}");
         let end = i64::from_be_bytes(answer[end_at..end_at + 8].try_into()?);
-        Ok((answer.split_off(aborted_at + 8), end))
+        Ok((&answer[aborted_at + 8..], end))
     }
 
     /// Sends a request; gives the answer after its header.
-    fn call(&mut self, (key, version): (i16, i16), body: &[u8]) -> Result<Vec<u8>> {
+    fn call(&mut self, (key, version): (i16, i16), body: &[u8]) -> Result<&[u8]> {
         self.correlation += 1;
         let mut request = Vec::with_capacity(body.len() + 32);
         request.extend(key.to_be_bytes());
@@ -133,10 +135,14 @@ impl Kafka {
         self.stream.write_all(&framed).context("cannot send")?;
         let mut length = [0; 4];
         self.stream.read_exact(&mut length).context("no answer")?;
-        let mut answer = vec![0; usize::try_from(i32::from_be_bytes(length))?];
-        self.stream.read_exact(&mut answer).context("half an answer")?;
+        let length = usize::try_from(i32::from_be_bytes(length))?;
+        if self.answer.len() < length {
+            self.answer.resize(length, 0);
+        }
+        let answer = &mut self.answer[..length];
+        self.stream.read_exact(answer).context("half an answer")?;
         ensure!(answer.len() >= 4 && answer[..4] == self.correlation.to_be_bytes(), "not ours");
-        Ok(answer.split_off(4))
+        Ok(&answer[4..])
     }
 }
 

@@ -274,7 +274,7 @@ fn consume_kafka(port: u16, place: usize, meter: &AtomicU64, orders: &Orders) ->
     let mut offset = 0;
     loop {
         let (batches, _) = kafka.fetch(&topic(place), offset)?;
-        let mut rest = &batches[..];
+        let mut rest = batches;
         while let Some((prefix, _)) = rest.split_first_chunk::<12>() {
             let length = u32::from_be_bytes(prefix[8..].try_into()?) as usize;
             let Some((batch, more)) = rest.split_at_checked(12 + length) else { break };

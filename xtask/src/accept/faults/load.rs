@@ -147,7 +147,7 @@ fn consume_kafka(port: u16) -> Result<BTreeSet<u64>> {
     let (mut found, mut offset) = (BTreeSet::new(), 0);
     loop {
         let (batches, end) = kafka.fetch(TOPIC, offset)?;
-        let mut rest = &batches[..];
+        let mut rest = batches;
         while rest.len() > BATCH_PREFIX_BYTES {
             let base = i64::from_be_bytes(rest[..8].try_into()?);
             let length = u32::from_be_bytes(rest[8..BATCH_PREFIX_BYTES].try_into()?) as usize;
