@@ -194,14 +194,31 @@ impl<'a> LogRuns<'a> {
 
     /// The runs from the one that holds `offset`, or the first after it, that are in memory.
     pub(crate) fn from(&self, offset: Offset) -> impl Iterator<Item = Run> {
-        let mut next = Some(offset);
-        let runs = *self;
-        std::iter::from_fn(move || match runs.at_or_after(next?) {
-            Look::Run(run) => {
-                next = Some(run.end());
-                Some(run)
-            }
-            Look::Page(_) | Look::None => None,
+        let (runs, mut next) = (*self, offset);
+        let mut behind = [].iter();
+        std::iter::from_fn(move || {
+            let run = match behind.next() {
+                Some(run) => *run,
+                None => match runs.at_or_after(next) {
+                    Look::Run(run) => {
+                        behind = runs.behind(&run).iter();
+                        run
+                    }
+                    Look::Page(_) | Look::None => return None,
+                },
+            };
+            next = run.end();
+            Some(run)
+        })
+    }
+
+    /// What comes after a run in its page: no other run lies between them.
+    fn behind(&self, run: &Run) -> &'a [Run] {
+        let stretch = self.stretch(run.first);
+        let page = stretch.and_then(|stretch| Some((stretch, self.pages.get(stretch.page)?)));
+        page.map_or(&[], |(stretch, page)| {
+            let runs = page.of(stretch);
+            &runs[runs.partition_point(|one| one.first <= run.first)..]
         })
     }
 

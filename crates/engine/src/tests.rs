@@ -1,5 +1,6 @@
 //! The engine as its front ends see it, on a simulated disk, one step at a time.
 
+mod ahead;
 mod fairness;
 mod keeping;
 mod memory;

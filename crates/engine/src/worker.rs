@@ -5,10 +5,12 @@
 //! seal the next frame. Nothing is answered from a frame before it is placed.
 
 mod agenda;
+mod ahead;
 mod apply;
 mod backlog;
 mod checkpointing;
 mod clients;
+mod coming;
 mod counting;
 mod grouping;
 mod held;
@@ -494,8 +496,15 @@ impl Worker {
     fn loaded(&mut self, loaded: Loaded) {
         let Loaded { id, what } = loaded;
         let batches = self.pages_loaded(what);
-        match self.store.loaded(id, batches) {
-            Some(Waiter::Queue { shard, subscription }) => {
+        for waiter in self.store.loaded(id, batches) {
+            self.go_on(waiter);
+        }
+    }
+
+    /// What somebody waited for has come from the disk.
+    fn go_on(&mut self, waiter: Waiter) {
+        match waiter {
+            Waiter::Queue { shard, subscription } => {
                 if let Some(seat) = self.seats.get_mut(&shard)
                     && let Some(queue) = seat.queues.get_mut(&subscription)
                 {
@@ -505,22 +514,20 @@ impl Worker {
                 }
                 self.arm(SubscriptionRef { shard, subscription });
             }
-            Some(Waiter::Tailer { shard, key }) => {
+            Waiter::Tailer { shard, key } => {
                 let seat = self.seats.get_mut(&shard);
                 if let Some(tailer) = seat.and_then(|seat| seat.tailers.get_mut(&key)) {
                     tailer.loaded();
                     self.tails_ready.insert((shard, key));
                 }
             }
-            Some(Waiter::Read { id }) => self.read_loaded(id),
-            Some(Waiter::Relocate { segment }) => self.copy_on(segment),
-            Some(Waiter::Sweep) => self.store.counting -= 1,
-            Some(Waiter::Ahead { .. }) => {}
-            Some(Waiter::Referred) => self.referred_loaded(),
-            Some(Waiter::Unzip) => self.unzip_loaded(),
-            Some(Waiter::Move { id }) => self.move_loaded(id),
-            Some(Waiter::Outbox { from, to }) => self.outbox_loaded(from, to),
-            None => {}
+            Waiter::Read { id } => self.read_loaded(id),
+            Waiter::Relocate { segment } => self.copy_on(segment),
+            Waiter::Sweep => self.store.counting -= 1,
+            Waiter::Referred => self.referred_loaded(),
+            Waiter::Unzip => self.unzip_loaded(),
+            Waiter::Move { id } => self.move_loaded(id),
+            Waiter::Outbox { from, to } => self.outbox_loaded(from, to),
         }
     }
 

@@ -41,6 +41,7 @@ pub const FAULTS: &[(&str, &str)] = &[
     ("chunk-cut-late", "a chunk that changes while a cut is taken is stored as it is afterwards"),
     ("chunk-of-older-generation-kept", "a checkpoint goes on with the older of two chunks"),
     ("chunk-file-removed-early", "chunk files go before the checkpoint without them is there"),
+    ("joined-load-forgotten", "of those who wait for the same load only the first goes on"),
     ("unindexed-forgotten", "a checkpoint leaves out the batches of a segment without an index"),
 ];
 

@@ -19,7 +19,6 @@ pub(super) const WIDER_STRUCTS: &[(&str, &str)] = &[
     ("Keeper", "debt: its files and its schedule are two things"),
     ("Shard", "debt: what checkpoints note of the names belongs beside them"),
     ("Worker", "debt: what one stage of the turn owns belongs together"),
-    ("Store", "debt: what it has and what is on its way are two things"),
     ("Seat", "debt: a shard's frames in flight and its waiting clients are two things"),
 ];
 

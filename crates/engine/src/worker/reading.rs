@@ -284,6 +284,9 @@ impl Worker {
             self.note_hole(from.log, Span::new(offset, run.first));
             offset = run.end();
         }
+        if !batches.is_empty() {
+            self.store.reached(log, offset);
+        }
         let runs = self.store.index.log(log);
         let is_last = runs.is_none_or(|runs| runs.at_or_after(offset) == Look::None);
         if let Some(extent) = self.extent(from.log).filter(|_| is_last) {

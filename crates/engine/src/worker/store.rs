@@ -1,14 +1,16 @@
 //! Where a worker finds batches: its index, its cache, and what is on its way from the disk.
 
+use super::ahead::Piece;
+use super::coming::{Arrived, Coming};
 use super::lost::Losses;
 use super::unzip::Aside;
 use crate::cache::{self, Batch, BatchCache, Key};
-use crate::index::{Index, Look, Page, PageKey, Run};
+use crate::index::{Index, Look, PageKey, Run};
 use crate::shard::Schedule;
 use bytes::Bytes;
 use journal::{Location, ReadError};
 use ledger::{ConsumerKey, Span};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use types::{LogId, Millis, Offset, ShardId, SubscriptionId};
 
@@ -34,7 +36,7 @@ pub(crate) enum Wanted {
 
 impl Wanted {
     /// What it takes in memory when it comes.
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         match self {
             Wanted::Batches(locations) => locations.iter().map(Location::len).sum(),
             Wanted::Page(..) => PAGE_BYTES,
@@ -76,10 +78,6 @@ pub(crate) enum Waiter {
     /// Nobody; what is live in the page is counted.
     Sweep,
     Referred,
-    /// Nobody yet: the page comes before it is asked for.
-    Ahead {
-        page: PageKey,
-    },
     /// What is read to be written again is no use to anybody else.
     Unzip,
     Move {
@@ -89,15 +87,6 @@ pub(crate) enum Waiter {
         from: ShardId,
         to: ShardId,
     },
-}
-
-/// Who waits, and the pages that it has to find again when its load has come, room or not: else a
-/// page and a batch that do not both fit could push each other out for ever.
-#[derive(Debug)]
-struct Waiting {
-    waiter: Waiter,
-    pages: Vec<(PageKey, Arc<Page>)>,
-    bytes: usize,
 }
 
 /// What is still to be copied out of a segment.
@@ -112,21 +101,13 @@ pub(crate) struct ToCopy {
 pub(crate) struct Store {
     pub(crate) index: Index,
     pub(crate) cache: BatchCache,
-    /// Loads to hand to the reading threads, as there is room for what they bring.
-    loads: VecDeque<Load>,
-    /// What those that were handed over bring, in bytes.
-    loading_bytes: usize,
-    loading_bytes_max: usize,
+    coming: Coming,
     /// Segments that are being copied out of.
     pub(crate) copying: BTreeMap<u32, ToCopy>,
     /// Pages on their way to be counted.
     pub(crate) counting: usize,
-    waiting: BTreeMap<u64, Waiting>,
-    next_load: u64,
     /// What just came from the disk, kept for whoever waited even where the cache is too small.
     fresh: BTreeMap<Key, Arc<Batch>>,
-    /// Pages on their way that nobody has asked for yet.
-    ahead: BTreeSet<PageKey>,
     /// What was read to be written again.
     pub(crate) aside: Aside,
     /// Batches that could not be read back.
@@ -164,15 +145,10 @@ impl Store {
         Store {
             index,
             cache: BatchCache::new(cache_bytes_max),
-            loads: VecDeque::new(),
-            loading_bytes: 0,
-            loading_bytes_max: usize::MAX,
+            coming: Coming::new(cache_bytes_max),
             copying: BTreeMap::new(),
             counting: 0,
-            waiting: BTreeMap::new(),
-            next_load: 0,
             fresh: BTreeMap::new(),
-            ahead: BTreeSet::new(),
             aside: Aside::new(),
             lost: BTreeMap::new(),
             losses,
@@ -238,83 +214,98 @@ impl Store {
 
     /// Asks for the run's batch and those that follow it in its log.
     pub(crate) fn load_from(&mut self, log: LogId, run: &Run, waiter: Waiter) {
-        let mut locations = Vec::new();
-        let mut bytes = 0;
+        // It is in memory, whatever becomes of its page meanwhile.
+        let page = self.index.page_of(log, run);
+        if self.coming.wait_for((log, run.first), waiter, page.clone()) {
+            return;
+        }
+        let piece = self.piece(log, run, READ_AHEAD_BYTES);
+        self.coming.piece(log, piece, Some(waiter), page);
+        self.load_pages_ahead(log, run.end());
+    }
+
+    /// Somebody has read a log up to `offset`: begins to load what comes next, if that is due and there
+    /// is room for it.
+    pub(crate) fn reached(&mut self, log: LogId, offset: Offset) {
+        let Some(from) = self.coming.reached(log, offset) else { return };
+        let room = self.coming.room_ahead().min(READ_AHEAD_BYTES);
+        let Some(runs) = self.index.log(log) else { return };
+        match runs.at_or_after(from) {
+            Look::Run(run) if run.at.len as usize <= room => {
+                if !matches!(self.find(log, &run), Found::Cold) {
+                    return;
+                }
+                let piece = self.piece(log, &run, room);
+                let end = piece.end;
+                self.coming.piece(log, piece, None, None);
+                self.load_pages_ahead(log, end);
+            }
+            Look::Page(_) => self.load_pages_ahead(log, from),
+            Look::Run(_) | Look::None => {}
+        }
+    }
+
+    /// A run and those that follow it in its log, as far as the index has them in memory.
+    fn piece(&self, log: LogId, first: &Run, bytes_max: usize) -> Piece {
+        let (mut locations, mut bytes) = (Vec::new(), 0);
+        let (mut half, mut end) = (None, first.end());
         if let Some(index) = self.index.log(log) {
-            // It is in memory, whatever becomes of its page meanwhile.
-            let next = index.from(run.end());
-            for run in std::iter::once(*run).chain(next) {
-                if bytes > 0 && bytes + run.at.len as usize > READ_AHEAD_BYTES {
+            for run in std::iter::once(*first).chain(index.from(first.end())) {
+                if bytes > 0 && bytes + run.at.len as usize > bytes_max {
                     break;
                 }
                 bytes += run.at.len as usize;
+                end = run.end();
+                if bytes >= bytes_max / 2 {
+                    half.get_or_insert(end);
+                }
                 locations.push(index.location(&run));
             }
         }
-        let page = self.index.page_of(log, run);
-        self.load(Wanted::Batches(locations), waiter, page);
-        self.load_ahead(log, run.end());
+        Piece { first: first.first, half: half.unwrap_or(end), end, locations, bytes }
     }
 
     /// Asks for the pages that whoever reads on will need next.
-    fn load_ahead(&mut self, log: LogId, from: Offset) {
-        let room = self.index.ahead_max().saturating_sub(self.ahead.len());
+    fn load_pages_ahead(&mut self, log: LogId, from: Offset) {
+        let room = self.index.ahead_max().saturating_sub(self.coming.pages_ahead());
         let index = self.index.log(log).filter(|_| room > 0);
         let pages = index.map_or(Vec::new(), |index| index.pages_ahead(from, READ_AHEAD_BYTES));
         for page in pages.into_iter().take(room) {
-            if self.ahead.insert(page) {
-                self.load_page(log, page, Waiter::Ahead { page });
-            }
+            self.coming.page(log, page, None);
         }
     }
 
     pub(crate) fn load_batches(&mut self, locations: Vec<Location>, waiter: Waiter) {
-        self.load(Wanted::Batches(locations), waiter, None);
+        self.coming.batches(locations, waiter);
     }
 
     /// Asks for a page of a log's index.
     pub(crate) fn load_page(&mut self, log: LogId, page: PageKey, waiter: Waiter) {
-        self.load(Wanted::Page(log, page), waiter, None);
-    }
-
-    fn load(&mut self, what: Wanted, waiter: Waiter, page: Option<(PageKey, Arc<Page>)>) {
-        self.next_load += 1;
-        let bytes = what.bytes();
-        let waiting = Waiting { waiter, pages: page.into_iter().collect(), bytes };
-        self.waiting.insert(self.next_load, waiting);
-        self.loads.push_back(Load { id: self.next_load, what });
+        self.coming.page(log, page, Some(waiter));
     }
 
     /// Bounds what is on its way from the disk at once, in bytes.
     pub(crate) fn bound_loads(&mut self, bytes_max: usize) {
-        self.loading_bytes_max = bytes_max;
+        self.coming.bound(bytes_max);
     }
 
     /// What is on its way from the disk, in bytes.
     pub(crate) fn loading_bytes(&self) -> usize {
-        self.loading_bytes
+        self.coming.begun_bytes()
     }
 
-    /// The loads to begin now: those that there is room for, and one in any case.
+    /// The loads to begin now.
     pub(crate) fn begin_loads(&mut self, out: &mut Vec<Load>) {
-        while let Some(load) = self.loads.front() {
-            let bytes = load.what.bytes();
-            if self.loading_bytes > 0 && self.loading_bytes + bytes > self.loading_bytes_max {
-                return;
-            }
-            self.loading_bytes += bytes;
-            out.extend(self.loads.pop_front());
-        }
+        self.coming.begin(out);
     }
 
     /// Batches came from the disk, or a page the index took in: gives who waited for it.
     /// [`Store::settle_fresh`] afterwards.
-    pub(crate) fn loaded(&mut self, id: u64, batches: Vec<LoadedBatch>) -> Option<Waiter> {
-        let waiting = self.waiting.remove(&id);
-        self.loading_bytes -= waiting.as_ref().map_or(0, |waiting| waiting.bytes);
-        if let Some(Waiting { waiter: Waiter::Unzip, .. }) = waiting {
+    pub(crate) fn loaded(&mut self, id: u64, batches: Vec<LoadedBatch>) -> Vec<Waiter> {
+        let Some(Arrived { waiters, pages }) = self.coming.arrived(id) else { return Vec::new() };
+        if let [Waiter::Unzip] = waiters[..] {
             self.aside = batches;
-            return Some(Waiter::Unzip);
+            return waiters;
         }
         for (location, result) in batches {
             let key = cache::key(&location);
@@ -330,14 +321,10 @@ impl Store {
                 }
             }
         }
-        let Waiting { waiter, pages, .. } = waiting?;
-        if let Waiter::Ahead { page } = waiter {
-            self.ahead.remove(&page);
-        }
         for (key, page) in pages {
             self.index.pages.hold(key, page);
         }
-        Some(waiter)
+        waiters
     }
 
     /// Whoever waited has had its turn. `short`: memory is, and the cache gives way.

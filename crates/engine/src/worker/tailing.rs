@@ -193,6 +193,9 @@ impl Worker {
                 left -= 1;
             }
             tailer.next = Next::At(offset.next());
+            if offset.next() == run.end() {
+                self.store.reached(log, run.end());
+            }
         }
         false
     }

@@ -78,7 +78,7 @@ impl Turn<'_> {
         while !queue.logs[at].loading {
             let Some(handout) = self.next(queue, at) else { break };
             match self.hand_out(queue, at, handout) {
-                Handed::Out => {}
+                Handed::Out => self.store.reached(queue.logs[at].log, handout.span.end),
                 Handed::Full(rest) => queue.logs[at].held.push_front(rest),
                 Handed::Cold(rest) => {
                     queue.logs[at].held.push_front(rest);
