@@ -494,9 +494,8 @@ impl Worker {
     }
 
     fn loaded(&mut self, loaded: Loaded) {
-        let Loaded { id, what } = loaded;
-        let batches = self.pages_loaded(what);
-        for waiter in self.store.loaded(id, batches) {
+        let batches = self.pages_loaded(loaded.what);
+        for waiter in self.store.loaded(loaded.id, batches) {
             self.go_on(waiter);
         }
     }
