@@ -324,11 +324,16 @@ impl<'a> LogRuns<'a> {
     }
 
     /// The pages from the one that holds `offset` on, of `bytes_max` bytes of batches, that are not in
-    /// memory.
-    pub(crate) fn pages_ahead(&self, offset: Offset, bytes_max: usize) -> Vec<PageKey> {
+    /// memory: the first `count_max` of them.
+    pub(crate) fn pages_ahead(
+        &self,
+        offset: Offset,
+        bytes_max: usize,
+        count_max: usize,
+    ) -> Vec<PageKey> {
         let (mut pages, mut bytes) = (Vec::new(), 0);
         for stretch in self.index.stretches.range(self.index.stretch_at(offset)..) {
-            if bytes >= bytes_max {
+            if bytes >= bytes_max || pages.len() >= count_max {
                 break;
             }
             bytes += stretch.live_bytes as usize;

@@ -1,10 +1,12 @@
 //! A client of a run: what it asks at random, and what it makes of the answers.
 
+mod body;
 mod moving;
 mod scheduling;
 
 use crate::model::{Id, Model, Violation, broken};
 use crate::world::{QueueUnderTest, World};
+use body::{encode, id_of, payload};
 use bytes::Bytes;
 use engine::api::{
     Append, Call, Delivery, Disposition, Event, LeaseRange, Op, Payload, Reply, Settle, Source,
@@ -15,12 +17,8 @@ use engine::{Client, GroupName};
 use io::Clock as _;
 use io::sim::SimRandom;
 use record::batch::Builder;
-use record::{tail, tails};
 use std::collections::{BTreeMap, BTreeSet};
 use types::{ConsumerId, Error, LogId, LogRef, Millis, Offset, ShardId, Token};
-
-/// Longest value of a record, but for the rare ones that travel in parts.
-const VALUE_BYTES_MAX: u64 = 600;
 
 /// A trim leaves fewer than so many of the records that are known.
 const TRIM_STAY_MAX: u64 = 40;
@@ -161,6 +159,9 @@ impl SimClient {
             everything.extend(&world.topics);
         }
         let first = everything[pick(&world.random, everything.len())];
+        if self.is_enough(world, first.log) {
+            return self.consume(world);
+        }
         let mut to: Vec<LogRef> = everything
             .into_iter()
             .filter(|log| log.shard == first.shard && (*log == first || world.random.chance(20)))
@@ -180,6 +181,9 @@ impl SimClient {
             true => world.topics[pick(&world.random, world.topics.len())],
             false => world.queues[pick(&world.random, world.queues.len())].log,
         };
+        if self.is_enough(world, topic.log) {
+            return self.consume(world);
+        }
         let number = i64::try_from(self.number).unwrap_or(0);
         let again = world.random.chance(30);
         let fresh = self.new_ids(1);
@@ -204,6 +208,21 @@ impl SimClient {
         producer.last = Some((batch.clone(), ids.clone(), false));
         let append = Append { to: [log].into(), payload: Payload::Batch(batch), waits: true };
         self.send(world, Op::Append(append), Asked::Append { logs: vec![log.log], ids });
+    }
+
+    /// Whether a log holds so much that there has to be less first.
+    fn is_enough(&self, world: &mut World, log: LogId) -> bool {
+        let backlog_max = world.backlog_max;
+        world.model.log(log).backlog() >= backlog_max
+    }
+
+    /// Does what makes backlogs shorter.
+    fn consume(&mut self, world: &mut World) {
+        match world.random.below(4) {
+            0 => self.take(world),
+            1 => self.trim(world),
+            _ => self.settle(world),
+        }
     }
 
     fn take(&mut self, world: &mut World) {
@@ -461,38 +480,4 @@ fn consumer(queue: usize) -> ConsumerId {
 
 fn pick(random: &SimRandom, count: usize) -> usize {
     usize::try_from(random.below(count as u64)).unwrap_or(0)
-}
-
-fn payload(random: &SimRandom, ids: &[Id]) -> Payload {
-    let mut bytes = Vec::new();
-    for id in ids {
-        tails::push(&mut bytes, None, &encode(random, *id));
-    }
-    Payload::Tails { bytes: Bytes::from(bytes), expiring: false }
-}
-
-/// A tail that says which record it is, and whether it is whole.
-fn encode(random: &SimRandom, id: Id) -> Vec<u8> {
-    let long = random.below(400) == 0;
-    let length = random.below(if long { 50_000 } else { VALUE_BYTES_MAX });
-    let mut value = id.0.to_be_bytes().to_vec();
-    value.extend((0..length).map(|at| filler(id, at)));
-    let mut out = Vec::new();
-    tail::encode(&mut out, None, Some(&value), std::iter::empty());
-    out
-}
-
-fn filler(id: Id, at: u64) -> u8 {
-    (id.0 ^ at ^ (at >> 8)).to_le_bytes()[0]
-}
-
-fn id_of(tail: &[u8]) -> Result<Id, Violation> {
-    let view = tail::decode(tail).map_err(|why| Violation(format!("a record is broken: {why}")))?;
-    let value = view.value.unwrap_or_default();
-    let Some((head, rest)) = value.split_first_chunk::<8>() else {
-        return broken("a record lost its value");
-    };
-    let id = Id(u64::from_be_bytes(*head));
-    let whole = rest.iter().zip(0u64..).all(|(byte, at)| *byte == filler(id, at));
-    if whole { Ok(id) } else { broken(format!("the bytes of {id:?} changed")) }
 }

@@ -5,7 +5,10 @@ use sim::{Plan, Tally, Violation};
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A run that takes longer than this is stuck.
 const RUN_MAX: Duration = Duration::from_secs(120);
@@ -51,9 +54,11 @@ fn main() -> ExitCode {
 
 /// Runs seeds of the program as it is: none may break anything.
 fn sound(arguments: &Arguments, alive: &SyncSender<u64>) -> ExitCode {
+    let began = Instant::now();
     let mut total = Tally::default();
-    let mut broken = 0;
+    let (mut count, mut broken) = (0, 0);
     for seed in seeds(arguments) {
+        count += 1;
         match run(seed, arguments, alive) {
             Ok(tally) => total += tally,
             Err(violation) => {
@@ -64,17 +69,17 @@ fn sound(arguments: &Arguments, alive: &SyncSender<u64>) -> ExitCode {
                     "repeat with: cargo xtask sim --seed {seed} --ops {ops} -- --lives {lives}"
                 ));
                 if !arguments.keep_going {
-                    return ExitCode::FAILURE;
+                    break;
                 }
             }
         }
     }
     let Tally { ops, crashes, recycled, relocated, unzipped } = total;
-    let count = arguments.count;
     say(&format!(
-        "{count} seeds from {}: {ops} operations, {crashes} crash points, {broken} broken; \
+        "{count} seeds from {}: {ops} operations, {crashes} crash points, {:.1} s, {broken} broken; \
          {recycled} segments given back, {relocated} copied forward, {unzipped} unzipped",
-        arguments.seed
+        arguments.seed,
+        began.elapsed().as_secs_f64()
     ));
     if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -106,6 +106,12 @@ impl LogModel {
         self.end
     }
 
+    /// Records that it holds, more or less.
+    pub(crate) fn backlog(&self) -> usize {
+        let trimmed = usize::try_from(self.trimmed.1.0).unwrap_or(0);
+        self.owed.len().saturating_sub(self.settled.len().max(trimmed))
+    }
+
     pub(crate) fn trim_asked(&mut self, before: Offset) {
         self.trimmed.0 = self.trimmed.0.max(before);
     }

@@ -17,12 +17,21 @@ pub(crate) struct Mood {
     pub(crate) prompt: bool,
     /// A part of the engine that hardly gets its turn, for a while.
     pub(crate) slow: Option<Part>,
+    /// Most steps of the engine between two operations: where they are few, many operations are in
+    /// one round, and much is on its way when it ends.
+    steps_max: u64,
 }
 
 impl Mood {
     pub(crate) fn by_chance(random: &SimRandom) -> Mood {
         let topics_percent = [0, 4, 50, 100][usize::try_from(random.below(4)).unwrap_or(0)];
-        Mood { topics_percent, prompt: random.chance(60), slow: None }
+        let steps_max = [1, 2, 3, 6][usize::try_from(random.below(4)).unwrap_or(0)];
+        Mood { topics_percent, prompt: random.chance(60), slow: None, steps_max }
+    }
+
+    /// How many steps the engine goes on before the next operation.
+    pub(crate) fn steps(&self, random: &SimRandom) -> u64 {
+        random.below(self.steps_max + 1)
     }
 
     pub(crate) fn choose_slow(&mut self, random: &SimRandom) {

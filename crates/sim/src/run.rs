@@ -77,7 +77,7 @@ pub fn run(seed: u64, plan: Plan) -> Result<Tally, Violation> {
         world.tally.crashes += 1;
         crowd.reconnect(&world);
         crowd.churn.check(&mut world)?;
-        drain::check(&mut world)?;
+        drain::check_some(&mut world)?;
     }
     drain::activate(&mut world)?;
     drain::consume(&mut world)?;
@@ -125,7 +125,7 @@ impl Crowd {
     /// Works until the ops are done or the disk ends it: whether it lives.
     fn live(&mut self, world: &mut World, ops: u64) -> Result<bool, Violation> {
         for _ in 0..ops {
-            for _ in 0..=world.random.below(6) {
+            for _ in 0..world.mood.steps(&world.random) {
                 if world.step_any().is_err() {
                     return Ok(false);
                 }
@@ -136,7 +136,7 @@ impl Crowd {
             match world.random.below(500) {
                 0 => self.clients[at].drop_connection(world),
                 1..20 => self.churn.act(world),
-                20..22 if !self.idle(world)? => return Ok(false),
+                20 if !self.idle(world)? => return Ok(false),
                 _ => {}
             }
             self.listen(world)?;

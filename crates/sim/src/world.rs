@@ -35,6 +35,8 @@ pub(crate) struct World {
     pub(crate) queues: Vec<QueueUnderTest>,
     pub(crate) next_token: u64,
     pub(crate) mood: Mood,
+    /// Of a log that has so many records, some have to go before more come.
+    pub(crate) backlog_max: usize,
     pub(crate) tally: Tally,
     shards: u16,
 }
@@ -55,6 +57,7 @@ impl World {
             queues: Vec::new(),
             next_token: 0,
             mood: Mood::by_chance(&random),
+            backlog_max: [40, 100, 250, 4_000][usize::try_from(random.below(4)).unwrap_or(0)],
             tally: Tally::default(),
             shards,
             random,

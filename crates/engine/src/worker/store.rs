@@ -269,8 +269,9 @@ impl Store {
     fn load_pages_ahead(&mut self, log: LogId, from: Offset) {
         let room = self.index.ahead_max().saturating_sub(self.coming.pages_ahead());
         let index = self.index.log(log).filter(|_| room > 0);
-        let pages = index.map_or(Vec::new(), |index| index.pages_ahead(from, READ_AHEAD_BYTES));
-        for page in pages.into_iter().take(room) {
+        let pages =
+            index.map_or(Vec::new(), |index| index.pages_ahead(from, READ_AHEAD_BYTES, room));
+        for page in pages {
             self.coming.page(log, page, None);
         }
     }

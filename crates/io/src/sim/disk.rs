@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::inode::{Change, Inode};
+use super::inode::Inode;
 use super::random::SimRandom;
 use crate::aligned::BLOCK_BYTES;
 use crate::disk::{Access, DirLock, Disk, File};
@@ -146,7 +146,7 @@ impl SimDisk {
     /// What a file holds, as a process would read it.
     pub fn contents(&self, name: &str) -> Option<Vec<u8>> {
         let state = self.state();
-        state.names.get(name).map(|inode| state.inodes[*inode].cached.clone())
+        state.names.get(name).map(|inode| state.inodes[*inode].cached.to_vec())
     }
 
     fn change_byte(&self, name: &str, byte: usize, change: impl Fn(u8) -> u8) -> bool {
@@ -238,6 +238,21 @@ impl State {
         self.free_bytes = self.free_bytes.saturating_add(bytes);
     }
 
+    /// Takes the room for a file of `len` bytes, unless the call is to fail.
+    fn grow(&mut self, inode: usize, len: usize, fault: Option<Fault>) -> io::Result<()> {
+        let growth = len.saturating_sub(self.inodes[inode].cached.len()) as u64;
+        match fault {
+            Some(Fault::Eio) => return Err(eio()),
+            Some(Fault::Enospc) => return Err(ErrorKind::StorageFull.into()),
+            _ if growth > self.free_bytes => return Err(ErrorKind::StorageFull.into()),
+            _ => {}
+        }
+        if self.free_bytes != u64::MAX {
+            self.free_bytes -= growth;
+        }
+        Ok(())
+    }
+
     fn inode_of(&self, name: &str) -> io::Result<usize> {
         self.names.get(name).copied().ok_or_else(|| ErrorKind::NotFound.into())
     }
@@ -276,7 +291,7 @@ impl Disk for SimDisk {
         let mut state = self.state();
         let fault = state.call()?;
         if let Ok(inode) = state.inode_of(name) {
-            state.inodes[inode].change(Change::Len(0));
+            state.inodes[inode].set_len(0);
             state.alive()?;
             return Ok(self.file(&state, inode, access));
         }
@@ -374,38 +389,24 @@ impl SimFile {
         if aligned || !self.direct { Ok(()) } else { Err(ErrorKind::InvalidInput.into()) }
     }
 
-    fn change(&self, change: Change) -> io::Result<()> {
+    /// Writes, unless the call is to fail.
+    fn write(&self, position: usize, bytes: &[u8]) -> io::Result<()> {
         let state = &mut *self.state()?;
         let fault = state.call()?;
-        let inode = &mut state.inodes[self.inode];
-        let len = match &change {
-            Change::Len(len) => *len,
-            Change::Write { position, bytes } => inode.cached.len().max(position + bytes.len()),
-        };
-        let growth = len.saturating_sub(inode.cached.len()) as u64;
-        match fault {
-            Some(Fault::Eio) => return Err(eio()),
-            Some(Fault::Enospc) => {
-                if let Change::Write { position, mut bytes } = change {
-                    bytes.truncate(bytes.len() / 2);
-                    inode.change(Change::Write { position, bytes });
-                }
-                return Err(ErrorKind::StorageFull.into());
+        let end = position + bytes.len();
+        match state.grow(self.inode, end, fault) {
+            Err(error) if fault == Some(Fault::Enospc) => {
+                state.inodes[self.inode].write(position, &bytes[..bytes.len() / 2]);
+                return Err(error);
             }
-            _ if growth > state.free_bytes => return Err(ErrorKind::StorageFull.into()),
-            _ => {}
+            grown => grown?,
         }
-        if state.free_bytes != u64::MAX {
-            state.free_bytes -= growth;
+        let mut position = position;
+        if fault == Some(Fault::Misdirect) {
+            let blocks = 1 + usize::try_from(state.random.below(8)).unwrap_or(0);
+            position += blocks * BLOCK_BYTES;
         }
-        let change = match change {
-            Change::Write { position, bytes } if fault == Some(Fault::Misdirect) => {
-                let blocks = 1 + usize::try_from(state.random.below(8)).unwrap_or(0);
-                Change::Write { position: position + blocks * BLOCK_BYTES, bytes }
-            }
-            change => change,
-        };
-        inode.change(change);
+        state.inodes[self.inode].write(position, bytes);
         state.alive()
     }
 }
@@ -414,17 +415,14 @@ impl File for SimFile {
     fn write_at(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
         self.check_aligned(position, bytes)?;
         let position = usize::try_from(position).map_err(|_| ErrorKind::FileTooLarge)?;
-        self.change(Change::Write { position, bytes: bytes.to_vec() })
+        self.write(position, bytes)
     }
 
     fn read_at(&self, position: u64, bytes: &mut [u8]) -> io::Result<usize> {
         self.check_aligned(position, bytes)?;
         let state = self.state()?;
-        let cached = &state.inodes[self.inode].cached;
-        let start = usize::try_from(position).unwrap_or(usize::MAX).min(cached.len());
-        let count = bytes.len().min(cached.len() - start);
-        bytes[..count].copy_from_slice(&cached[start..start + count]);
-        Ok(count)
+        let position = usize::try_from(position).unwrap_or(usize::MAX);
+        Ok(state.inodes[self.inode].cached.read(position, bytes))
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -451,7 +449,11 @@ impl File for SimFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let len = usize::try_from(len).map_err(|_| ErrorKind::FileTooLarge)?;
-        self.change(Change::Len(len))
+        let state = &mut *self.state()?;
+        let fault = state.call()?;
+        state.grow(self.inode, len, fault)?;
+        state.inodes[self.inode].set_len(len);
+        state.alive()
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
