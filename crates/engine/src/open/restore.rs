@@ -26,7 +26,8 @@ pub(super) fn restore(
     for segment in recovery.segments_before(indexed_before) {
         let index = recovery.index(segment)?;
         for (worker, hidden_before) in workers.iter_mut().zip(&hidden_before) {
-            worker.restore_index(&index, segment < *hidden_before);
+            let with_hidden = segment < *hidden_before;
+            worker.restore_index(&index, with_hidden || io::planted("late-index-hides-entries"));
         }
     }
     workers.iter_mut().for_each(|worker| worker.restored_before(indexed_before));

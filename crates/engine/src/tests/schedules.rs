@@ -204,6 +204,59 @@ fn an_activated_record_stays_readable_where_it_lay_however_often_the_process_end
 }
 
 #[test]
+fn an_index_file_made_while_a_checkpoint_is_cut_hides_none_of_its_entries() {
+    let mut stage = Stage::new();
+    // A turn looks at one batch: there is much time while it is cut.
+    stage.sizes.checkpoint_slice_bytes = 1;
+    stage.reopen();
+    let (log, queue) = stage.queue("q", QueueOptions::default());
+    let (other, _) = stage.queue("noise", QueueOptions::default());
+    for _ in 0..30 {
+        stage.publish(&[other], &["x"]).expect("published");
+    }
+    for (value, ms) in [("a", 60_000), ("b", 5_000), ("c", 60_000)] {
+        plan(&mut stage, log, &[value], ms);
+    }
+    let checkpoints = |stage: &Stage| {
+        let handle = stage.engine.handle();
+        handle.metrics().checkpoints.load(std::sync::atomic::Ordering::Relaxed)
+    };
+    let until = |stage: &mut Stage, is_so: &dyn Fn(&Stage) -> bool| {
+        for _ in 0..200 {
+            if is_so(stage) {
+                return;
+            }
+            stage.engine.run(1).expect("the disk works");
+        }
+        panic!("it never comes to that");
+    };
+    let stored = checkpoints(&stage);
+    stage.engine.checkpoint();
+    stage.engine.run(1).expect("the disk works");
+    // The one between the others is activated, and not in the segment's index any more.
+    stage.clock.pass(5_000_000);
+    stage.engine.run(3).expect("the disk works");
+    stage.clock.pass(200_000);
+    stage.engine.run(1).expect("the disk works");
+    let filler = "x".repeat(40 << 10);
+    for _ in 0..8 {
+        stage.send(append(&[other], &[&filler], None));
+    }
+    let is_indexed = |stage: &Stage| {
+        let names = stage.disk.list().expect("the disk works");
+        names.iter().any(|name| name.ends_with(".idx"))
+    };
+    until(&mut stage, &is_indexed);
+    assert_eq!(checkpoints(&stage), stored, "it is being cut");
+    until(&mut stage, &|stage| checkpoints(stage) > stored);
+    stage.crash();
+    take(&mut stage, queue);
+    assert_eq!(stage.delivered(), ["b!"]);
+    pass(&mut stage, 60_000);
+    assert_eq!(stage.delivered(), ["a", "c"]);
+}
+
+#[test]
 fn a_lost_index_file_loses_no_due_time() {
     let mut stage = Stage::new();
     let (log, queue) = stage.queue("q", QueueOptions::default());
