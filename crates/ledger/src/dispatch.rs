@@ -15,7 +15,7 @@ mod tests;
 
 use crate::{Ledger, Span};
 use consumers::{Consumers, Turn};
-use leases::{Lease, Leases};
+use leases::Leases;
 use std::collections::BTreeMap;
 use types::{ClientId, Offset};
 
@@ -149,10 +149,11 @@ impl Dispatch {
         let picked = self.pick(ledger, end, &mut len_of)?;
         let may_run = turn.is_alone && picked.is_fresh;
         let settle_now = self.consumers.holder(turn.slot).options.settle_now;
-        let mut assignment = self.assign(turn.slot, settle_now, picked);
+        let mut assignment = self.assignment(turn.slot, settle_now, picked);
         if may_run && self.cursor < self.alike_until.min(end) {
             self.extend_run(turn, &mut assignment, (end, run_max), len_of);
         }
+        self.lease(turn.slot, &assignment);
         self.consumers.rotate(turn);
         Some(assignment)
     }
@@ -168,7 +169,8 @@ impl Dispatch {
     ) -> Option<Assignment> {
         let picked = self.pick(ledger, end, &mut len_of)?;
         let slot = self.consumers.holding(key);
-        let assignment = self.assign(slot, settle_now, picked);
+        let assignment = self.assignment(slot, settle_now, picked);
+        self.lease(slot, &assignment);
         self.consumers.drop_idle(slot);
         Some(assignment)
     }
@@ -177,15 +179,9 @@ impl Dispatch {
     /// `out` the spans it did hold, to be put into a Settle command; what is in `out` stays.
     pub fn settled(&mut self, key: ConsumerKey, span: Span, out: &mut Vec<Span>) {
         let Some(slot) = self.consumers.find(key) else { return };
-        let (mut ended, kept) = (Unsettled::default(), out.len());
-        self.leases.take(
-            span,
-            |lease| lease.holder == slot,
-            |offset, lease| {
-                ended.add(lease);
-                Span::push_since(out, kept, Span::one(offset));
-            },
-        );
+        let kept = out.len();
+        let ended = self.leases.take(slot, span, |_, run| Span::push_since(out, kept, run));
+        Span::order_since(out, kept);
         self.refund(slot, ended);
     }
 
@@ -242,14 +238,8 @@ impl Dispatch {
             return;
         }
         self.returned.extract_if(span.first..span.end, |_, _| true).for_each(drop);
-        let mut ended = BTreeMap::<u32, Unsettled>::new();
-        self.leases.take(
-            span,
-            |_| true,
-            |_, lease| ended.entry(lease.holder).or_default().add(lease),
-        );
-        for (slot, amount) in ended {
-            self.consumers.refund(slot, amount);
+        for (slot, count) in self.leases.take_all(span) {
+            self.consumers.refund(slot, count);
         }
         if self.cursor < span.end {
             self.cursor = self.cursor.max(ledger.floor());
@@ -332,12 +322,9 @@ impl Dispatch {
         None
     }
 
-    fn assign(&mut self, slot: u32, settle_now: bool, picked: Picked) -> Assignment {
+    /// A hand-out of what was picked; nothing is leased yet.
+    fn assignment(&self, slot: u32, settle_now: bool, picked: Picked) -> Assignment {
         let Picked { offset, bytes, history, .. } = picked;
-        if !settle_now {
-            self.leases.insert(offset, Lease { holder: slot, bytes, attempt: history.attempt });
-            self.consumers.charge(slot, Unsettled { messages: 1, bytes: u64::from(bytes) });
-        }
         Assignment {
             key: self.consumers.holder(slot).key,
             span: Span::one(offset),
@@ -345,6 +332,14 @@ impl Dispatch {
             attempt: history.attempt,
             redelivered: history.redelivered,
             settle_now,
+        }
+    }
+
+    fn lease(&mut self, slot: u32, assignment: &Assignment) {
+        let Assignment { span, bytes, attempt, settle_now, .. } = *assignment;
+        if !settle_now {
+            self.leases.insert(slot, attempt, span);
+            self.consumers.charge(slot, Unsettled { messages: span.len(), bytes });
         }
     }
 
@@ -357,25 +352,18 @@ impl Dispatch {
         mut len_of: impl FnMut(Offset) -> Option<u32>,
     ) {
         let (messages, bytes) = self.consumers.room(turn.slot);
-        let messages = messages.unwrap_or(u64::MAX).min(u64::from(run_max.saturating_sub(1)));
+        let messages = messages.unwrap_or(u64::MAX).min(u64::from(run_max));
         let bytes_max = bytes.unwrap_or(u64::MAX);
         let until = self.alike_until.min(end);
-        let mut more = Unsettled::default();
-        while self.cursor < until && more.messages < messages && more.bytes < bytes_max {
+        let mut taken = Unsettled { messages: 1, bytes: assignment.bytes };
+        while self.cursor < until && taken.messages < messages && taken.bytes < bytes_max {
             let Some(bytes) = len_of(self.cursor) else { break };
-            if !assignment.settle_now {
-                let lease = Lease { holder: turn.slot, bytes, attempt: assignment.attempt };
-                self.leases.insert(self.cursor, lease);
-            }
-            more.messages += 1;
-            more.bytes += u64::from(bytes);
+            taken.messages += 1;
+            taken.bytes += u64::from(bytes);
             self.cursor = self.cursor.next();
         }
-        if !assignment.settle_now {
-            self.consumers.charge(turn.slot, more);
-        }
         assignment.span.end = self.cursor;
-        assignment.bytes += more.bytes;
+        assignment.bytes = taken.bytes;
     }
 
     /// Moves the cursor to the next ready offset below `end`; false when there is none.
@@ -406,22 +394,19 @@ impl Dispatch {
 
     fn give_back(&mut self, slot: u32, span: Span, count: bool, out: &mut Vec<Span>) {
         let Dispatch { leases, returned, .. } = self;
-        let (mut ended, kept) = (Unsettled::default(), out.len());
-        leases.take(
-            span,
-            |lease| lease.holder == slot,
-            |offset, lease| {
-                ended.add(lease);
-                returned.insert(offset, lease.attempt - u16::from(!count));
-                Span::push_since(out, kept, Span::one(offset));
-            },
-        );
+        let kept = out.len();
+        let ended = leases.take(slot, span, |attempt, run| {
+            let returns = attempt - u16::from(!count);
+            returned.extend(run.offsets().map(|offset| (offset, returns)));
+            Span::push_since(out, kept, run);
+        });
+        Span::order_since(out, kept);
         self.refund(slot, ended);
     }
 
-    fn refund(&mut self, slot: u32, amount: Unsettled) {
-        if 0 < amount.messages {
-            self.consumers.refund(slot, amount);
+    fn refund(&mut self, slot: u32, messages: u64) {
+        if 0 < messages {
+            self.consumers.refund(slot, messages);
         }
     }
 }
@@ -430,12 +415,5 @@ impl History {
     /// After so many counted returns.
     fn after(returns: u16) -> History {
         History { attempt: returns.saturating_add(1), redelivered: true }
-    }
-}
-
-impl Unsettled {
-    fn add(&mut self, lease: Lease) {
-        self.messages += 1;
-        self.bytes += u64::from(lease.bytes);
     }
 }

@@ -2,6 +2,8 @@
 //! list or a bitmap, and runs of full chunks.
 
 mod chunk;
+#[cfg(test)]
+mod tests;
 
 use crate::Span;
 use chunk::{CHUNK_LEN, CHUNK_SHIFT, Chunk};
@@ -81,6 +83,36 @@ impl OffsetSet {
         (end, removed)
     }
 
+    /// Takes out what it has of `span`; gives runs of it to `each`, in order.
+    pub(crate) fn remove(&mut self, span: Span, mut each: impl FnMut(Span)) {
+        let mut rest = span;
+        while let Some((key, run)) = self.first_entry_in(rest) {
+            let part = Span::new(run.first.max(rest.first), run.end.min(rest.end));
+            let Some(chunk) = self.chunks.get_mut(&key) else { return };
+            if matches!(chunk, Chunk::Full(_)) {
+                self.chunks.remove(&key);
+                self.len -= run.len();
+                self.insert(Span::new(run.first, part.first));
+                self.insert(Span::new(part.end, run.end));
+                each(part);
+            } else {
+                let before = chunk.len();
+                let at = |offset: Offset| {
+                    usize::try_from(offset.0 - run.first.0).expect("inside of the chunk")
+                };
+                chunk.remove(at(part.first), at(part.end), |from, to| {
+                    each(Span::new(join(key, from), join(key, to)));
+                });
+                let left = chunk.len();
+                self.len -= before - left;
+                if left == 0 {
+                    self.chunks.remove(&key);
+                }
+            }
+            rest.first = part.end;
+        }
+    }
+
     /// The first offset at or above `from` that is not in the set.
     pub(crate) fn next_absent(&self, from: Offset) -> Offset {
         let (mut key, mut at) = split(from);
@@ -133,6 +165,20 @@ impl OffsetSet {
     pub(crate) fn heap_bytes(&self) -> usize {
         let entry_bytes = size_of::<(i64, Chunk)>();
         self.chunks.values().map(|chunk| entry_bytes + chunk.heap_bytes()).sum()
+    }
+
+    /// The first entry that covers something of `span`: its key, and all that it covers.
+    fn first_entry_in(&self, span: Span) -> Option<(i64, Span)> {
+        if span.is_empty() {
+            return None;
+        }
+        let key = split(span.first).0;
+        let covering = self.run_at(key);
+        let entry = covering.or_else(|| self.chunks.range(key..).next().map(|(&k, c)| (k, c)));
+        let (key, chunk) = entry?;
+        let width = if let Chunk::Full(chunks) = *chunk { chunks } else { 1 };
+        let run = Span::new(join(key, 0), join(key + width, 0));
+        (run.first < span.end).then_some((key, run))
     }
 
     /// The entry that covers the chunk `key`, and its own key.

@@ -63,4 +63,14 @@ impl Span {
             _ => spans.push(span),
         }
     }
+
+    /// Puts all but the first `kept` spans in order, and joins those that touch.
+    pub(crate) fn order_since(spans: &mut Vec<Span>, kept: usize) {
+        if spans[kept..].is_sorted() {
+            return;
+        }
+        let mut rest = spans.split_off(kept);
+        rest.sort_unstable();
+        rest.into_iter().for_each(|span| Span::push_since(spans, kept, span));
+    }
 }

@@ -6,23 +6,33 @@ use frontend::Cx;
 use std::collections::{BTreeMap, VecDeque};
 use types::{ConsumerId, LogId, LogRef, Offset, ShardId};
 
-/// Marks an entry that was settled.
-const SETTLED: u32 = u32::MAX;
-
 /// A consumer that no channel has.
 const NOBODY: ConsumerId = ConsumerId(0);
 
-/// Entries that may be settled and still there.
+/// Runs of which everything may be settled and which are still there.
 const SETTLED_MAX: usize = 64;
 
-/// One unsettled delivery.
+/// Unsettled deliveries with tags in a row, of one holder and with offsets in a row.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
+    /// The first one's.
     pub(super) tag: u64,
     offset: Offset,
     log: LogId,
     /// Its holder's place.
     pub(super) holder: u32,
+    pub(super) count: u32,
+}
+
+/// Up to 64 deliveries with tags in a row, of one holder and with offsets in a row.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    tag: u64,
+    offset: Offset,
+    log: LogId,
+    holder: u32,
+    /// One bit for each that is unsettled.
+    live: u64,
 }
 
 /// What deliveries of a consumer say beside the message.
@@ -56,8 +66,8 @@ pub(super) struct Holder {
 #[derive(Debug, Default)]
 pub(super) struct Holdings {
     last_tag: u64,
-    /// By tag. Those settled stay until they are at an end, or too many.
-    entries: VecDeque<Entry>,
+    /// By tag. Those without anything unsettled stay until they are at an end, or too many.
+    runs: VecDeque<Run>,
     settled_count: usize,
     holders: Vec<Option<Holder>>,
 }
@@ -153,7 +163,7 @@ impl Holdings {
     pub(super) fn hold(&mut self, tag: u64, log: LogId, offset: Offset, place: u32) {
         if let Some(holder) = self.holder_mut(place) {
             holder.unsettled += 1;
-            self.entries.push_back(Entry { tag, offset, log, holder: place });
+            self.push(tag, log, offset, place);
         }
     }
 
@@ -161,40 +171,45 @@ impl Holdings {
     #[inline]
     pub(super) fn take(&mut self, tag: u64) -> Option<Entry> {
         let at = self.find(tag)?;
-        if at == 0 {
-            let entry = self.entries.pop_front();
+        let run = self.runs.get_mut(at)?;
+        let bit = (tag - run.tag) as u32;
+        let taken = run.entry(bit, 1);
+        run.live &= !(1 << bit);
+        if run.live == 0 {
+            self.settled_count += 1;
             self.trim();
-            return entry;
+            self.compact();
         }
-        let entry = self.entries.get_mut(at)?;
-        let taken = *entry;
-        entry.holder = SETTLED;
-        self.settled_count += 1;
-        self.compact();
         Some(taken)
     }
 
     /// Takes out the deliveries up to `tag`, or all, in order. False, and nothing is taken, when
     /// `tag` is not unsettled.
     pub(super) fn take_through(&mut self, tag: Option<u64>, mut each: impl FnMut(Entry)) -> bool {
-        let count = match tag {
-            None => self.entries.len(),
+        let (whole, part) = match tag {
+            None => (self.runs.len(), None),
             Some(tag) => match self.find(tag) {
-                Some(at) => at + 1,
+                Some(at) => (at, Some(tag)),
                 None => return false,
             },
         };
-        for entry in self.entries.drain(..count) {
-            match entry.holder {
-                SETTLED => self.settled_count -= 1,
-                _ => each(entry),
-            }
+        for run in self.runs.drain(..whole) {
+            self.settled_count -= usize::from(run.live == 0);
+            run.entries(run.live).for_each(&mut each);
+        }
+        if let Some(tag) = part
+            && let Some(run) = self.runs.front_mut()
+        {
+            let taken = run.live & (u64::MAX >> (63 - (tag - run.tag)));
+            run.entries(taken).for_each(&mut each);
+            run.live &= !taken;
+            self.settled_count += usize::from(run.live == 0);
         }
         self.trim();
         true
     }
 
-    /// Puts a settlement of an entry that was taken out on its way.
+    /// Puts a settlement of what was taken out on its way.
     #[inline]
     pub(super) fn settled(
         &mut self,
@@ -204,19 +219,28 @@ impl Holdings {
     ) {
         if let Some(holder) = self.holder_mut(entry.holder) {
             settles.add(holder, entry, disposition);
-            holder.unsettled -= 1;
+            holder.unsettled -= entry.count;
             if holder.unsettled == 0 {
                 self.free_if_idle(entry.holder);
             }
         }
     }
 
-    /// Puts entries that were taken out back.
+    /// Puts what was taken out back.
     pub(super) fn unsettle(&mut self, entries: impl Iterator<Item = Entry>) {
-        self.entries.extend(entries);
-        self.entries.retain(|entry| entry.holder != SETTLED);
+        let mut all: Vec<Entry> = entries.collect();
+        if all.is_empty() {
+            return;
+        }
+        all.extend(self.runs.drain(..).flat_map(|run| run.entries(run.live)));
         self.settled_count = 0;
-        self.entries.make_contiguous().sort_unstable_by_key(|entry| entry.tag);
+        all.sort_unstable_by_key(|entry| entry.tag);
+        for entry in all {
+            for at in 0..entry.count {
+                let tag = entry.tag + u64::from(at);
+                self.push(tag, entry.log, entry.offset.plus(at), entry.holder);
+            }
+        }
     }
 
     /// Whether deliveries of the holder at `place` settle subscriptions: those of a log read by
@@ -226,28 +250,44 @@ impl Holdings {
         holder.is_some_and(|holder| matches!(holder.source, Source::Subscription(_)))
     }
 
+    /// Adds a delivery whose tag is beyond all others.
     #[inline]
-    fn find(&self, tag: u64) -> Option<usize> {
-        let at = match self.entries.front() {
-            Some(first) if first.tag == tag => 0,
-            _ => self.entries.binary_search_by_key(&tag, |entry| entry.tag).ok()?,
-        };
-        (self.entries.get(at)?.holder != SETTLED).then_some(at)
+    fn push(&mut self, tag: u64, log: LogId, offset: Offset, holder: u32) {
+        if let Some(run) = self.runs.back_mut()
+            && let at @ 0..64 = tag - run.tag
+            && (run.log, run.holder) == (log, holder)
+            && run.offset.plus(at as u32) == offset
+        {
+            self.settled_count -= usize::from(run.live == 0);
+            run.live |= 1 << at;
+            return;
+        }
+        self.runs.push_back(Run { tag, offset, log, holder, live: 1 });
     }
 
-    /// Lets go of settled entries at the front.
+    /// The run of an unsettled delivery.
+    #[inline]
+    fn find(&self, tag: u64) -> Option<usize> {
+        if self.runs.front()?.has(tag) {
+            return Some(0);
+        }
+        let at = self.runs.partition_point(|run| run.tag <= tag).checked_sub(1)?;
+        self.runs.get(at)?.has(tag).then_some(at)
+    }
+
+    /// Lets go of settled runs at the front.
     #[inline]
     fn trim(&mut self) {
-        while self.entries.front().is_some_and(|entry| entry.holder == SETTLED) {
-            self.entries.pop_front();
+        while self.runs.front().is_some_and(|run| run.live == 0) {
+            self.runs.pop_front();
             self.settled_count -= 1;
         }
     }
 
-    /// Lets go of settled entries when they are most of all.
+    /// Lets go of settled runs when they are most of all.
     fn compact(&mut self) {
-        if self.settled_count > SETTLED_MAX && self.settled_count * 2 > self.entries.len() {
-            self.entries.retain(|entry| entry.holder != SETTLED);
+        if self.settled_count > SETTLED_MAX && self.settled_count * 2 > self.runs.len() {
+            self.runs.retain(|run| run.live != 0);
             self.settled_count = 0;
         }
     }
@@ -261,6 +301,33 @@ impl Holdings {
     }
 }
 
+impl Run {
+    #[inline]
+    fn has(&self, tag: u64) -> bool {
+        matches!(tag.checked_sub(self.tag), Some(at @ 0..64) if self.live & (1 << at) != 0)
+    }
+
+    fn entry(&self, at: u32, count: u32) -> Entry {
+        Entry {
+            tag: self.tag + u64::from(at),
+            offset: self.offset.plus(at),
+            log: self.log,
+            holder: self.holder,
+            count,
+        }
+    }
+
+    /// Those of `bits`, runs of them as one.
+    fn entries(self, mut bits: u64) -> impl Iterator<Item = Entry> {
+        std::iter::from_fn(move || {
+            let at = (bits != 0).then(|| bits.trailing_zeros())?;
+            let count = (!(bits >> at)).trailing_zeros();
+            bits &= u64::MAX.checked_shl(at + count).unwrap_or(0);
+            Some(self.entry(at, count))
+        })
+    }
+}
+
 impl Settles {
     #[inline]
     fn add(&mut self, holder: &Holder, entry: &Entry, disposition: Disposition) {
@@ -269,7 +336,8 @@ impl Settles {
                 && settle.disposition == disposition
                 && settle.source == holder.source
         };
-        let range = LeaseRange { log: entry.log, first: entry.offset, last: entry.offset };
+        let last = entry.offset.plus(entry.count - 1);
+        let range = LeaseRange { log: entry.log, first: entry.offset, last };
         match self.open.iter().rposition(same) {
             Some(at) => {
                 let ranges = &mut self.open[at].ranges;

@@ -14,8 +14,8 @@ use types::{LogRef, RECORD_BYTES_MAX, ShardId};
 /// Most bytes that one transaction holds back.
 const BYTES_MAX: usize = RECORD_BYTES_MAX;
 
-/// What one acknowledgement counts.
-const ENTRY_BYTES: usize = 32;
+/// What an acknowledgement counts, of one delivery or of a run of them.
+const ENTRY_BYTES: usize = 40;
 
 /// What a channel did since its last commit.
 #[derive(Debug, Default)]

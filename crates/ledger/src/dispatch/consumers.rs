@@ -204,9 +204,11 @@ impl Consumers {
         self.charge_shared(shared, amount, true);
     }
 
-    /// Notes that so much of what a holder had is settled or gone.
-    pub(super) fn refund(&mut self, slot: u32, amount: Unsettled) {
+    /// Notes that so many messages of what a holder had are settled or gone. Their bytes are not known
+    /// one by one: they count as those it holds do on average.
+    pub(super) fn refund(&mut self, slot: u32, messages: u64) {
         let holder = self.holder_mut(slot);
+        let amount = holder.unsettled.part(messages);
         holder.unsettled.messages -= amount.messages;
         holder.unsettled.bytes -= amount.bytes;
         let shared = holder.options.shared;

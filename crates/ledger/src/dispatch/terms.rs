@@ -91,6 +91,16 @@ pub struct Assignment {
 pub struct Unsettled {
     /// Messages.
     pub messages: u64,
-    /// Bytes of their records.
+    /// Bytes of their records. A message that is settled takes along as many as those that are held
+    /// have on average: which were its own is not kept.
     pub bytes: u64,
+}
+
+impl Unsettled {
+    /// So many messages of these, and their part of the bytes.
+    pub(super) fn part(self, messages: u64) -> Unsettled {
+        let bytes = u128::from(self.bytes) * u128::from(messages);
+        let bytes = bytes.checked_div(u128::from(self.messages)).unwrap_or(0);
+        Unsettled { messages, bytes: u64::try_from(bytes).unwrap_or(self.bytes) }
+    }
 }

@@ -73,15 +73,30 @@ impl Chunk {
                 low as u64
             }
             Chunk::Bits(bits) => {
-                let mut removed = 0;
-                for (word, mask) in masks(0, to) {
-                    removed += (bits.words[word] & mask).count_ones();
-                    bits.words[word] &= !mask;
-                }
-                bits.count -= u16::try_from(removed).expect("at most a chunk");
-                u64::from(removed)
+                let before = bits.count;
+                bits.remove(0, to);
+                u64::from(before - bits.count)
             }
             Chunk::Full(_) => 0,
+        }
+    }
+
+    /// Takes out what it holds of the positions `from..to`; gives runs of them to `each`, in order.
+    /// Not for runs of full chunks.
+    pub(super) fn remove(&mut self, from: usize, to: usize, mut each: impl FnMut(usize, usize)) {
+        let mut at = from;
+        while let Some(first) = self.next_present(at).filter(|&first| first < to) {
+            at = self.next_absent(first).map_or(to, |end| end.min(to));
+            each(first, at);
+        }
+        match self {
+            Chunk::List(list) => {
+                let below = |bound| list.partition_point(|&p| usize::from(p) < bound);
+                let (low, high) = (below(from), below(to));
+                list.drain(low..high);
+            }
+            Chunk::Bits(bits) => bits.remove(from, to),
+            Chunk::Full(_) => {}
         }
     }
 
@@ -101,6 +116,9 @@ impl Chunk {
 
     /// The first position at or above `at` that it holds.
     pub(super) fn next_present(&self, at: usize) -> Option<usize> {
+        if at >= CHUNK_LEN {
+            return None;
+        }
         match self {
             Chunk::List(list) => {
                 let low = list.partition_point(|&p| usize::from(p) < at);
@@ -166,6 +184,15 @@ impl Bits {
         }
         self.count += u16::try_from(added).expect("at most a chunk");
         u64::from(added)
+    }
+
+    fn remove(&mut self, from: usize, to: usize) {
+        let mut removed = 0;
+        for (word, mask) in masks(from, to) {
+            removed += (self.words[word] & mask).count_ones();
+            self.words[word] &= !mask;
+        }
+        self.count -= u16::try_from(removed).expect("at most a chunk");
     }
 }
 

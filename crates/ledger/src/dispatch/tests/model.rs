@@ -57,6 +57,8 @@ struct World {
     dispatch: Dispatch,
     messages: Vec<Message>,
     consumers: BTreeMap<ConsumerKey, ConsumerOptions>,
+    /// What each holds; whose message is settled gives back its average.
+    unsettled: BTreeMap<ConsumerKey, Unsettled>,
     /// In the log, not yet applied.
     unsynced: Vec<Change>,
     /// Applied since the checkpoint.
@@ -73,6 +75,7 @@ impl World {
             ledger,
             messages: Vec::new(),
             consumers: BTreeMap::new(),
+            unsettled: BTreeMap::new(),
             unsynced: Vec::new(),
             replay: Vec::new(),
         }
@@ -153,13 +156,23 @@ impl World {
 
     fn held(&self, whose: impl Fn(ConsumerKey) -> bool) -> Unsettled {
         let mut held = Unsettled::default();
-        for (offset, message) in self.messages.iter().enumerate() {
-            if matches!(message.place, Place::Held(holder) if whose(holder)) {
-                held.messages += 1;
-                held.bytes += u64::from(len_of(Offset(offset as i64)).unwrap());
-            }
+        for (_, unsettled) in self.unsettled.iter().filter(|(key, _)| whose(**key)) {
+            held.messages += unsettled.messages;
+            held.bytes += unsettled.bytes;
         }
+        let is_held =
+            |message: &&Message| matches!(message.place, Place::Held(holder) if whose(holder));
+        assert_eq!(held.messages, self.messages.iter().filter(is_held).count() as u64);
         held
+    }
+
+    /// So many messages are not held any more.
+    fn refund(&mut self, key: ConsumerKey, messages: u64) {
+        let held = self.unsettled.entry(key).or_default();
+        if 0 < messages {
+            held.bytes -= held.bytes * messages / held.messages;
+            held.messages -= messages;
+        }
     }
 
     /// Takes the oldest ready message that is there; the ones that are not become done.
@@ -220,6 +233,11 @@ impl World {
         assert!(!message.is_durably_settled, "{offset} is settled");
         assert_eq!((attempt, redelivered), (message.returns + 1, message.redelivered));
         message.place = if settle_now { Place::Done } else { Place::Held(key) };
+        if !settle_now {
+            let held = self.unsettled.entry(key).or_default();
+            held.messages += 1;
+            held.bytes += u64::from(len_of(offset).unwrap());
+        }
     }
 
     fn note_skipped(&mut self) {
@@ -262,6 +280,7 @@ impl World {
                 offsets.push(offset);
             }
         }
+        self.refund(key, offsets.len() as u64);
         offsets
     }
 
@@ -273,6 +292,7 @@ impl World {
                 wanted.push(Offset(offset as i64));
             }
         }
+        self.unsettled.retain(|holder, _| !whose(*holder));
         assert_eq!(spread(spans), wanted);
         self.unsynced.extend(spans.iter().map(|&span| Change::Return(span, count)));
     }
@@ -299,9 +319,13 @@ impl World {
         let before = Span::new(self.ledger.floor(), to);
         self.apply(Change::Trim(to));
         self.dispatch.forget(&self.ledger, before);
+        let mut ended = BTreeMap::<ConsumerKey, u64>::new();
         for message in &mut self.messages[..to.0 as usize] {
-            message.place = Place::Done;
+            if let Place::Held(holder) = std::mem::replace(&mut message.place, Place::Done) {
+                *ended.entry(holder).or_default() += 1;
+            }
         }
+        ended.into_iter().for_each(|(holder, messages)| self.refund(holder, messages));
     }
 
     fn sync(&mut self) {
@@ -349,6 +373,7 @@ impl World {
         self.ledger = again;
         self.dispatch = Dispatch::new(&self.ledger, Some(self.end()));
         self.consumers.clear();
+        self.unsettled.clear();
         self.unsynced.clear();
         for message in &mut self.messages {
             message.place = if message.is_durably_settled { Place::Done } else { Place::Ready };
