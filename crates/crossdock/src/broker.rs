@@ -239,6 +239,7 @@ fn engine_options(options: &Options) -> Result<(String, engine::Options), StartE
         salvage: options.opening.salvage,
         disk_free_min: options.opening.disk_free_min,
         scrub_bytes: options.opening.scrub_bytes,
+        producer_idle: engine::PRODUCER_IDLE,
         sizes: sizes(&options.opening),
     };
     Ok((path.display().to_string(), opened))

@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Unschedule { log: LogId, offsets: Vec<Offset> },
     /// Another shard has an entry of the outbox to it, or the entry has nowhere to go.
     Sent { to: ShardId, offset: Offset },
+    /// Producers that have been silent since before then are forgotten.
+    ForgetProducers { before: Millis },
 }
 
 /// An entry of a schedule whose time has come.

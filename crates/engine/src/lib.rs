@@ -35,7 +35,7 @@ pub use keeper::UnzipSizes;
 pub use mailbox::Mailbox;
 pub use memory::{Account, MEMORY_LIMIT_MIN, Memory, MemoryPool, POOLS};
 pub use metrics::{Metrics, SYNC_BUCKETS_US};
-pub use open::{Engine, EngineError, Options, Sizes};
+pub use open::{Engine, EngineError, Options, PRODUCER_IDLE, Sizes};
 pub use outbox::{Outbox, Wake};
 pub use stepped::{Part, Stepped};
 pub use worker::{Tally, delivery_bytes};

@@ -50,10 +50,14 @@ pub enum MemoryPool {
     Cache,
     /// Pages of index files.
     Pages,
+    /// Idempotent producers: what each wrote last, by log.
+    Producers,
+    /// Members of groups, and the positions they committed.
+    Groups,
 }
 
 /// All pools, with the names metrics have for them.
-pub const POOLS: [(MemoryPool, &str); 7] = [
+pub const POOLS: [(MemoryPool, &str); 9] = [
     (MemoryPool::Input, "input"),
     (MemoryPool::Submitted, "submitted"),
     (MemoryPool::Output, "output"),
@@ -61,6 +65,8 @@ pub const POOLS: [(MemoryPool, &str); 7] = [
     (MemoryPool::Loads, "loads"),
     (MemoryPool::Cache, "cache"),
     (MemoryPool::Pages, "pages"),
+    (MemoryPool::Producers, "producers"),
+    (MemoryPool::Groups, "groups"),
 ];
 
 /// The limit, the pools' budgets, and what is used of them.
@@ -95,6 +101,8 @@ impl Memory {
             (MemoryPool::Loads, LOADS_BYTES.min(limit / 32)),
             (MemoryPool::Cache, CACHE_BYTES.min(limit / 4)),
             (MemoryPool::Pages, PAGES_BYTES.min(limit / 16)),
+            (MemoryPool::Producers, limit / 16),
+            (MemoryPool::Groups, limit / 16),
         ] {
             memory.set_budget(pool, bytes);
         }

@@ -29,6 +29,10 @@ const KEEPER_EVERY: Duration = Duration::from_millis(20);
 /// Longest sleep of a worker.
 const SLEEP_MAX: Millis = Millis(1_000);
 
+/// An idempotent producer that is silent for so long is forgotten: a day, as in Apache Kafka
+/// (`producer.id.expiration.ms`).
+pub const PRODUCER_IDLE: Millis = Millis(24 * 60 * 60 * 1_000);
+
 /// What the engine needs.
 #[derive(Clone)]
 pub struct Options {
@@ -52,6 +56,8 @@ pub struct Options {
     pub disk_free_min: Option<u64>,
     /// Bytes of sealed segments that are read in a second to verify them; 0: none.
     pub scrub_bytes: u64,
+    /// An idempotent producer that is silent for so long is forgotten; [`PRODUCER_IDLE`] as a rule.
+    pub producer_idle: Millis,
     /// Sizes of what is on the disk.
     pub sizes: Sizes,
 }
@@ -263,6 +269,7 @@ fn new_worker(options: &Options, number: usize, (count, ports): (usize, &Ports))
     let (cache_bytes, pass_bytes) = (budget(MemoryPool::Cache), unzip.pass_bytes / count as u64);
     let mut worker = Worker::new(number, ports.clone(), cache_bytes, near_max, index, pass_bytes);
     worker.set_slice_bytes(options.sizes.checkpoint_slice_bytes);
+    let worker = worker.forgetting_after(options.producer_idle);
     worker.bounded(budget(MemoryPool::Loads), options.sizes.under_way_bytes / count)
 }
 

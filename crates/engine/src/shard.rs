@@ -6,18 +6,22 @@
 
 mod chunked;
 mod group_slots;
+mod holds;
 mod ledgers;
 mod log;
 mod outbox;
 mod pages;
+mod producers;
 mod schedule;
 
 pub(crate) use chunked::{Chunked, Cut};
 pub(crate) use group_slots::GroupSlots;
+pub(crate) use holds::Holds;
 use ledgers::Ledgers;
 pub(crate) use log::{Log, LogOptions};
 pub(crate) use outbox::{Outbound, Outbox};
 pub(crate) use pages::Names;
+pub(crate) use producers::PRODUCER_BYTES;
 pub(crate) use schedule::Schedule;
 
 use crate::api::Verdict;
@@ -61,6 +65,9 @@ pub(crate) struct Shard {
     /// After which cut the names changed last, since the start of the process.
     #[serde(skip)]
     renamed: Option<u64>,
+    /// What of all that clients can make grow.
+    #[serde(skip)]
+    holds: Holds,
 }
 
 /// Delivery state of a subscription: one ledger per log.
@@ -127,6 +134,7 @@ impl Shard {
             received: BTreeMap::new(),
             cut: 0,
             renamed: None,
+            holds: Holds::default(),
         }
     }
 
@@ -186,6 +194,7 @@ impl Shard {
                 let offsets = self.unschedule(*log, offsets, effects);
                 effects.push(Effect::Unscheduled { command: at, log: *log, offsets });
             }
+            Command::ForgetProducers { before } => self.forget_producers(*before),
         }
     }
 
@@ -213,7 +222,10 @@ impl Shard {
                         {
                             received.settle(Span::one(offset));
                         }
-                        log.append(header, dest.records, self.time)
+                        let known = log.producers.len();
+                        let appended = log.append(header, dest.records, self.time);
+                        self.holds.producers = self.holds.producers - known + log.producers.len();
+                        appended
                     }
                 }
             }
@@ -392,6 +404,7 @@ impl Shard {
             }
             LogChange::DropLog(log) => {
                 if let Some(gone) = self.logs.remove(log.log) {
+                    self.holds.producers -= gone.producers.len();
                     effects.push(Effect::Trimmed { log: log.log, start: gone.end });
                 }
                 if let Some(gone) = self.schedules.remove(log.log) {
@@ -434,8 +447,9 @@ impl Shard {
         effects: &mut Vec<Effect>,
     ) {
         let groups = self.groups.beside_mut(name);
-        let mut told = Vec::new();
+        let (mut told, before) = (Vec::new(), groups.bytes());
         let reply = groups.apply(&name.group, command.clone(), self.time, &mut told);
+        self.holds.group_bytes = self.holds.group_bytes - before + groups.bytes();
         let name = name.clone();
         effects.push(Effect::Group { command: at, name, reply, effects: told });
     }

@@ -2,6 +2,7 @@
 
 mod ahead;
 mod fairness;
+mod forgetting;
 mod keeping;
 mod memory;
 mod moving;
@@ -31,6 +32,7 @@ pub(super) struct Stage {
     pub(super) events: Vec<Event>,
     shards: u16,
     sizes: Sizes,
+    memory_limit: usize,
     next_token: u64,
 }
 
@@ -56,15 +58,34 @@ impl Stage {
             page_runs_max: 4,
             unzip: UnzipSizes { bytes_per_s: 0, ..UnzipSizes::default() },
         };
-        let engine = open(&disk, &clock, shards, &sizes);
+        let memory_limit = 1 << 30;
+        let engine = open(&disk, &clock, shards, (&sizes, memory_limit));
         let client = engine.handle().connect(Arc::new(|| {}));
-        Stage { disk, clock, engine, client, events: Vec::new(), shards, sizes, next_token: 0 }
+        Stage {
+            disk,
+            clock,
+            engine,
+            client,
+            events: Vec::new(),
+            shards,
+            sizes,
+            memory_limit,
+            next_token: 0,
+        }
     }
 
     /// With rounds and segments as long as a broker's.
     pub(super) fn roomy() -> Stage {
         let mut stage = Stage::with_shards(1);
         stage.sizes = Sizes::default();
+        stage.crash();
+        stage
+    }
+
+    /// With so much memory, in bytes.
+    pub(super) fn with_memory(limit: usize) -> Stage {
+        let mut stage = Stage::new();
+        stage.memory_limit = limit;
         stage.crash();
         stage
     }
@@ -83,7 +104,7 @@ impl Stage {
     }
 
     fn open_again(&mut self) {
-        self.engine = open(&self.disk, &self.clock, self.shards, &self.sizes);
+        self.engine = open(&self.disk, &self.clock, self.shards, (&self.sizes, self.memory_limit));
         self.client = self.engine.handle().connect(Arc::new(|| {}));
         self.events.clear();
     }
@@ -179,18 +200,24 @@ impl Stage {
     }
 }
 
-fn open(disk: &Arc<SimDisk>, clock: &Arc<SimClock>, shards: u16, sizes: &Sizes) -> Stepped {
+fn open(
+    disk: &Arc<SimDisk>,
+    clock: &Arc<SimClock>,
+    shards: u16,
+    (sizes, memory_limit): (&Sizes, usize),
+) -> Stepped {
     let options = Options {
         disk: Arc::clone(disk) as _,
         clock: Arc::clone(clock) as _,
         random: Arc::new(SimRandom::new(3)),
         workers: 1,
         shards,
-        memory_limit: 1 << 30,
+        memory_limit,
         cache_bytes: 1 << 20,
         salvage: false,
         disk_free_min: None,
         scrub_bytes: 0,
+        producer_idle: crate::PRODUCER_IDLE,
         sizes: sizes.clone(),
     };
     Stepped::open(options).expect("the store opens")

@@ -31,6 +31,8 @@ pub enum Refusal {
     InvalidSessionTimeout,
     /// The member brings more than the configuration allows.
     TooLarge,
+    /// There is no room for more groups or positions now.
+    NoRoom,
 }
 
 /// The answer to a command's own request.

@@ -3,6 +3,7 @@
 mod join;
 mod member;
 mod offsets;
+mod positions;
 mod rebalance;
 mod subscription;
 #[cfg(test)]
@@ -11,10 +12,16 @@ mod tests;
 use crate::{Command, Effect, Generation, OffsetKey, Refusal, Reply};
 use bytes::Bytes;
 use member::{Member, Waiting};
+use positions::Positions;
 use rebalance::Deadline;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use types::Millis;
+
+/// What a group takes in memory without members and positions.
+const GROUP_BYTES: usize = size_of::<Group>() * 3 / 2;
+/// What an id that was given out and has not joined takes, or a static identity.
+const PENDING_BYTES: usize = 128;
 
 /// Where a group stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,7 +99,7 @@ pub struct Group {
     /// Ids given out that have not joined yet, with their session timeouts (KIP-394).
     pending: BTreeMap<String, Millis>,
     deadline: Option<Deadline>,
-    offsets: BTreeMap<OffsetKey, CommittedOffset>,
+    offsets: Positions,
 }
 
 impl Group {
@@ -109,7 +116,7 @@ impl Group {
             instances: BTreeMap::new(),
             pending: BTreeMap::new(),
             deadline: None,
-            offsets: BTreeMap::new(),
+            offsets: Positions::default(),
         }
     }
 
@@ -226,6 +233,18 @@ impl Group {
             protocol: protocol.unwrap_or_default().to_owned(),
             members: members.collect(),
         }
+    }
+
+    /// About what it takes in memory, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let members = self.members.iter().map(|(id, member)| id.len() + member.bytes());
+        let others = (self.pending.len() + self.instances.len()) * PENDING_BYTES;
+        GROUP_BYTES + members.sum::<usize>() + others + self.position_bytes()
+    }
+
+    /// What of that are positions.
+    pub(crate) fn position_bytes(&self) -> usize {
+        self.offsets.bytes()
     }
 
     /// Whether nothing would be lost with it.

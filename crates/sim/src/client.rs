@@ -41,12 +41,17 @@ enum Asked {
     Other,
 }
 
+/// How long an idempotent producer may send its last batch again: half of what the engine remembers.
+const SENT_AGAIN_MAX: Millis = Millis(15_000);
+
 /// An idempotent producer's next batch, and the last one it may send again.
 #[derive(Debug)]
 struct Sequence {
     log: LogRef,
     next: i32,
     last: Option<(Bytes, Vec<Id>, bool)>,
+    /// When a batch was new last.
+    sent: Millis,
 }
 
 pub(crate) struct SimClient {
@@ -187,7 +192,10 @@ impl SimClient {
         let number = i64::try_from(self.number).unwrap_or(0);
         let again = world.random.chance(30);
         let fresh = self.new_ids(1);
-        let producer = self.producer.get_or_insert(Sequence { log: topic, next: 0, last: None });
+        let now = world.clock.now();
+        let new = Sequence { log: topic, next: 0, last: None, sent: now };
+        let producer = self.producer.get_or_insert(new);
+        let again = again && now.since(producer.sent) <= SENT_AGAIN_MAX;
         let (batch, ids) = match &producer.last {
             Some((batch, ids, _)) if again => (batch.clone(), ids.clone()),
             _ => {
@@ -200,6 +208,7 @@ impl SimClient {
                 builder.set_producer(id, 0, producer.next);
                 builder.push(TIMESTAMP, &encode(&world.random, fresh[0]));
                 producer.next += 1;
+                producer.sent = now;
                 world.model.log(producer.log.log).asked(&fresh);
                 (builder.finish(), fresh)
             }

@@ -44,6 +44,12 @@ impl std::ops::AddAssign for Tally {
 /// Steps in which an engine that nobody asks anything has to come to rest.
 const QUIET_STEPS_MAX: usize = 5_000;
 
+/// The same, where it matters less.
+const REST_STEPS_MAX: usize = 60;
+
+/// How long clients are silent then.
+const REST_US: u64 = 11_000_000;
+
 /// Most steps in a row in which nobody asks for anything.
 const IDLE_STEPS_MAX: u64 = 600;
 
@@ -137,6 +143,7 @@ impl Crowd {
                 0 => self.clients[at].drop_connection(world),
                 1..20 => self.churn.act(world),
                 20 if !self.idle(world)? => return Ok(false),
+                21..27 if !self.rest(world)? => return Ok(false),
                 _ => {}
             }
             self.listen(world)?;
@@ -156,6 +163,22 @@ impl Crowd {
             }
         }
         self.listen(world)?;
+        Ok(true)
+    }
+
+    /// Lets everything come to rest, and then time pass: whether it lives. What producers may send
+    /// again they send again soon, or not at all.
+    fn rest(&mut self, world: &mut World) -> Result<bool, Violation> {
+        for _ in 0..REST_STEPS_MAX {
+            if world.step_all().is_err() {
+                return Ok(false);
+            }
+            self.listen(world)?;
+            if world.engine().is_quiet() {
+                world.clock.pass(REST_US);
+                break;
+            }
+        }
         Ok(true)
     }
 

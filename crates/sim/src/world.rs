@@ -106,6 +106,7 @@ impl World {
             workers: 1 + usize::try_from(self.random.below(2)).unwrap_or(0),
             shards: self.shards,
             memory_limit: usize::MAX,
+            producer_idle: Millis(30_000),
             cache_bytes: 8 << 10,
             salvage: false,
             disk_free_min: None,

@@ -112,6 +112,7 @@ impl Shard {
                 shard.restore(chunk, &page.bytes)?;
             }
         }
+        shards.iter_mut().for_each(Shard::recount);
         Some(shards)
     }
 

@@ -1,6 +1,7 @@
 //! Consumer groups: requests in, answers when the group is ready, and signs of life.
 
 use super::Worker;
+use crate::MemoryPool;
 use crate::api::{Heartbeat, Reply};
 use crate::command::{Command, GroupName};
 use crate::shard::GroupSlots;
@@ -39,6 +40,18 @@ impl Worker {
         command: groups::Command,
     ) {
         let Some(seat) = self.seats.get_mut(&shard) else { return };
+        let memory = &self.ports.memory;
+        let (used, budget) = (memory.used(MemoryPool::Groups), memory.budget(MemoryPool::Groups));
+        if used > budget {
+            let none = groups::Groups::default();
+            let beside = seat.shard.groups.beside(&name).unwrap_or(&none);
+            // Who joins a group that is there takes little, and does so again and again.
+            let joins = matches!(&command, groups::Command::Join(join) if join.member.is_empty());
+            if beside.is_more(&name.group, &command) || joins && used / 2 > budget {
+                let reply = Reply::Group(Box::new(groups::Reply::Refused(Refusal::NoRoom)));
+                return self.clients.reply(client, token, Ok(reply));
+            }
+        }
         let command = Command::Group { group: name, command };
         if let Err(error) = seat.client_command(command, (client, token)) {
             self.clients.reply(client, token, Err(error));

@@ -256,7 +256,8 @@ impl Worker {
         let dead = |log: LogId, run: &Run| {
             shard_of(log).is_none_or(|shard| upkeep::is_dead(shard, log, run))
         };
-        self.store.index.audit(read, dead)
+        self.store.index.audit(read, dead)?;
+        self.seats.values().try_for_each(|seat| seat.shard.audit())
     }
 
     /// Copies are on the disk: from now on they are what is read.

@@ -1,7 +1,11 @@
 //! What a worker holds in memory, and what it does when memory is short.
 
+mod forgetting;
+
 use super::Worker;
+use crate::shard::PRODUCER_BYTES;
 use crate::{Account, Memory, MemoryPool};
+use forgetting::Forgetting;
 use std::sync::Arc;
 use types::Millis;
 
@@ -14,11 +18,12 @@ pub(super) struct Room {
     account: Account,
     /// Publishing is blocked because memory is short.
     short: bool,
+    forgetting: Forgetting,
 }
 
 impl Room {
     pub(super) fn new(memory: Arc<Memory>) -> Room {
-        Room { account: Account::new(memory), short: false }
+        Room { account: Account::new(memory), short: false, forgetting: Forgetting::default() }
     }
 }
 
@@ -37,6 +42,14 @@ impl Worker {
         account.set(MemoryPool::Pages, self.store.index.pages.bytes());
         account.set(MemoryPool::Loads, self.store.loading_bytes());
         account.set(MemoryPool::Held, self.held.bytes());
+        let (mut producers, mut group_bytes) = (0, 0);
+        for seat in self.seats.values() {
+            let holds = seat.shard.holds();
+            producers += holds.producers;
+            group_bytes += holds.group_bytes;
+        }
+        account.set(MemoryPool::Producers, producers * PRODUCER_BYTES);
+        account.set(MemoryPool::Groups, group_bytes);
         self.room.short = self.ports.look_at_memory();
     }
 

@@ -266,9 +266,10 @@ impl Worker {
         seat.settle(id, log, &merged(gone));
     }
 
-    /// Trims logs to their retention. Of what is no longer in memory whole pages go, so that somewhat
+    /// Trims logs to their retention, and has producers forgotten. Of what is no longer in memory whole pages go, so that somewhat
     /// more stays than has to.
     pub(super) fn retain(&mut self) {
+        self.forget_producers();
         for seat in self.seats.values_mut() {
             let mut trims = Vec::new();
             for (id, log) in &seat.shard.logs {

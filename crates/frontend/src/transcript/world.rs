@@ -235,6 +235,7 @@ fn open(disk: &Arc<SimDisk>, clock: &Arc<SimClock>, shards: u16) -> Stepped {
         workers: 1,
         shards,
         memory_limit: usize::MAX,
+        producer_idle: engine::PRODUCER_IDLE,
         cache_bytes: 1 << 20,
         salvage: false,
         disk_free_min: None,

@@ -66,6 +66,14 @@ impl Member {
         own.map_or(Bytes::new(), |own| own.metadata.clone())
     }
 
+    /// About what it takes in memory, in bytes, its id apart.
+    pub(super) fn bytes(&self) -> usize {
+        let protocol = |own: &Protocol| size_of::<Protocol>() + own.name.len() + own.metadata.len();
+        let protocols: usize = self.protocols.iter().map(protocol).sum();
+        let texts = self.client.id.len() + self.client.host.len() + self.assignment.len();
+        size_of::<(String, Member)>() * 3 / 2 + protocols + texts
+    }
+
     /// The start of its session.
     pub(super) fn session(&self, id: &str) -> Effect {
         let timeout = if self.is_new { NEW_MEMBER_TIMEOUT } else { self.session_timeout };

@@ -72,6 +72,7 @@ pub(super) fn code(refusal: Refusal) -> ErrorCode {
         Refusal::MetadataTooLarge => ErrorCode::OFFSET_METADATA_TOO_LARGE,
         Refusal::InvalidSessionTimeout => ErrorCode::INVALID_SESSION_TIMEOUT,
         Refusal::TooLarge => ErrorCode::INVALID_REQUEST,
+        Refusal::NoRoom => ErrorCode::COORDINATOR_LOAD_IN_PROGRESS,
     }
 }
 

@@ -263,6 +263,7 @@ fn open(disk: &Arc<SimDisk>, clock: &Arc<SimClock>) -> Stepped {
         workers: 1,
         shards: 2,
         memory_limit: usize::MAX,
+        producer_idle: engine::PRODUCER_IDLE,
         cache_bytes: 1 << 20,
         salvage: false,
         disk_free_min: None,

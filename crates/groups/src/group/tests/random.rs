@@ -170,6 +170,7 @@ impl World {
         let bytes = postcard::to_stdvec(&self.groups).unwrap();
         let again: Groups = postcard::from_bytes(&bytes).unwrap();
         assert_eq!(postcard::to_stdvec(&again).unwrap(), bytes);
+        assert_eq!(again.bytes(), self.groups.bytes(), "what is counted is there");
         self.groups = again;
         self.sessions = Sessions::rebuilt(&self.groups, self.now);
     }

@@ -88,6 +88,7 @@ impl Broker {
             workers: 2,
             shards: 2,
             memory_limit: usize::MAX,
+            producer_idle: engine::PRODUCER_IDLE,
             cache_bytes: 8 << 20,
             salvage: false,
             disk_free_min: None,

@@ -1,0 +1,55 @@
+//! What of a shard's state clients can make grow, counted where it changes.
+
+use super::Shard;
+use types::{LogId, Millis};
+
+/// How much there is of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Holds {
+    /// Producers, of all logs.
+    pub(crate) producers: usize,
+    /// What groups take in memory.
+    pub(crate) group_bytes: usize,
+}
+
+impl Shard {
+    pub(crate) fn holds(&self) -> Holds {
+        self.holds
+    }
+
+    /// Counts all of it: after a restore.
+    pub(super) fn recount(&mut self) {
+        self.holds = self.counted();
+    }
+
+    /// Holds what was counted against what is there.
+    ///
+    /// Fails with both.
+    pub(crate) fn audit(&self) -> Result<(), String> {
+        let (counted, there) = (self.holds, self.counted());
+        match counted == there {
+            true => Ok(()),
+            false => Err(format!("{} counts {counted:?} and has {there:?}", self.id)),
+        }
+    }
+
+    /// Forgets the producers that have been silent since before a time.
+    pub(super) fn forget_producers(&mut self, before: Millis) {
+        let is_silent = |seen: Millis| seen < before;
+        let silent = self.logs.iter().filter(|(_, log)| log.producers.seen().any(is_silent));
+        let silent: Vec<LogId> = silent.map(|(id, _)| *id).collect();
+        for id in silent {
+            let Some(log) = self.logs.get_mut(id) else { continue };
+            let known = log.producers.len();
+            log.producers.forget(before);
+            self.holds.producers -= known - log.producers.len();
+        }
+    }
+
+    fn counted(&self) -> Holds {
+        Holds {
+            producers: self.logs.values().map(|log| log.producers.len()).sum(),
+            group_bytes: self.groups.iter().map(|(_, groups)| groups.bytes()).sum(),
+        }
+    }
+}
