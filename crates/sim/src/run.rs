@@ -142,8 +142,8 @@ impl Crowd {
             match world.random.below(500) {
                 0 => self.clients[at].drop_connection(world),
                 1..20 => self.churn.act(world),
-                20 if !self.idle(world)? => return Ok(false),
-                21..27 if !self.rest(world)? => return Ok(false),
+                20..23 if !self.idle(world)? => return Ok(false),
+                23..29 if !self.rest(world)? => return Ok(false),
                 _ => {}
             }
             self.listen(world)?;
@@ -154,7 +154,7 @@ impl Crowd {
     /// Lets what goes on beside the work go on alone for a while: whether it lives.
     fn idle(&mut self, world: &mut World) -> Result<bool, Violation> {
         world.mood.idle(&world.random);
-        if world.random.chance(30) {
+        if world.random.chance(40) {
             world.disk.crash_at(world.disk.calls() + 1 + world.random.below(IDLE_CALLS));
         }
         for _ in 0..=world.random.below(IDLE_STEPS_MAX) {

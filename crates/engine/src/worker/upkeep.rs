@@ -266,8 +266,8 @@ impl Worker {
         seat.settle(id, log, &merged(gone));
     }
 
-    /// Trims logs to their retention, and has producers forgotten. Of what is no longer in memory whole pages go, so that somewhat
-    /// more stays than has to.
+    /// Trims logs to their retention, and has producers forgotten. Of what is no longer in memory
+    /// whole pages go, so that somewhat more stays than has to.
     pub(super) fn retain(&mut self) {
         self.forget_producers();
         for seat in self.seats.values_mut() {
