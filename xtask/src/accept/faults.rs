@@ -16,14 +16,17 @@ use anyhow::{Context as _, Result};
 use load::Load;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
 /// Segments and checkpoints of a few MiB, so that a short load has several.
 const SMALL: &str = "--segment-bytes=4194304";
 /// What the process ends with when the disk is not to be trusted.
 const DISK_FAILED: i32 = 74;
-/// Longer than the journal waits before it says that its last round is durable.
-const SETTLED: Duration = Duration::from_millis(200);
+/// Longest wait for something that the broker is to do.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// The scrubber's pace.
 const SCRUB_FAST: &str = "--scrub-bytes=1000000000";
 const SCRUB_NOT: &str = "--scrub-bytes=0";
@@ -39,8 +42,9 @@ enum Life {
     Killed,
     /// SIGTERM after the load.
     Stopped,
-    /// The power goes in the middle of the load; what was not synced survives as the seed says.
-    PowerCut { seed: u64 },
+    /// The power goes when so many messages are acknowledged; what was not synced survives as the
+    /// seed says.
+    PowerCut { seed: u64, acknowledged: usize },
     /// By itself, under this fault.
     Fails(&'static str),
     /// By itself, with a system call made to fail.
@@ -105,8 +109,8 @@ const ROWS: &[Row] = &[
     failing("EIO on write, injected", Life::Injected("pwrite64,pwritev:error=EIO:when=150")),
     failing("short writes", Life::Endures("--fault=short-write@20+400")),
     failing("ENOSPC for a while", Life::Endures("--fault=full@150+12")),
-    failing("power cut", Life::PowerCut { seed: 1 }),
-    failing("power cut, another", Life::PowerCut { seed: 2 }),
+    failing("power cut", Life::PowerCut { seed: 1, acknowledged: 400 }),
+    failing("power cut, another", Life::PowerCut { seed: 2, acknowledged: 700 }),
     harmed("bit in a queue's message", harm::queue_body, Promise::Counted),
     harmed("bit in a queue's message, replayed", harm::queue_body_replayed, Promise::Counted),
     harmed("bit in a topic's record", harm::topic_body, Promise::Counted),
@@ -298,15 +302,20 @@ fn see(ground: &Ground, row: &Row) -> Result<Seen> {
 
 /// Waits for the scrubber to find something.
 fn await_finding(broker: &Broker) -> Result<()> {
-    for _ in 0..1000 {
-        if broker.metric(FOUND)? > 0 {
-            let log = broker.printed();
-            anyhow::ensure!(log.contains("the store is damaged"), "nothing is logged: {log}");
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(10));
+    await_fact("the scrubber finds something", || Ok(broker.metric(FOUND)? > 0))?;
+    let log = broker.printed();
+    anyhow::ensure!(log.contains("the store is damaged"), "nothing is logged: {log}");
+    Ok(())
+}
+
+/// Waits until something is so.
+fn await_fact(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    let start = Instant::now();
+    while !is_so()? {
+        anyhow::ensure!(start.elapsed() < PATIENCE, "waited in vain: {what}");
+        std::thread::sleep(LOOK_EVERY);
     }
-    anyhow::bail!("the scrubber finds nothing")
+    Ok(())
 }
 
 /// A broker's life under load: what it acknowledged, and how it ended if that is worth telling.
@@ -327,9 +336,10 @@ fn live(ground: &Ground, data: &Path, life: Life) -> Result<(Load, Option<String
         Life::PowerCut { .. } => Broker::start_with(ground, data, &[SMALL, &recording])?,
         Life::Killed | Life::Stopped => Broker::start_with(ground, data, &[SMALL])?,
     };
-    if let Life::PowerCut { seed } = life {
-        let load = Load::publish_and(&broker, || {
-            std::thread::sleep(Duration::from_millis(300 + 100 * seed));
+    if let Life::PowerCut { seed, acknowledged: wanted } = life {
+        let load = Load::publish_and(&broker, |acknowledged| {
+            let what = format!("{wanted} messages are acknowledged");
+            await_fact(&what, || Ok(acknowledged.load(Relaxed) >= wanted))?;
             broker.signal("-KILL")
         })?;
         broker.end()?;
@@ -353,7 +363,8 @@ fn live(ground: &Ground, data: &Path, life: Life) -> Result<(Load, Option<String
         _ => {
             anyhow::ensure!(!broker.has_ended()?, "it ended: {}", broker.log());
             anyhow::ensure!(load.len() == all, "{} of {all} acknowledged", load.len());
-            std::thread::sleep(SETTLED);
+            // Of a last round that may be torn, damage is no damage.
+            await_fact("the last round is known to be durable", || harm::is_witnessed(data))?;
             let endured = matches!(life, Life::Endures(_)).then(|| "it went on".to_owned());
             match life {
                 Life::Stopped => drop(broker.stop()?),

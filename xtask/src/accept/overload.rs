@@ -30,8 +30,11 @@ const WINDOW: u64 = 256;
 /// Kafka connections of a place that wait for each answer: a producer has five requests under way.
 const KAFKA_USUAL: usize = 3;
 const KAFKA_OVERLOAD: usize = 10;
-/// A phase goes on for so long before it is measured.
-const SETTLING: Duration = Duration::from_secs(3);
+/// A phase is measured once the disk has been full of it for some seconds: so much was consumed, and
+/// by everybody some.
+const SETTLED_BYTES: u64 = 3 * DISK_RATE as u64;
+/// Longest wait for that.
+const SETTLING_MAX: Duration = Duration::from_secs(60);
 const GOODPUT_MIN: f64 = 0.9;
 const THREAD_STACK_BYTES: usize = 256 << 10;
 
@@ -166,8 +169,8 @@ fn phase(broker: &Broker, meters: &[Arc<AtomicU64>], over: bool, seconds: u64) -
             producers.add(move |orders| produce_kafka(kafka, place, orders))?;
         }
     }
-    std::thread::sleep(SETTLING);
-    let read = || meters.iter().map(|meter| meter.load(Relaxed)).collect::<Vec<u64>>();
+    await_flow(meters)?;
+    let read = || readings(meters);
     let (began, first) = (Instant::now(), read());
     let (mut before, mut least) = (first.clone(), u64::MAX);
     for _ in 0..seconds {
@@ -182,6 +185,25 @@ fn phase(broker: &Broker, meters: &[Arc<AtomicU64>], over: bool, seconds: u64) -
     let failures = producers.end()?;
     anyhow::ensure!(failures.is_empty(), "a producer failed: {}", failures[0]);
     Ok(Phase { goodput, least })
+}
+
+/// Waits until a phase is under way.
+fn await_flow(meters: &[Arc<AtomicU64>]) -> Result<()> {
+    let (began, before) = (Instant::now(), readings(meters));
+    loop {
+        let now = readings(meters);
+        let done: Vec<u64> = now.iter().zip(&before).map(|(now, before)| now - before).collect();
+        if done.iter().sum::<u64>() >= SETTLED_BYTES && !done.contains(&0) {
+            return Ok(());
+        }
+        let waited = began.elapsed();
+        anyhow::ensure!(waited < SETTLING_MAX, "bytes by consumer in {waited:?}: {done:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn readings(meters: &[Arc<AtomicU64>]) -> Vec<u64> {
+    meters.iter().map(|meter| meter.load(Relaxed)).collect()
 }
 
 fn queue(place: usize) -> String {

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 const BLOCK: usize = 4096;
 const ROUND_HEADER_BYTES: usize = 64;
+/// Where a checkpoint has its sequence.
+const SEQUENCE_AT: usize = 16;
 const CHECKPOINTS: [&str; 2] = ["checkpoint-a", "checkpoint-b"];
 
 /// A round as its header tells.
@@ -141,6 +143,12 @@ pub(super) fn nothing(_: &Path, _: &Load) -> Result<String> {
     Ok(String::new())
 }
 
+/// Whether the journal has noted that its last round is durable, by one without frames.
+pub(super) fn is_witnessed(data: &Path) -> Result<bool> {
+    let (number, path) = segments(data)?.pop().context("no segment")?;
+    Ok(rounds(&path, number)?.last().is_some_and(|last| last.frames == 0))
+}
+
 /// The segments that hold rounds, in order.
 fn segments(data: &Path) -> Result<Vec<(u32, PathBuf)>> {
     let mut found = Vec::new();
@@ -208,7 +216,7 @@ fn newest_checkpoint(data: &Path) -> Result<(PathBuf, u64)> {
         let path = data.join(name);
         let Ok(bytes) = fs::read(&path) else { continue };
         ensure!(bytes.len() > 48, "{name} is short");
-        let (sequence, round) = (u64_at(&bytes, 16), u64_at(&bytes, 32));
+        let (sequence, round) = (u64_at(&bytes, SEQUENCE_AT), u64_at(&bytes, 32));
         newest = newest.max(Some((sequence, path, round)));
     }
     newest.map(|(_, path, round)| (path, round)).context("no checkpoint")

@@ -5,6 +5,7 @@ use crate::accept::broker::Broker;
 use crate::accept::kafka::Kafka;
 use anyhow::{Context as _, Result};
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Messages of each wire: some segments of the smallest size.
@@ -36,31 +37,32 @@ impl Load {
 
     /// Publishes on both wires at once until all is acknowledged or the broker is gone.
     pub(super) fn publish(broker: &Broker) -> Result<Load> {
-        Load::publish_and(broker, || Ok(()))
+        Load::publish_and(broker, |_| Ok(()))
     }
 
-    /// The same, while `meanwhile` goes on.
+    /// The same, while `meanwhile` goes on, which can see how many are acknowledged.
     pub(super) fn publish_and(
         broker: &Broker,
-        meanwhile: impl FnOnce() -> Result<()>,
+        meanwhile: impl FnOnce(&AtomicUsize) -> Result<()>,
     ) -> Result<Load> {
         let (amqp, kafka) = (broker.amqp, broker.kafka);
+        let count = &AtomicUsize::new(0);
         std::thread::scope(|scope| {
             let queue = scope.spawn(move || {
                 let mut acknowledged = BTreeSet::new();
                 // The connection ends with the broker: that is no failure of the publisher's.
-                let _ = publish_amqp(amqp, &mut acknowledged);
+                let _ = publish_amqp(amqp, &mut acknowledged, count);
                 acknowledged
             });
             let topic = scope.spawn(move || {
                 let mut acknowledged = BTreeSet::new();
-                let _ = publish_kafka(kafka, &mut acknowledged);
+                let _ = publish_kafka(kafka, &mut acknowledged, count);
                 acknowledged
             });
             let joined = |thread: std::thread::ScopedJoinHandle<'_, BTreeSet<u64>>| {
                 thread.join().map_err(|_| anyhow::anyhow!("a publisher panicked"))
             };
-            meanwhile()?;
+            meanwhile(count)?;
             Ok(Load { queue: joined(queue)?, topic: joined(topic)? })
         })
     }
@@ -91,7 +93,7 @@ fn number_of(body: &[u8], wire: char) -> Option<u64> {
     (self::body(wire, number) == body).then_some(number)
 }
 
-fn publish_amqp(port: u16, acknowledged: &mut BTreeSet<u64>) -> Result<()> {
+fn publish_amqp(port: u16, acknowledged: &mut BTreeSet<u64>, count: &AtomicUsize) -> Result<()> {
     let mut amqp = Amqp::connect(port)?;
     amqp.declare(QUEUE)?;
     amqp.confirm()?;
@@ -100,12 +102,13 @@ fn publish_amqp(port: u16, acknowledged: &mut BTreeSet<u64>) -> Result<()> {
         if number % WINDOW == 0 {
             amqp.await_confirms(number)?;
             acknowledged.extend(number - WINDOW + 1..=number);
+            count.fetch_add(WINDOW as usize, Relaxed);
         }
     }
     Ok(())
 }
 
-fn publish_kafka(port: u16, acknowledged: &mut BTreeSet<u64>) -> Result<()> {
+fn publish_kafka(port: u16, acknowledged: &mut BTreeSet<u64>, count: &AtomicUsize) -> Result<()> {
     let mut kafka = Kafka::connect(port)?;
     kafka.create_by_asking(TOPIC)?;
     for number in 1..=MESSAGES {
@@ -118,6 +121,7 @@ fn publish_kafka(port: u16, acknowledged: &mut BTreeSet<u64>) -> Result<()> {
             }
         };
         acknowledged.insert(number);
+        count.fetch_add(1, Relaxed);
     }
     Ok(())
 }
