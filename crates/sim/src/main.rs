@@ -5,7 +5,7 @@ use sim::{Plan, Tally, Violation};
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
 
 /// Runs seeds of the program as it is: none may break anything.
 fn sound(arguments: &Arguments, alive: &SyncSender<u64>) -> ExitCode {
-    let began = Instant::now();
+    let clock = io::SystemClock::new();
     let mut total = Tally::default();
     let (mut count, mut broken) = (0, 0);
     for seed in seeds(arguments) {
@@ -79,7 +79,7 @@ fn sound(arguments: &Arguments, alive: &SyncSender<u64>) -> ExitCode {
         "{count} seeds from {}: {ops} operations, {crashes} crash points, {:.1} s, {broken} broken; \
          {recycled} segments given back, {relocated} copied forward, {unzipped} unzipped",
         arguments.seed,
-        began.elapsed().as_secs_f64()
+        io::Clock::micros(&clock) as f64 / 1e6
     ));
     if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
