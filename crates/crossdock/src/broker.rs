@@ -270,6 +270,9 @@ fn sizes(opening: &Opening) -> engine::Sizes {
         (sizes.segment_bytes, sizes.checkpoint_bytes) = (vec![bytes], 2 * u64::from(bytes));
     }
     sizes.checkpoint_bytes = opening.checkpoint_bytes.unwrap_or(sizes.checkpoint_bytes);
+    if let Some(bytes) = opening.checkpoint_inline_bytes {
+        sizes.checkpoint_inline_bytes = bytes;
+    }
     sizes
 }
 

@@ -132,6 +132,10 @@ pub struct Opening {
     /// A checkpoint after so many bytes of journal; the largest number: none but at a stop. For a test
     #[arg(long, hide = true, value_name = "BYTES")]
     pub checkpoint_bytes: Option<u64>,
+    /// A checkpoint of no more bytes is one file; of a larger one the state is in files of chunks. For a
+    /// test
+    #[arg(long, hide = true, value_name = "BYTES")]
+    pub checkpoint_inline_bytes: Option<u64>,
 }
 
 impl Default for Opening {
@@ -146,6 +150,7 @@ impl Default for Opening {
             fault: None,
             segment_bytes: None,
             checkpoint_bytes: None,
+            checkpoint_inline_bytes: None,
         }
     }
 }

@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 const SMALL: &str = "--segment-bytes=4194304";
 /// What the process ends with when the disk is not to be trusted.
 const DISK_FAILED: i32 = 74;
+/// Every checkpoint has its state in files of chunks.
+const CHUNKED: &str = "--checkpoint-inline-bytes=0";
 /// Longest wait for something that the broker is to do.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is looked for.
@@ -40,6 +42,8 @@ const TOLD: [&str; 2] = ["ERROR", "damaged: "];
 enum Life {
     /// SIGKILL after the load.
     Killed,
+    /// The same, with checkpoints in chunks.
+    KilledChunked,
     /// SIGTERM after the load.
     Stopped,
     /// The power goes when so many messages are acknowledged; what was not synced survives as the
@@ -124,6 +128,20 @@ const ROWS: &[Row] = &[
     harmed("bit in an index file", harm::index_file, Promise::Told),
     harmed("bit in a checkpoint", harm::checkpoint, Promise::Told),
     harmed("bit in both checkpoints", harm::both_checkpoints, Promise::ToldAnyhow),
+    Row {
+        name: "bit in a checkpoint's chunk file",
+        life: Life::KilledChunked,
+        then: Then::Start,
+        harm: harm::chunk_file,
+        promise: Promise::Told,
+    },
+    Row {
+        name: "bit in both checkpoints' chunk files",
+        life: Life::KilledChunked,
+        then: Then::Start,
+        harm: harm::both_chunk_files,
+        promise: Promise::ToldAnyhow,
+    },
     harmed(
         "both checkpoints, first segment gone",
         harm::both_checkpoints_and_the_start,
@@ -168,6 +186,13 @@ const ROWS: &[Row] = &[
         life: Life::Killed,
         then: Then::Repair,
         harm: harm::checkpoint,
+        promise: Promise::Kept,
+    },
+    Row {
+        name: "chunk file damaged, repaired",
+        life: Life::KilledChunked,
+        then: Then::Repair,
+        harm: harm::chunk_file,
         promise: Promise::Kept,
     },
 ];
@@ -334,6 +359,7 @@ fn live(ground: &Ground, data: &Path, life: Life) -> Result<(Load, Option<String
             Broker::launch(ground, data, &wrapper, &[SMALL])?
         }
         Life::PowerCut { .. } => Broker::start_with(ground, data, &[SMALL, &recording])?,
+        Life::KilledChunked => Broker::start_with(ground, data, &[SMALL, CHUNKED])?,
         Life::Killed | Life::Stopped => Broker::start_with(ground, data, &[SMALL])?,
     };
     if let Life::PowerCut { seed, acknowledged: wanted } = life {

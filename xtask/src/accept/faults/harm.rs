@@ -10,6 +10,8 @@ const BLOCK: usize = 4096;
 const ROUND_HEADER_BYTES: usize = 64;
 /// Where a checkpoint has its sequence.
 const SEQUENCE_AT: usize = 16;
+/// Where a chunk file has its first chunk.
+const CHUNKS_AT: usize = 32;
 const CHECKPOINTS: [&str; 2] = ["checkpoint-a", "checkpoint-b"];
 
 /// A round as its header tells.
@@ -93,6 +95,18 @@ pub(super) fn checkpoint(data: &Path, _: &Load) -> Result<String> {
 /// Flips a bit in each checkpoint.
 pub(super) fn both_checkpoints(data: &Path, _: &Load) -> Result<String> {
     let done = CHECKPOINTS.map(|name| flip(&data.join(name), 60));
+    Ok(done.into_iter().collect::<Result<Vec<_>>>()?.join(", "))
+}
+
+/// Flips a bit in the chunks that the newer checkpoint brought.
+pub(super) fn chunk_file(data: &Path, _: &Load) -> Result<String> {
+    let (path, _) = newest_checkpoint(data)?;
+    flip_chunk(data, &path)
+}
+
+/// Flips a bit in the chunks that each checkpoint brought.
+pub(super) fn both_chunk_files(data: &Path, _: &Load) -> Result<String> {
+    let done = CHECKPOINTS.map(|name| flip_chunk(data, &data.join(name)));
     Ok(done.into_iter().collect::<Result<Vec<_>>>()?.join(", "))
 }
 
@@ -232,6 +246,15 @@ fn flip_body(data: &Path, body: &[u8]) -> Result<String> {
         }
     }
     anyhow::bail!("the body is in no segment")
+}
+
+/// Flips a bit in the middle of the chunk file that was written with a checkpoint.
+fn flip_chunk(data: &Path, checkpoint: &Path) -> Result<String> {
+    let sequence = u64_at(&fs::read(checkpoint)?, SEQUENCE_AT);
+    let path = data.join(format!("chunks-{sequence}"));
+    ensure!(path.is_file(), "{} brought no chunks", name_of(checkpoint));
+    let chunk_bytes = usize::try_from(fs::metadata(&path)?.len())?.saturating_sub(CHUNKS_AT);
+    flip(&path, CHUNKS_AT + chunk_bytes / 2)
 }
 
 fn flip(path: &Path, at: usize) -> Result<String> {
