@@ -5,7 +5,7 @@ from syncs import describe
 
 US = "crossdock"
 COLUMNS = ["per_second", "server_cpu", "driver_cpu", "p50_us", "p99_us", "p999_us",
-           "server_peak_mb", "calibration_ns"]
+           "server_peak_mb", "calibration_ns", "stolen_percent"]
 
 # (label, most CPU seconds per million messages, peer, most of the peer's CPU)
 CPU_GATES = [
@@ -53,7 +53,8 @@ class Figures:
         if "error" not in row:
             print(f"{row['repetition'] + 1} {row['subject']:17} {row['label']:32} "
                   f"{row['per_second']:>10.0f}/s  server {row['server_cpu']:7.3f} CPU-s/M  "
-                  f"driver {row['driver_cpu']:6.3f}  p50 {row.get('p50_us', '-')} us", flush=True)
+                  f"driver {row['driver_cpu']:6.3f}  p50 {row.get('p50_us', '-')} us  "
+                  f"stolen {row['stolen_percent']:.1f} %", flush=True)
 
     def median(self, subject, label, column):
         values = [row[column] for row in self.rows
@@ -72,8 +73,8 @@ class Figures:
         for label in self.labels():
             print(f"\n## {label}\n")
             print("| subject | messages/s | x | server CPU-s/M | x | driver CPU-s/M | p50 us "
-                  "| p99 us | p99.9 us | peak MB | calibration ns |")
-            print("|---|" + "---|" * 10)
+                  "| p99 us | p99.9 us | peak MB | calibration ns | stolen % |")
+            print("|---|" + "---|" * 11)
             for subject in self.subjects:
                 self.print_row(subject.name, label)
         for name, histogram in self.histograms.items():

@@ -140,10 +140,20 @@ def drive(run, target, mode, scale):
                     "--server-pids", ",".join(map(str, pids))]
     for key, value in run.options.items():
         command += [f"--{key}", str(value)]
+    before = processor_ticks()
     done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_SECONDS_MAX)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}\n{done.stderr[-800:]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    stolen, all_ticks = (after - earlier for after, earlier in zip(processor_ticks(), before))
+    row = json.loads(done.stdout.strip().splitlines()[-1])
+    row["stolen_percent"] = 100 * stolen / max(all_ticks, 1)
+    return row
+
+
+def processor_ticks():
+    """Ticks that a hypervisor gave to others while this machine wanted them, and all ticks."""
+    ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n")[0].split()[1:]]
+    return ticks[7], sum(ticks[:8])
 
 
 def reset_peak(pid):
