@@ -33,6 +33,10 @@ RUN_SECONDS_MAX = 180
 # Share of the messages that every server gets before it is measured: a JVM compiles as it runs.
 WARM_UP = 0.25
 
+# A run is driven again when a hypervisor took more of the processors meanwhile.
+STOLEN_PERCENT_MAX = 3.0
+TRIES = 3
+
 
 def main():
     options = parse_options()
@@ -91,12 +95,12 @@ def measure(subject, repetition, options, figures):
             for run in runs:
                 if target and run.mode != "lat":
                     drive_pair(run, target, options.scale * WARM_UP)
-            for run in runs:
-                row = drive_pair(run, target, options.scale)
-                if "error" in row:
-                    print(f"    {subject.name}: {run.label}: {row['error']}", flush=True)
-                row.update(subject=subject.name, label=run.label, repetition=repetition)
-                figures.add(row)
+            for group in groups(runs):
+                for run, row in zip(group, drive_group(group, target, options.scale)):
+                    if "error" in row:
+                        print(f"    {subject.name}: {run.label}: {row['error']}", flush=True)
+                    row.update(subject=subject.name, label=run.label, repetition=repetition)
+                    figures.add(row)
             figures.syncs(subject, read_syncs(target))
         finally:
             if crowd:
@@ -116,6 +120,33 @@ def gather_crowd(target, queues):
         crowd.kill()
         raise RuntimeError("the queues of the crowd cannot be declared")
     return crowd
+
+
+def groups(runs):
+    """Runs in lists: each that prepares for itself, with those that use what it left."""
+    found = []
+    for run in runs:
+        if run.prepare or not found:
+            found.append([])
+        found[-1].append(run)
+    return found
+
+
+def drive_group(group, target, scale):
+    """The rows of some runs. While a hypervisor gives the processors to others, a message costs up
+    to twice the CPU, whoever runs then: such runs are driven again, a few times at most, and of
+    each the least disturbed counts."""
+    best = None
+    for _ in range(TRIES):
+        rows = [drive_pair(run, target, scale) for run in group]
+        best = rows if best is None else [min(pair, key=stolen) for pair in zip(best, rows)]
+        if all(stolen(row) <= STOLEN_PERCENT_MAX for row in best):
+            break
+    return best
+
+
+def stolen(row):
+    return row.get("stolen_percent", 100)
 
 
 def drive_pair(run, target, scale):
