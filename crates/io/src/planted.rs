@@ -43,10 +43,7 @@ pub const FAULTS: &[(&str, &str)] = &[
     ("chunk-of-older-generation-kept", "a checkpoint goes on with the older of two chunks"),
     ("chunk-file-removed-early", "chunk files go before the checkpoint without them is there"),
     ("joined-load-forgotten", "of those who wait for the same load only the first goes on"),
-    (
-        "late-index-hides-entries",
-        "a start takes schedules from index files later than its checkpoint",
-    ),
+    ("late-index-hides-entries", "schedules are taken from index files later than the checkpoint"),
     ("unindexed-forgotten", "a checkpoint leaves out the batches of a segment without an index"),
 ];
 

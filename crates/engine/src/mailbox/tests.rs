@@ -35,7 +35,7 @@ fn every_item_wakes_another_receiver() {
 }
 
 #[test]
-fn who_gave_up_waiting_is_not_counted_as_asleep() {
+fn who_gave_up_waiting_is_not_counted() {
     let mailbox: Mailbox<u8> = Mailbox::default();
     let mut items = Vec::new();
     for _ in 0..3 {
