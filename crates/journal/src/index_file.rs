@@ -410,18 +410,29 @@ fn put_run(out: &mut Vec<u8>, run: &Run, (position, len): (u32, u32)) {
 }
 
 fn take_run(take: &mut Take<'_>, segment: u32) -> Result<Run, Malformed> {
-    let (first, count) = (Offset(take.i64()?), take.u32()?);
-    let (max_timestamp, append_time) = (Millis(take.i64()?), Millis(take.i64()?));
-    let (position, len) = (take.u32()?, take.u32()?);
-    let envelope_bytes = usize::from(take.u16()?);
-    let envelope = take.bytes(envelope_bytes)?;
+    let fixed = take.array::<RUN_BYTES_MIN>()?;
+    let (first, count) = (Offset(i64_at(&fixed, 0)), u32_at(&fixed, 8));
+    let (max_timestamp, append_time) = (Millis(i64_at(&fixed, 12)), Millis(i64_at(&fixed, 20)));
+    let (position, len) = (u32_at(&fixed, 28), u32_at(&fixed, 32));
+    let envelope_bytes = usize::from(u16::from_le_bytes([fixed[36], fixed[37]]));
+    // Not a slice of the page, which would keep all of it in memory.
+    let envelope = match envelope_bytes {
+        0 => Bytes::new(),
+        _ => Bytes::copy_from_slice(&take.bytes(envelope_bytes)?),
+    };
     if first.0.checked_add(i64::from(count)).is_none() {
         return Err(take.wrong("offsets beyond the last one"));
     }
     let location = Location::Journal { segment, position, len };
-    // Not a slice of the page, which would keep all of it in memory.
-    let envelope = Bytes::copy_from_slice(&envelope);
     Ok(Run { first, count, location, max_timestamp, append_time, envelope })
+}
+
+fn u32_at(run: &[u8; RUN_BYTES_MIN], at: usize) -> u32 {
+    u32::from_le_bytes(run[at..at + 4].try_into().expect("four bytes"))
+}
+
+fn i64_at(run: &[u8; RUN_BYTES_MIN], at: usize) -> i64 {
+    i64::from_le_bytes(run[at..at + 8].try_into().expect("eight bytes"))
 }
 
 fn put_entry(out: &mut Vec<u8>, entry: &PageEntry) {

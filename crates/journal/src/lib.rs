@@ -34,7 +34,7 @@ pub use location::{Location, Part, Parts, Position};
 pub use open::{Options, open};
 pub use pool::{Pool, SegmentUse};
 pub use queue::{Queue, Refused};
-pub use reader::Reader;
+pub use reader::{Reader, Together};
 pub use recovery::{Indexed, Recovery, ScannedBatch, ScannedBody, ScannedFrame, TornTail};
 pub use repair::{Repaired, repair};
 pub use scrub::{Scrub, Scrubbed};

@@ -81,10 +81,9 @@ impl Reader {
         }
         order.sort_by_key(|(part, _)| (part.segment, part.position));
         let mut rest = &order[..];
-        while !rest.is_empty() {
-            let (together, others) = rest.split_at(neighbours(rest));
+        while let Some((count, span)) = neighbours(rest.iter().map(|(part, _)| *part)) {
+            let (together, others) = rest.split_at(count);
             rest = others;
-            let span = span(together);
             let read = self.read_part(span, |bytes| {
                 for (part, i) in together {
                     let from = (part.position - span.position) as usize;
@@ -100,6 +99,42 @@ impl Reader {
             }
         }
         found.into_iter().map(|one| one.expect("each is read alone or with neighbours")).collect()
+    }
+
+    /// The batches at `locations`, in that order, in one piece of memory. Neighbours on the disk are
+    /// read together, and each is verified and read again as by [`Reader::read`].
+    pub fn read_together(&self, locations: &[Location]) -> Together {
+        let bytes = Vec::with_capacity(locations.iter().map(Location::len).sum());
+        let mut found = Found { bytes, failed: Vec::new(), at: 0 };
+        if !locations.is_sorted_by(in_order) {
+            self.read_many(locations).into_iter().for_each(|batch| found.take(batch));
+            return found.done();
+        }
+        let mut rest = locations;
+        while let Some(first) = rest.first() {
+            let Some((count, span)) = neighbours(rest.iter().map_while(part_of)) else {
+                found.take(self.read(first));
+                rest = &rest[1..];
+                continue;
+            };
+            let (together, others) = rest.split_at(count);
+            rest = others;
+            let read = self.read_part(span, |bytes| {
+                for (location, part) in together.iter().zip(together.iter().filter_map(part_of)) {
+                    let from = (part.position - span.position) as usize;
+                    let batch = &bytes[from..from + part.len as usize];
+                    match is_intact(batch) {
+                        true => found.add(batch),
+                        false => found.take(self.read(location)),
+                    }
+                }
+            });
+            // Each one's own error says where.
+            if read.is_err() {
+                together.iter().for_each(|location| found.take(self.read(location)));
+            }
+        }
+        found.done()
     }
 
     /// A page of a segment's index file, its checksum verified.
@@ -164,6 +199,63 @@ impl Reader {
     }
 }
 
+/// Batches back to back.
+#[derive(Debug, Default)]
+pub struct Together {
+    /// Those that could be read, in the order they were asked for.
+    pub bytes: Bytes,
+    /// The others: which one of those asked for, and why.
+    pub failed: Vec<(usize, ReadError)>,
+}
+
+/// What was read of some batches so far.
+struct Found {
+    bytes: Vec<u8>,
+    failed: Vec<(usize, ReadError)>,
+    /// Which batch is next.
+    at: usize,
+}
+
+impl Found {
+    fn add(&mut self, batch: &[u8]) {
+        self.bytes.extend_from_slice(batch);
+        self.at += 1;
+    }
+
+    fn take(&mut self, batch: Result<Bytes, ReadError>) {
+        match batch {
+            Ok(batch) => self.add(&batch),
+            Err(error) => {
+                self.failed.push((self.at, error));
+                self.at += 1;
+            }
+        }
+    }
+
+    fn done(self) -> Together {
+        Together { bytes: self.bytes.into(), failed: self.failed }
+    }
+}
+
+/// Whether a read of both, if they are of one segment, comes to `one` first.
+fn in_order(one: &Location, next: &Location) -> bool {
+    match (part_of(one), part_of(next)) {
+        (Some(one), Some(next)) if one.segment == next.segment => {
+            one.position.saturating_add(one.len) <= next.position
+        }
+        _ => true,
+    }
+}
+
+fn part_of(location: &Location) -> Option<Part> {
+    match location {
+        Location::Journal { segment, position, len } => {
+            Some(Part { segment: *segment, position: *position, len: *len })
+        }
+        Location::Parts(_) => None,
+    }
+}
+
 fn verified(bytes: Bytes, location: &Location) -> Result<Bytes, ReadError> {
     if is_intact(&bytes) {
         return Ok(bytes);
@@ -173,12 +265,12 @@ fn verified(bytes: Bytes, location: &Location) -> Result<Bytes, ReadError> {
     Err(ReadError::Corrupt { segment, position })
 }
 
-/// How many of the first of `order` are read together, one at least.
-fn neighbours(order: &[(Part, usize)]) -> usize {
-    let first = order[0].0;
+/// How many of the first of `parts`, which are in order, are read together, and what that is.
+fn neighbours(mut parts: impl Iterator<Item = Part>) -> Option<(usize, Part)> {
+    let first = parts.next()?;
     let mut end = u64::from(first.position) + u64::from(first.len);
     let mut count = 1;
-    for (part, _) in &order[1..] {
+    for part in parts {
         let part_end = u64::from(part.position) + u64::from(part.len);
         let near = u64::from(part.position) <= end + GAP_BYTES_MAX
             && part_end <= u64::from(first.position) + READ_BYTES_MAX;
@@ -188,14 +280,8 @@ fn neighbours(order: &[(Part, usize)]) -> usize {
         end = end.max(part_end);
         count += 1;
     }
-    count
-}
-
-fn span(together: &[(Part, usize)]) -> Part {
-    let Part { segment, position, .. } = together[0].0;
-    let ends = together.iter().map(|(part, _)| part.position.saturating_add(part.len));
-    let end = ends.max().unwrap_or(position);
-    Part { segment, position, len: end - position }
+    let len = u32::try_from(end - u64::from(first.position)).unwrap_or(u32::MAX);
+    Some((count, Part { len, ..first }))
 }
 
 /// Where the blocks around `len` bytes at `position` begin and end.

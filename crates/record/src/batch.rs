@@ -1,7 +1,7 @@
 //! Kafka record batches of magic 2: header, checks, and what may be changed without touching the body.
 //!
 //! A batch is stored as it came. `baseOffset` and `partitionLeaderEpoch` lie outside its checksum and
-//! are patched when it is read ([`prefix_with`]); only [`set_append_time`] changes checksummed bytes,
+//! are patched when it is read ([`patch`], [`prefix_with`]); only [`set_append_time`] changes checksummed bytes,
 //! once, before the batch is stored.
 //!
 //! Source: Kafka protocol, "Record Batch" and "Record"; KIP-98.
@@ -9,6 +9,7 @@
 mod builder;
 mod compression;
 mod records;
+mod row;
 
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use types::{Millis, Offset};
 pub use builder::Builder;
 pub use compression::{Compression, compress, decompress, recompress};
 pub use records::{Headers, RecordHead, RecordView, Records, check_records};
+pub use row::{first_of, in_row, patch};
 
 /// Bytes of a batch before its records.
 pub const HEADER_BYTES: usize = 61;
@@ -257,8 +259,7 @@ impl Iterator for Batches {
 pub fn prefix_with(batch: &[u8], base_offset: Offset, leader_epoch: i32) -> [u8; PREFIX_BYTES] {
     let mut prefix = [0; PREFIX_BYTES];
     prefix.copy_from_slice(&batch[..PREFIX_BYTES]);
-    prefix[..8].copy_from_slice(&base_offset.0.to_be_bytes());
-    prefix[EPOCH_AT..EPOCH_AT + 4].copy_from_slice(&leader_epoch.to_be_bytes());
+    patch(&mut prefix, base_offset, leader_epoch);
     prefix
 }
 

@@ -1,6 +1,7 @@
 //! Bits that turn, files that vanish: found, told from torn tails, and survived.
 
 use ::io::sim::Fault;
+use bytes::Bytes;
 
 use super::store::{Store, base_of, whole_index};
 use crate::finding::{Damage, Finding};
@@ -72,6 +73,16 @@ fn a_corrupt_batch_is_reported_with_its_place_and_not_served() {
         let both: Vec<Location> = damaged.batches.iter().map(|b| b.location.clone()).collect();
         let read = reader.read_many(&both);
         assert!(read[0].is_ok() && read[1].is_err());
+        let all: Vec<Location> =
+            frames.iter().flat_map(|frame| &frame.batches).map(|b| b.location.clone()).collect();
+        let sound = all.iter().filter(|location| **location != both[1]);
+        let sound: Vec<Bytes> = sound.map(|location| reader.read(location).unwrap()).collect();
+        let together = reader.read_together(&all);
+        assert_eq!(together.bytes, sound.concat(), "all but the damaged one");
+        let [(at, ReadError::Corrupt { segment: 1, .. })] = together.failed[..] else {
+            panic!("{:?}", together.failed);
+        };
+        assert_eq!(all[at], both[1]);
         drop((reader, recovery));
         let report = check(&store.dyn_disk());
         assert!(matches!(report, Err(OpenError::Locked { .. })) || report.is_ok());

@@ -301,9 +301,22 @@ fn neighbours_and_strangers_are_read_in_the_order_asked() {
     wanted.swap(3, 40);
     let locations: Vec<Location> = wanted.iter().map(|(location, _)| location.clone()).collect();
     let read = store.parts().reader.read_many(&locations);
-    for (read, (_, expected)) in read.into_iter().zip(wanted) {
-        assert_eq!(read.unwrap(), expected);
+    for (read, (_, expected)) in read.into_iter().zip(&wanted) {
+        assert_eq!(&read.unwrap(), expected);
     }
+    let together = |store: &mut Store, wanted: &[(Location, Bytes)]| {
+        let locations: Vec<Location> =
+            wanted.iter().map(|(location, _)| location.clone()).collect();
+        let read = store.parts().reader.read_together(&locations);
+        let batches: Vec<Bytes> = wanted.iter().map(|(_, batch)| batch.clone()).collect();
+        assert_eq!(read.bytes, batches.concat());
+        assert!(read.failed.is_empty());
+    };
+    together(&mut store, &wanted);
+    wanted.sort_by_key(|(location, _)| location.pieces().next().map(|part| part.position));
+    together(&mut store, &wanted);
+    together(&mut store, &wanted[..1]);
+    together(&mut store, &[]);
     let beyond = Location::Journal { segment: 1, position: 1 << 30, len: 100 };
     assert!(matches!(store.parts().reader.read(&beyond), Err(ReadError::Corrupt { .. })));
 }

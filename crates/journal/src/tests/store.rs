@@ -231,6 +231,9 @@ impl Store {
             for (read, expected) in read.into_iter().zip(&self.frames[key].batches) {
                 assert_eq!(&read.unwrap(), expected);
             }
+            let together = open.reader.read_together(locations);
+            assert_eq!(together.bytes, self.frames[key].batches.concat());
+            assert!(together.failed.is_empty());
         }
     }
 

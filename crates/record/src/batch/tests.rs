@@ -359,3 +359,42 @@ mod oracle {
         headers.iter().map(|(n, v)| (name(n), v.clone().map(Bytes::from))).collect()
     }
 }
+
+proptest! {
+    #[test]
+    fn batches_back_to_back_are_told_apart_and_their_offsets_go_on(
+        batches in vec(vec(record(), 1..4), 0..6),
+        base in 0..1_000_000i64,
+        cut in 0usize..60,
+    ) {
+        let batches: Vec<Bytes> = batches.iter().map(|some| builder(some).finish()).collect();
+        let mut row = batches.concat();
+        let mut next = Offset(base);
+        for ((at, batch), stored) in in_row(Offset(base), &row.clone().into()).zip(&batches) {
+            prop_assert_eq!((at, &batch), (next, stored));
+            next = next.plus(Header::decode(stored).unwrap().count);
+        }
+        prop_assert_eq!(in_row(Offset(base), &row.clone().into()).count(), batches.len());
+        // The last one is not whole any more.
+        row.truncate(row.len() - cut.min(row.len()));
+        let whole = if cut == 0 { batches.len() } else { batches.len().saturating_sub(1) };
+        prop_assert_eq!(in_row(Offset(base), &row.into()).count(), whole);
+    }
+
+    #[test]
+    fn whatever_lies_in_a_row_nothing_panics(bytes in vec(any::<u8>(), 0..300), base in 0..9i64) {
+        let bytes = Bytes::from(bytes);
+        let found: usize = in_row(Offset(base), &bytes).map(|(_, batch)| batch.len()).sum();
+        prop_assert!(found <= bytes.len());
+    }
+}
+
+#[test]
+fn a_patched_copy_holds_still() {
+    let stored = small();
+    let mut copy = stored.to_vec();
+    patch(&mut copy, Offset(77), 3);
+    assert_eq!(copy[..PREFIX_BYTES], prefix_with(&stored, Offset(77), 3));
+    let header = validate(&copy, &LIMITS).unwrap();
+    assert_eq!((header.base_offset, header.leader_epoch), (Offset(77), 3));
+}
