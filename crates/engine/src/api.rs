@@ -5,9 +5,11 @@
 //! node as it is. A session sends [`Call`]s; the engine answers with [`Event`]s on the client's outbox.
 
 mod moving;
+mod read_batches;
 mod schedule;
 
 pub use moving::{IfGone, Move};
+pub use read_batches::{ReadBatch, ReadBatches};
 pub use schedule::{Schedule, Scheduled, ScheduledEntry, Unschedule};
 
 use crate::command::GroupName;
@@ -187,18 +189,9 @@ pub struct ReadLog {
     /// Which log.
     pub log: LogRef,
     /// The batches, or why there are none.
-    pub batches: Result<Vec<ReadBatch>, Error>,
+    pub batches: Result<ReadBatches, Error>,
     /// First and next offset of the log when it was read.
     pub extent: Extent,
-}
-
-/// One stored batch.
-#[derive(Clone, Debug)]
-pub struct ReadBatch {
-    /// Offset of its first record; the base offset inside `bytes` is not it.
-    pub base_offset: Offset,
-    /// RecordBatch v2 as stored.
-    pub bytes: Bytes,
 }
 
 /// First retained and next offset of a log, and how much it holds.

@@ -1,14 +1,17 @@
 //! Batches in memory: what was written last, and what was read last, bounded in bytes.
 
+mod slab;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use slab::{Marks, Row, Slab};
 
 use bytes::Bytes;
 use journal::Location;
 use record::batch::{self, Header, Records};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, OnceLock};
-use types::Millis;
+use types::{LogId, Millis, Offset};
 
 /// Room made for the records of a batch before any was seen.
 const RECORDS_RESERVED_MAX: u32 = 4096;
@@ -132,17 +135,25 @@ pub(crate) fn key(location: &Location) -> Key {
     location.pieces().next().map_or((u32::MAX, 0), |piece| (piece.segment, piece.position))
 }
 
-/// Second-chance cache of batches.
+/// Second-chance cache of batches, and of slabs of them.
 #[derive(Debug)]
 pub(crate) struct BatchCache {
     entries: BTreeMap<Key, Entry>,
-    order: VecDeque<Key>,
+    /// By where they begin; they may overlap.
+    slabs: BTreeMap<(LogId, Offset), Kept>,
+    order: VecDeque<Name>,
     /// Batches that may have been taken apart since they were counted.
     touched: Vec<Key>,
     bytes: usize,
     bytes_max: usize,
     /// Memory is short: a part of that has to do.
     short: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Name {
+    Batch(Key),
+    Slab(LogId, Offset),
 }
 
 #[derive(Debug)]
@@ -153,10 +164,17 @@ struct Entry {
     counted: usize,
 }
 
+#[derive(Debug)]
+struct Kept {
+    slab: Arc<Slab>,
+    used: bool,
+}
+
 impl BatchCache {
     pub(crate) fn new(bytes_max: usize) -> BatchCache {
         BatchCache {
             entries: BTreeMap::new(),
+            slabs: BTreeMap::new(),
             order: VecDeque::new(),
             touched: Vec::new(),
             bytes: 0,
@@ -172,6 +190,21 @@ impl BatchCache {
             self.touched.push(key);
         }
         Some(Arc::clone(&entry.batch))
+    }
+
+    /// Whether a batch is there by itself.
+    pub(crate) fn has(&self, key: Key) -> bool {
+        self.entries.contains_key(&key)
+    }
+
+    /// The slab with what a log has at `offset`, if there is one.
+    pub(crate) fn slab(&mut self, log: LogId, offset: Offset) -> Option<&Arc<Slab>> {
+        let (_, kept) = self.slabs.range_mut((log, Offset(0))..=(log, offset)).next_back()?;
+        if kept.slab.end() <= offset {
+            return None;
+        }
+        kept.used = true;
+        Some(&kept.slab)
     }
 
     /// Bytes in the cache.
@@ -200,30 +233,56 @@ impl BatchCache {
         self.bytes += counted;
         let batch = Arc::new(Batch::new(bytes));
         self.entries.insert(key, Entry { batch: Arc::clone(&batch), used: false, counted });
-        self.order.push_back(key);
+        self.order.push_back(Name::Batch(key));
         self.touched.push(key);
         self.evict();
         batch
     }
 
+    /// Keeps a slab, instead of a shorter one that begins where it does.
+    pub(crate) fn insert_slab(&mut self, slab: &Arc<Slab>) {
+        let at = (slab.log, slab.first());
+        if let Some(kept) = self.slabs.get_mut(&at) {
+            if kept.slab.end() < slab.end() {
+                self.bytes -= kept.slab.held_bytes();
+                self.bytes += slab.held_bytes();
+                kept.slab = Arc::clone(slab);
+            }
+        } else {
+            self.bytes += slab.held_bytes();
+            self.slabs.insert(at, Kept { slab: Arc::clone(slab), used: false });
+            self.order.push_back(Name::Slab(at.0, at.1));
+        }
+        self.evict();
+    }
+
     fn evict(&mut self) {
         let bytes_max = if self.short { self.bytes_max / SHORT_PART } else { self.bytes_max };
         while self.bytes > bytes_max
-            && let Some(key) = self.order.pop_front()
+            && let Some(name) = self.order.pop_front()
         {
-            match self.entries.get_mut(&key) {
-                Some(entry) if entry.used => {
-                    entry.used = false;
-                    self.order.push_back(key);
-                }
-                _ => self.drop_entry(key),
+            let used = match name {
+                Name::Batch(key) => self.entries.get_mut(&key).map(|entry| &mut entry.used),
+                Name::Slab(log, at) => self.slabs.get_mut(&(log, at)).map(|kept| &mut kept.used),
+            };
+            if used.is_some_and(std::mem::take) {
+                self.order.push_back(name);
+            } else {
+                self.forget(name);
             }
         }
     }
 
-    fn drop_entry(&mut self, key: Key) {
-        if let Some(entry) = self.entries.remove(&key) {
-            self.bytes -= entry.counted;
+    fn forget(&mut self, name: Name) {
+        match name {
+            Name::Batch(key) => {
+                let entry = self.entries.remove(&key);
+                self.bytes -= entry.map_or(0, |entry| entry.counted);
+            }
+            Name::Slab(log, at) => {
+                let kept = self.slabs.remove(&(log, at));
+                self.bytes -= kept.map_or(0, |kept| kept.slab.held_bytes());
+            }
         }
     }
 }

@@ -4,14 +4,15 @@
 //! tells the workers. While it syncs, the next round gathers; there is no timer.
 
 use crate::Mailbox;
+use crate::cache::Marks;
 use crate::index::{PageKey, Run, stored_runs};
 use crate::metrics::{self, Metrics};
 use crate::pressure::Cause;
-use crate::worker::{Fetched, Input, Load, Loaded, Ports, Wanted};
+use crate::worker::{Fetched, Input, Load, Loaded, Piece, Ports, Wanted};
 use io::Clock;
 use journal::{
     Failed, FailedKind, FrameDraft, FrameKind, Placed, Pool, Queue, ReadError, Reader, Refused,
-    Writer, Written,
+    Together, Writer, Written,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -218,12 +219,33 @@ pub(crate) fn load(reader: &Reader, load: Load, metrics: &Metrics) -> Loaded {
             let results = reader.read_many(&locations);
             Fetched::Batches(locations.into_iter().zip(results).collect())
         }
+        Wanted::Piece(log, piece) => {
+            metrics::add(&metrics.cold_reads, piece.locations.len() as u64);
+            load_piece(reader, log, piece)
+        }
         Wanted::Page(log, page) => {
             metrics::add(&metrics.cold_reads, 1);
             Fetched::Page(log, page, read_page(reader, log, page))
         }
     };
     Loaded { id: load.id, what }
+}
+
+fn load_piece(reader: &Reader, log: LogId, piece: Piece) -> Fetched {
+    if !piece.is_of_small() {
+        let results = reader.read_many(&piece.locations);
+        return Fetched::Batches(piece.locations.into_iter().zip(results).collect());
+    }
+    let Together { bytes, failed } = reader.read_together(&piece.locations);
+    let mut failed = failed.into_iter().peekable();
+    let (mut marks, mut lost) = (Marks::new(log, piece.spans.len()), Vec::new());
+    for (at, (location, span)) in piece.locations.into_iter().zip(piece.spans).enumerate() {
+        match failed.next_if(|(failed, _)| *failed == at) {
+            Some((_, error)) => lost.push((location, Err(error))),
+            None => marks.push(span, location.len()),
+        }
+    }
+    Fetched::Slab(marks.over(bytes), lost)
 }
 
 /// The runs of a page. A corrupt one is made anew from its segment, each time it is read: the next

@@ -9,6 +9,7 @@ mod moving;
 mod names;
 mod queues;
 mod schedules;
+mod slabs;
 mod space;
 mod store;
 mod streams;

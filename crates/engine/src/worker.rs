@@ -28,6 +28,7 @@ mod unzip;
 mod upkeep;
 mod window;
 
+pub(crate) use ahead::Piece;
 pub(crate) use checkpointing::{CheckpointPart, Wanted as CheckpointWanted};
 pub(crate) use naming::NODE;
 pub(crate) use relocate::Notice;

@@ -43,6 +43,8 @@ pub const FAULTS: &[(&str, &str)] = &[
     ("chunk-of-older-generation-kept", "a checkpoint goes on with the older of two chunks"),
     ("chunk-file-removed-early", "chunk files go before the checkpoint without them is there"),
     ("joined-load-forgotten", "of those who wait for the same load only the first goes on"),
+    ("row-over-hole", "batches read together are counted on where some of them were settled"),
+    ("slab-neighbour-read", "of batches that were loaded together the next one is delivered"),
     ("late-index-hides-entries", "schedules are taken from index files later than the checkpoint"),
     ("unindexed-forgotten", "a checkpoint leaves out the batches of a segment without an index"),
 ];

@@ -21,7 +21,7 @@ pub mod messages;
 
 pub use header::{Incoming, RequestHeader, encode_request, encode_response, read_header};
 pub use reader::{ELEMENTS_MAX, Malformed, Reader};
-pub use records::{BATCH_PREFIX_BYTES, Records};
+pub use records::{BATCH_PREFIX_BYTES, Records, Rows};
 pub use wire::{Message, Nullable, Wire, decode};
 pub use writer::{SHARED_BYTES_MIN, Writer};
 

@@ -72,7 +72,7 @@ fn check_log(world: &mut World, log: LogRef, queue: bool) -> Result<(), Violatio
             break;
         }
         let before = offset;
-        for batch in batches {
+        for batch in batches.iter() {
             let header = Header::decode(&batch.bytes).map_err(|why| Violation(why.to_string()))?;
             let body = batch.bytes.slice(HEADER_BYTES..);
             for record in Records::new(&header, &body) {

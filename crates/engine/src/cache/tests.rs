@@ -1,4 +1,4 @@
-use super::{BatchCache, Key};
+use super::{BatchCache, Key, Name};
 use record::batch::{Builder, Compression};
 use record::tail;
 use types::Millis;
@@ -37,7 +37,7 @@ fn an_unpacked_body_counts_from_the_turn_it_is_unpacked_in() {
     assert!(cache.bytes <= 3 * BODY_BYTES, "{} bytes are held", cache.bytes);
     assert!(cache.bytes > 2 * BODY_BYTES);
     for number in 0..10 {
-        cache.drop_entry(key(number));
+        cache.forget(Name::Batch(key(number)));
     }
     assert_eq!(cache.bytes, 0);
 }

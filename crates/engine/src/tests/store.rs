@@ -42,7 +42,7 @@ fn readable(stage: &mut Stage, log: LogRef) -> i64 {
         let logs = vec![ReadFrom { log, offset: Offset(offset), bytes_max: 1 }];
         let read = Read { logs, bytes_max: 1, bytes_min: 0, wait: Millis(0) };
         let Ok(Reply::Read(logs)) = stage.call(Op::Read(read)) else { panic!("no batches") };
-        let first = logs[0].batches.as_ref().expect("readable").first();
+        let first = logs[0].batches.as_ref().expect("readable").iter().next();
         found += i64::from(first.is_some_and(|batch| batch.base_offset == Offset(offset)));
     }
     found

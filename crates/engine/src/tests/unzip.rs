@@ -65,7 +65,8 @@ fn check(stage: &mut Stage, logs: &[LogRef]) {
                 stage.answer(token)
             });
             let Some(Ok(Reply::Read(logs))) = answer else { panic!("not read: {answer:?}") };
-            let batch = logs[0].batches.as_ref().expect("it is there")[0].clone();
+            let batches = logs[0].batches.as_ref().expect("it is there");
+            let batch = batches.iter().next().expect("one at least");
             assert_eq!(batch.base_offset, offset);
             let wanted = value(number, *log).into_bytes();
             assert!(batch.bytes.windows(wanted.len()).any(|window| window == wanted));

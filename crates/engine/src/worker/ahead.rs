@@ -15,15 +15,27 @@ use types::{LogId, Offset};
 /// Of the cache's room, what was read ahead and not asked for yet has one part in so many.
 const AHEAD_PART: usize = 4;
 
+/// Batches up to this length, on average, are small.
+const SMALL_BYTES: usize = 16 << 10;
+
 /// Consecutive batches of a log.
 #[derive(Debug)]
-pub(super) struct Piece {
+pub(crate) struct Piece {
     pub(super) first: Offset,
     /// About half of its bytes lie before this.
     pub(super) half: Offset,
     pub(super) end: Offset,
-    pub(super) locations: Vec<Location>,
+    pub(crate) locations: Vec<Location>,
+    /// Of each batch the first offset and how many it spans.
+    pub(crate) spans: Vec<(Offset, u32)>,
     pub(super) bytes: usize,
+}
+
+impl Piece {
+    /// Whether its batches are so short, and so many, that they are better kept together.
+    pub(crate) fn is_of_small(&self) -> bool {
+        self.locations.len() > 1 && self.bytes / self.locations.len() <= SMALL_BYTES
+    }
 }
 
 /// The newest load of a log.

@@ -124,13 +124,12 @@ impl Coming {
     pub(super) fn piece(
         &mut self,
         log: LogId,
-        mut piece: Piece,
+        piece: Piece,
         waiter: Option<Waiter>,
         page: Option<HeldPage>,
     ) {
-        let (asked, locations) = (waiter.is_some(), std::mem::take(&mut piece.locations));
-        let id = self.ask(Wanted::Batches(locations), Of::Piece(log), waiter, page);
-        self.ahead.begun(log, id, &piece, asked);
+        self.ahead.begun(log, self.next_id + 1, &piece, waiter.is_some());
+        self.ask(Wanted::Piece(log, piece), Of::Piece(log), waiter, page);
     }
 
     /// Waits for what a log has at `offset`, if that is on its way; else false.

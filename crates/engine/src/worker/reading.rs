@@ -5,8 +5,10 @@ use super::store::{Found, Waiter};
 use super::{Worker, no_log};
 use crate::MemoryPool;
 use crate::api::{
-    Extent, Find, FindTarget, Found as FoundOffset, Read, ReadBatch, ReadFrom, ReadLog, Reply, Trim,
+    Extent, Find, FindTarget, Found as FoundOffset, Read, ReadBatch, ReadBatches, ReadFrom,
+    ReadLog, Reply, Trim,
 };
+use crate::cache::Row;
 use crate::command::Command;
 use crate::draft::Awaits;
 use crate::index::Look;
@@ -198,9 +200,7 @@ impl Worker {
             let first = bytes == 0;
             match self.look_log(*from, left, first, id) {
                 Ok(log) => {
-                    let got = log.batches.as_ref().map_or(0, |batches| {
-                        batches.iter().map(|batch| batch.bytes.len()).sum::<usize>()
-                    });
+                    let got = log.batches.as_ref().map_or(0, ReadBatches::bytes);
                     failed |= log.batches.is_err();
                     bytes += got;
                     left = left.saturating_sub(u32::try_from(got).unwrap_or(u32::MAX));
@@ -248,43 +248,48 @@ impl Worker {
         bytes_max: usize,
         first: bool,
         id: u64,
-    ) -> Result<Vec<ReadBatch>, Cold> {
+    ) -> Result<ReadBatches, Cold> {
         let log = from.log.log;
-        let mut batches = Vec::new();
+        let mut rows = Vec::new();
         let mut bytes = 0;
         let mut offset = from.offset;
         while let Some(runs) = self.store.index.log(log) {
             let run = match runs.at_or_after(offset) {
                 Look::Run(run) => run,
-                Look::Page(page) if batches.is_empty() => {
+                Look::Page(page) if rows.is_empty() => {
                     self.store.load_page(log, page, Waiter::Read { id });
                     return Err(Cold);
                 }
                 Look::Page(_) | Look::None => break,
             };
             let fits = bytes + run.at.len as usize <= bytes_max;
-            let forced = first && batches.is_empty();
+            let forced = first && rows.is_empty();
             if !fits && !forced {
                 break;
             }
-            match self.store.find(log, &run) {
-                Found::Here(batch) => {
-                    bytes += batch.bytes.len();
-                    batches.push(ReadBatch { base_offset: run.first, bytes: batch.bytes.clone() });
-                }
-                Found::Cold if batches.is_empty() => {
-                    self.store.load_from(log, &run, Waiter::Read { id });
-                    return Err(Cold);
-                }
-                Found::Lost(why) => {
-                    self.store.losses.note(log, Span::run(run.first, run.count), &why);
-                }
-                Found::Cold => break,
+            let (row, end) = match self.store.row(log, &run, bytes_max.saturating_sub(bytes)) {
+                Some(Row { bytes, end }) => (Some(bytes), end),
+                None => match self.store.find(log, &run) {
+                    Found::Here(batch) => (Some(batch.bytes.clone()), run.end()),
+                    Found::Cold if rows.is_empty() => {
+                        self.store.load_from(log, &run, Waiter::Read { id });
+                        return Err(Cold);
+                    }
+                    Found::Cold => break,
+                    Found::Lost(why) => {
+                        self.store.losses.note(log, Span::run(run.first, run.count), &why);
+                        (None, run.end())
+                    }
+                },
+            };
+            if let Some(row) = row {
+                bytes += row.len();
+                rows.push(ReadBatch { base_offset: run.first, bytes: row });
             }
             self.note_hole(from.log, Span::new(offset, run.first));
-            offset = run.end();
+            offset = end;
         }
-        if !batches.is_empty() {
+        if !rows.is_empty() {
             self.store.reached(log, offset);
         }
         let runs = self.store.index.log(log);
@@ -292,7 +297,7 @@ impl Worker {
         if let Some(extent) = self.extent(from.log).filter(|_| is_last) {
             self.note_hole(from.log, Span::new(offset, extent.end));
         }
-        Ok(batches)
+        Ok(ReadBatches { rows })
     }
 
     /// Of a log that keeps its records whether or not they were settled, nothing between its start

@@ -5,6 +5,7 @@ use super::checkpointing::CheckpointPart;
 use super::store::{Fetched, Found, LoadedBatch, ToCopy, Waiter};
 use super::unzip::Unzip;
 use super::{Worker, upkeep};
+use crate::cache::Slab;
 use crate::envelope::Envelope;
 use crate::index::{self, PageKey, Run, StoredRun};
 use bytes::Bytes;
@@ -139,12 +140,13 @@ impl Worker {
     }
 
     /// Takes in what came from the disk, if it is a page; gives the batches if it is those.
-    pub(super) fn pages_loaded(&mut self, what: Fetched) -> Vec<LoadedBatch> {
+    pub(super) fn pages_loaded(&mut self, what: Fetched) -> (Option<Slab>, Vec<LoadedBatch>) {
         match what {
-            Fetched::Batches(batches) => batches,
+            Fetched::Batches(batches) => (None, batches),
+            Fetched::Slab(slab, failed) => (slab, failed),
             Fetched::Page(log, page, runs) => {
                 self.page_loaded(log, page, runs);
-                Vec::new()
+                (None, Vec::new())
             }
         }
     }
@@ -155,7 +157,7 @@ impl Worker {
         let shard = shard.into_iter().find(|shard| shard.logs.contains_key(&log));
         match (shard, runs) {
             (Some(shard), Some(runs)) => {
-                let dead = |run: &Run| upkeep::is_dead(shard, log, run);
+                let dead = upkeep::dead_in(shard, log);
                 self.store.index.page_loaded(log, page, runs, dead);
             }
             (Some(_), None) => self.store.index.page_lost(log, page),

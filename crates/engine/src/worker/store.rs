@@ -4,7 +4,7 @@ use super::ahead::Piece;
 use super::coming::{Arrived, Coming};
 use super::lost::Losses;
 use super::unzip::Aside;
-use crate::cache::{self, Batch, BatchCache, Key};
+use crate::cache::{self, Batch, BatchCache, Key, Row, Slab};
 use crate::index::{Index, Look, PageKey, Run};
 use crate::shard::Schedule;
 use bytes::Bytes;
@@ -27,10 +27,11 @@ pub(crate) struct Load {
     pub(crate) what: Wanted,
 }
 
-/// Batches, or a page of the index of a log.
+/// Batches, neighbours in a log, or a page of the index of a log.
 #[derive(Debug)]
 pub(crate) enum Wanted {
     Batches(Vec<Location>),
+    Piece(LogId, Piece),
     Page(LogId, PageKey),
 }
 
@@ -39,6 +40,7 @@ impl Wanted {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Wanted::Batches(locations) => locations.iter().map(Location::len).sum(),
+            Wanted::Piece(_, piece) => piece.bytes,
             Wanted::Page(..) => PAGE_BYTES,
         }
     }
@@ -51,10 +53,12 @@ pub(crate) struct Loaded {
     pub(crate) what: Fetched,
 }
 
-/// Batches in the order asked, or the runs of a page as stored; `None`: it cannot be had.
+/// Batches in the order asked, neighbours together but for those that could not be read, or the runs
+/// of a page as stored; `None`: it cannot be had.
 #[derive(Debug)]
 pub(crate) enum Fetched {
     Batches(Vec<LoadedBatch>),
+    Slab(Option<Slab>, Vec<LoadedBatch>),
     Page(LogId, PageKey, Option<Vec<Run>>),
 }
 
@@ -108,6 +112,7 @@ pub(crate) struct Store {
     pub(crate) counting: usize,
     /// What just came from the disk, kept for whoever waited even where the cache is too small.
     fresh: BTreeMap<Key, Arc<Batch>>,
+    fresh_slabs: Vec<Arc<Slab>>,
     /// What was read to be written again.
     pub(crate) aside: Aside,
     /// Batches that could not be read back.
@@ -149,6 +154,7 @@ impl Store {
             copying: BTreeMap::new(),
             counting: 0,
             fresh: BTreeMap::new(),
+            fresh_slabs: Vec::new(),
             aside: Aside::new(),
             lost: BTreeMap::new(),
             losses,
@@ -162,13 +168,43 @@ impl Store {
         if let Some(batch) = self.fresh.get(&key) {
             return Found::Here(Arc::clone(batch));
         }
-        match self.cache.get(key) {
-            Some(batch) => Found::Here(batch),
-            None => match self.lost.get(&key) {
-                Some(why) => Found::Lost(why.clone()),
-                None => Found::Cold,
-            },
+        if let Some(batch) = self.cache.get(key) {
+            return Found::Here(batch);
         }
+        // Whoever takes batches apart has one by itself: it is counted with what that adds, and what
+        // a client has of it does not keep its neighbours in memory.
+        if let Some(bytes) = self.slab(log, run).and_then(|slab| slab.batch(run)) {
+            return Found::Here(self.cache.insert(key, bytes));
+        }
+        match self.lost.get(&key) {
+            Some(why) => Found::Lost(why.clone()),
+            None => Found::Cold,
+        }
+    }
+
+    /// The batch of a run and those behind it that lie with it in memory, as many as `bytes_max` has
+    /// room for; `None` where it is not among others.
+    pub(crate) fn row(&mut self, log: LogId, run: &Run, bytes_max: usize) -> Option<Row> {
+        let slab = Arc::clone(self.slab(log, run)?);
+        let runs = self.index.log(log)?;
+        slab.row(run, runs.from(run.end()), bytes_max)
+    }
+
+    fn slab(&mut self, log: LogId, run: &Run) -> Option<&Arc<Slab>> {
+        match self.fresh_slabs.iter().position(|slab| slab.has(log, run)) {
+            Some(at) => self.fresh_slabs.get(at),
+            None => self.cache.slab(log, run.first),
+        }
+    }
+
+    /// Whether a batch is neither in memory nor known to be lost.
+    fn is_cold(&mut self, log: LogId, run: &Run) -> bool {
+        let Some(index) = self.index.log(log) else { return true };
+        let key = cache::key(&index.location(run));
+        !self.fresh.contains_key(&key)
+            && !self.cache.has(key)
+            && !self.slab(log, run).is_some_and(|slab| slab.has(log, run))
+            && !self.lost.contains_key(&key)
     }
 
     /// Has a log refer to an entry of its schedule from now on: the entry's batch is at `base` of the
@@ -232,7 +268,7 @@ impl Store {
         let Some(runs) = self.index.log(log) else { return };
         match runs.at_or_after(from) {
             Look::Run(run) if run.at.len as usize <= room => {
-                if !matches!(self.find(log, &run), Found::Cold) {
+                if !self.is_cold(log, &run) {
                     return;
                 }
                 let piece = self.piece(log, &run, room);
@@ -247,7 +283,7 @@ impl Store {
 
     /// A run and those that follow it in its log, as far as the index has them in memory.
     fn piece(&self, log: LogId, first: &Run, bytes_max: usize) -> Piece {
-        let (mut locations, mut bytes) = (Vec::new(), 0);
+        let (mut locations, mut spans, mut bytes) = (Vec::new(), Vec::new(), 0);
         let (mut half, mut end) = (None, first.end());
         if let Some(index) = self.index.log(log) {
             for run in std::iter::once(*first).chain(index.from(first.end())) {
@@ -260,9 +296,10 @@ impl Store {
                     half.get_or_insert(end);
                 }
                 locations.push(index.location(&run));
+                spans.push((run.first, run.count));
             }
         }
-        Piece { first: first.first, half: half.unwrap_or(end), end, locations, bytes }
+        Piece { first: first.first, half: half.unwrap_or(end), end, locations, spans, bytes }
     }
 
     /// Asks for the pages that whoever reads on will need next.
@@ -302,11 +339,19 @@ impl Store {
 
     /// Batches came from the disk, or a page the index took in: gives who waited for it.
     /// [`Store::settle_fresh`] afterwards.
-    pub(crate) fn loaded(&mut self, id: u64, batches: Vec<LoadedBatch>) -> Vec<Waiter> {
+    pub(crate) fn loaded(
+        &mut self,
+        id: u64,
+        (slab, batches): (Option<Slab>, Vec<LoadedBatch>),
+    ) -> Vec<Waiter> {
         let Some(Arrived { waiters, pages }) = self.coming.arrived(id) else { return Vec::new() };
         if let [Waiter::Unzip] = waiters[..] {
             self.aside = batches;
             return waiters;
+        }
+        if let Some(slab) = slab.map(Arc::new) {
+            self.cache.insert_slab(&slab);
+            self.fresh_slabs.push(slab);
         }
         for (location, result) in batches {
             let key = cache::key(&location);
@@ -331,6 +376,7 @@ impl Store {
     /// Whoever waited has had its turn. `short`: memory is, and the cache gives way.
     pub(crate) fn settle_fresh(&mut self, short: bool) {
         self.fresh.clear();
+        self.fresh_slabs.clear();
         self.index.pages.release();
         self.cache.recount(short);
     }

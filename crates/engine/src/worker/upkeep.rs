@@ -9,7 +9,7 @@ use crate::draft::Awaits;
 use crate::index::{Entry, Look, Run};
 use crate::shard::Shard;
 use catalog::Found as NameFound;
-use ledger::Span;
+use ledger::{Ledger, Span};
 use types::{
     ClientId, LogId, LogRef, Millis, Offset, ShardId, SubscriptionId, SubscriptionRef, Token,
 };
@@ -312,10 +312,10 @@ impl Worker {
                 if !shard.logs.contains_key(&id) {
                     continue;
                 }
-                let dead = |run: &Run| is_dead(shard, id, run);
-                self.store.index.sweep(id, runs_max, dead);
+                let dead = dead_in(shard, id);
+                self.store.index.sweep(id, runs_max, &dead);
                 for page in self.store.index.stale_pages(id) {
-                    if self.store.index.recount(id, page, dead) {
+                    if self.store.index.recount(id, page, &dead) {
                         continue;
                     }
                     seat.scattered.insert(id);
@@ -332,14 +332,17 @@ impl Worker {
 /// Whether nobody needs a run any more: its log is trimmed by interest, and all who have an interest
 /// have settled it.
 pub(super) fn is_dead(shard: &Shard, log: LogId, run: &Run) -> bool {
-    let Some(state) = shard.logs.get(&log).filter(|state| state.options.interest) else {
-        return false;
-    };
-    state.subscriptions.iter().all(|subscription| {
-        let state = shard.subscriptions.get(subscription);
-        let ledger = state.and_then(|state| state.ledgers.get(log));
-        ledger.is_none_or(|ledger| ledger.is_run_dead(run.first, run.count))
-    })
+    dead_in(shard, log)(run)
+}
+
+/// [`is_dead`] for many runs of a log.
+pub(super) fn dead_in(shard: &Shard, log: LogId) -> impl Fn(&Run) -> bool + use<'_> {
+    let state = shard.logs.get(&log).filter(|state| state.options.interest);
+    let subscriptions = state.into_iter().flat_map(|state| &state.subscriptions);
+    let of = |id| shard.subscriptions.get(id).and_then(|state| state.ledgers.get(log));
+    let ledgers: Vec<&Ledger> = subscriptions.filter_map(of).collect();
+    let has_interest = state.is_some();
+    move |run| has_interest && ledgers.iter().all(|ledger| ledger.is_run_dead(run.first, run.count))
 }
 
 /// What retention looks at: of a batch, or of all in a page.

@@ -2,14 +2,13 @@
 //! waiting of the others.
 
 use super::{check_epoch, find_stream, log_failure, partition_log};
-use crate::codec::Records;
+use crate::codec::Rows;
 use crate::codec::messages::fetch::{FetchRequest, FetchedPartition};
 use crate::errors::{ErrorCode, topic_error};
 use crate::fetch_session::{Fetch, FetchTopicKey, Wanted, refused};
 use crate::session::{Answer, Ask, Step, Turn};
 use engine::Names;
-use engine::api::{Op, Read, ReadBatch, ReadFrom, ReadLog, Reply};
-use record::batch::{PREFIX_BYTES, prefix_with};
+use engine::api::{Op, Read, ReadFrom, ReadLog, Reply};
 use types::{Kind, LogRef, Millis, Offset, ShardId};
 use uuid::Uuid;
 
@@ -130,21 +129,25 @@ fn fetched(
         Ok(batches) => batches,
         Err(error) => return failed(read_error(error.kind, wanted)),
     };
-    let mut records = Records::default();
-    for ReadBatch { base_offset, bytes: batch } in batches {
-        if batch.len() < PREFIX_BYTES || *bytes > 0 && *bytes + batch.len() > bytes_max {
-            break;
+    let mut rows = Rows::new(super::LEADER_EPOCH);
+    if *bytes + batches.bytes() <= bytes_max {
+        *bytes += batches.bytes();
+        batches.rows.iter().for_each(|row| rows.push(row.base_offset, &row.bytes));
+    } else {
+        for batch in batches.iter() {
+            if *bytes > 0 && *bytes + batch.bytes.len() > bytes_max {
+                break;
+            }
+            *bytes += batch.bytes.len();
+            rows.push(batch.base_offset, &batch.bytes);
         }
-        *bytes += batch.len();
-        let prefix = prefix_with(&batch, base_offset, super::LEADER_EPOCH);
-        records.push_batch(prefix, batch.slice(PREFIX_BYTES..));
     }
     FetchedPartition {
         error_code: ErrorCode::NONE,
         high_watermark: extent.end.0,
         last_stable_offset: extent.end.0,
         log_start_offset: extent.start.0,
-        records: Some(records),
+        records: Some(rows.finish()),
         ..FetchedPartition::default()
     }
 }

@@ -15,6 +15,7 @@ fn piece(first: i64) -> Piece {
         half: Offset(first + 50),
         end: Offset(first + 100),
         locations: Vec::new(),
+        spans: Vec::new(),
         bytes: PIECE_BYTES,
     }
 }

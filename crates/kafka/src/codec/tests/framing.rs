@@ -5,7 +5,7 @@ use crate::codec::messages::fetch::{FetchResponse, FetchedPartition, FetchedTopi
 use crate::codec::messages::metadata::{MetadataRequest, MetadataResponse};
 use crate::codec::messages::produce::{ProducePartition, ProduceRequest, ProduceTopic};
 use crate::codec::{
-    Incoming, Records, SHARED_BYTES_MIN, decode, encode_request, encode_response, read_header,
+    Incoming, Records, Rows, SHARED_BYTES_MIN, decode, encode_request, encode_response, read_header,
 };
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages as theirs;
@@ -126,6 +126,39 @@ fn large_batches_are_segments_of_their_own_and_small_ones_are_copied() {
     assert_eq!((lengths.len(), lengths[1], lengths[3]), (5, SHARED_BYTES_MIN, 5_000));
     assert_eq!(lengths[2], 21 + 3 + 21);
     assert_eq!(length(&segments[0]), lengths.iter().sum::<usize>() - 4);
+}
+
+#[test]
+fn batches_of_a_row_get_their_offsets_and_large_ones_are_not_copied() {
+    let batch = |size: usize| {
+        let mut tail = Vec::new();
+        record::tail::encode(&mut tail, None, Some(&vec![7; size]), [].into_iter());
+        let mut builder = record::batch::Builder::new(types::Millis(1));
+        (0..3).for_each(|_| builder.push(types::Millis(1), &tail));
+        builder.finish()
+    };
+    let batches = [100, 5_000, 10, 4_000, 2_000].map(batch);
+    let row = Bytes::from(batches.concat());
+    let mut rows = Rows::new(6);
+    rows.push(types::Offset(40), &row);
+    rows.push(types::Offset(100), &batches[0]);
+    // What is not whole is left out.
+    rows.push(types::Offset(103), &batches[0].slice(..60));
+    let records = rows.finish();
+    let bytes = records.clone().into_bytes();
+    assert_eq!((records.len(), bytes.len()), (row.len() + batches[0].len(), records.len()));
+    let limits = record::batch::Limits { batch_bytes_max: 1 << 20, record_count_max: 9 };
+    let found: Vec<(i64, i32)> = record::batch::Batches::new(bytes, limits)
+        .map(|batch| batch.unwrap().0)
+        .map(|header| (header.base_offset.0, header.leader_epoch))
+        .collect();
+    assert_eq!(found, [40, 43, 46, 49, 52, 100].map(|offset| (offset, 6)));
+    let partition = FetchedPartition { records: Some(records), ..FetchedPartition::default() };
+    let topic = FetchedTopic { partitions: vec![partition], ..FetchedTopic::default() };
+    let response = FetchResponse { responses: vec![topic], ..FetchResponse::default() };
+    let segments = encode_response(1, 12, &response);
+    let shared = segments.iter().filter(|one| row.as_ptr_range().contains(&one.as_ptr()));
+    assert_eq!(shared.count(), 2);
 }
 
 proptest! {
