@@ -28,12 +28,11 @@ mod unzip;
 mod upkeep;
 mod window;
 
-pub(crate) use ahead::Piece;
 pub(crate) use checkpointing::{CheckpointPart, Wanted as CheckpointWanted};
 pub(crate) use naming::NODE;
 pub(crate) use relocate::Notice;
 pub(crate) use seat::Seat;
-pub(crate) use store::{Fetched, Load, Loaded, Wanted};
+pub(crate) use store::{Fetched, Load, Loaded, Piece, Wanted};
 
 pub use clients::delivery_bytes;
 pub use queue::Tally;

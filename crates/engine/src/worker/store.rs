@@ -1,6 +1,6 @@
 //! Where a worker finds batches: its index, its cache, and what is on its way from the disk.
 
-use super::ahead::Piece;
+pub(crate) use super::ahead::Piece;
 use super::coming::{Arrived, Coming};
 use super::lost::Losses;
 use super::unzip::Aside;
