@@ -142,7 +142,7 @@ impl Broker {
         Ok(self.child.try_wait()?.is_some())
     }
 
-    /// The value of a metric without labels; 0 when there is none of this name.
+    /// The value of a metric without labels.
     pub(super) fn metric(&self, name: &str) -> Result<u64> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.admin))?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -151,7 +151,8 @@ impl Broker {
         let mut text = String::new();
         stream.read_to_string(&mut text).context("no metrics")?;
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        Ok(value.and_then(|value| value.trim().parse().ok()).unwrap_or(0))
+        let value = value.with_context(|| format!("there is no metric {name}"))?;
+        value.trim().parse().with_context(|| format!("{name} is {value:?}"))
     }
 
     /// Stops it as a service manager would; how long that took.

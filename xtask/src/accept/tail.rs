@@ -34,7 +34,7 @@ pub(super) fn latency(ground: &Ground) -> Result<Outcome> {
     let without = Broker::start_with(ground, &directory.join("without"), &[NO_CHECKPOINT])?;
     fill(with.amqp)?;
     fill(without.amqp)?;
-    let checkpoints = |broker: &Broker| broker.metric("crossdock_checkpoints_total");
+    let checkpoints = |broker: &Broker| broker.metric("crossdock_journal_checkpoints_total");
     let (before_with, before_without) = (checkpoints(&with)?, checkpoints(&without)?);
     let (mut of_with, mut of_without) = (Vec::new(), Vec::new());
     for _ in 0..PHASES {
@@ -49,7 +49,7 @@ pub(super) fn latency(ground: &Ground) -> Result<Outcome> {
     let figure = format!(
         "p99.9 {slow} us with {made} checkpoints and {} segments copied forward, {fast} us without: \
          {ratio:.2} (with {of_with:?}, without {of_without:?})",
-        with.metric("crossdock_segments_relocated_total")?,
+        with.metric("crossdock_journal_segments_relocated_total")?,
     );
     let apart = made >= PHASES as u64 && checkpoints(&without)? == before_without;
     Ok(Outcome::of(ratio <= RATIO_MAX && apart, figure))
