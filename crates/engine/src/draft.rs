@@ -27,11 +27,32 @@ pub(crate) struct Pending {
     pub(crate) awaits: Awaits,
 }
 
-/// Most bytes of commands in one frame: they lie in one round, which is 4 MiB long, beside the
-/// tables of batches, destinations and bases.
-pub(crate) const COMMANDS_BYTES_MAX: usize = 2 << 20;
 /// Most destinations of one frame, and so most batches: both are counted in 16 bits.
 pub(crate) const DESTS_MAX: usize = 8 << 10;
+/// What a destination takes in a round at most, with its batch in parts.
+const DEST_BYTES: usize = 256;
+/// What a base offset takes in a round.
+const BASE_BYTES: usize = 18;
+
+/// What a frame may have, so that a round can hold it: commands in one half of the round; tables of
+/// destinations and batches, and of base offsets, in the other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FrameRoom {
+    pub(crate) command_bytes: usize,
+    pub(crate) dests: usize,
+    pub(crate) bases: usize,
+}
+
+impl FrameRoom {
+    pub(crate) fn of_round(round_bytes_max: u32) -> FrameRoom {
+        let part = round_bytes_max.next_power_of_two() as usize / 4;
+        FrameRoom {
+            command_bytes: 2 * part,
+            dests: (2 * part / DEST_BYTES).min(DESTS_MAX),
+            bases: part / 4 / BASE_BYTES,
+        }
+    }
+}
 
 /// What a reply is made from.
 #[derive(Clone, Copy, Debug)]
@@ -51,8 +72,9 @@ pub(crate) enum Awaits {
 }
 
 /// A frame in the making.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Draft {
+    room: FrameRoom,
     pub(crate) commands: Vec<Command>,
     pub(crate) pending: Vec<Pending>,
     batches: Vec<Packing>,
@@ -101,6 +123,32 @@ pub(crate) struct Stamp {
 }
 
 impl Draft {
+    pub(crate) fn new(room: FrameRoom) -> Draft {
+        Draft {
+            room,
+            commands: Vec::new(),
+            pending: Vec::new(),
+            batches: Vec::new(),
+            dests: Vec::new(),
+            open: BTreeMap::new(),
+            latest: BTreeMap::new(),
+            bytes: 0,
+            command_bytes: 0,
+            urgent: false,
+        }
+    }
+
+    /// Begins another one in its place.
+    pub(crate) fn take(&mut self) -> Draft {
+        let next = Draft::new(self.room);
+        std::mem::replace(self, next)
+    }
+
+    /// What it may have at most.
+    pub(crate) fn room(&self) -> FrameRoom {
+        self.room
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.commands.is_empty() && self.dests.is_empty() && self.pending.is_empty()
     }
@@ -116,8 +164,8 @@ impl Draft {
 
     /// Whether so many more destinations, and commands of so many bytes, can go into the frame.
     pub(crate) fn has_room(&self, dests: usize, command_bytes: usize) -> bool {
-        self.dests.len() + dests <= DESTS_MAX
-            && self.command_bytes + command_bytes <= COMMANDS_BYTES_MAX
+        self.dests.len() + dests <= self.room.dests
+            && self.command_bytes + command_bytes <= self.room.command_bytes
     }
 
     /// Adds a command that nobody waits for; gives its place.

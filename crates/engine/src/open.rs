@@ -4,6 +4,7 @@ mod restore;
 
 use crate::catch_up::catch_up;
 use crate::disk::{self, Rounds, ToJournal};
+use crate::draft::FrameRoom;
 use crate::index::Index;
 use crate::keeper::{Keeper, Stored, UnzipSizes};
 use crate::metrics::{self, Metrics};
@@ -208,13 +209,14 @@ pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
         (0..count).map(|n| new_worker(options, n, (count, &ports))).collect();
     let mut ids: Vec<ShardId> = shards.iter().map(|shard| shard.id).collect();
     ids.push(ShardId::LOCAL);
+    let room = FrameRoom::of_round(options.sizes.round_bytes_max);
     for shard in shards {
-        workers[worker_number(shard.id, count)].add_seat(Seat::new(shard));
+        workers[worker_number(shard.id, count)].add_seat(Seat::new(shard, room));
     }
     let (clean, indexed_before) = restore::restore(&mut workers, &mut recovery)?;
     let names = Catalog::new(Layer::Local, &[ShardId::LOCAL]);
     let local = Shard::new(ShardId::LOCAL, Some(names), options.sizes.chunk_bits);
-    workers[0].add_seat(Seat::new(local));
+    workers[0].add_seat(Seat::new(local, room));
     // A start asks them what queues are to do.
     workers[0].publish_names();
     let now = options.clock.now();

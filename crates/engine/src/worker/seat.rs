@@ -11,7 +11,7 @@ use super::tailing::Tailer;
 use super::window::{WideWindow, WindowId};
 use crate::api::Settle;
 use crate::command::{self, Command, RANGE_BYTES, Range};
-use crate::draft::{Awaits, COMMANDS_BYTES_MAX, DESTS_MAX, Draft, Sealed, Stamp};
+use crate::draft::{Awaits, Draft, FrameRoom, Sealed, Stamp};
 use crate::shard::Shard;
 use bytes::Bytes;
 use journal::{AppliedBase, FrameDraft, FrameKind, Position};
@@ -34,8 +34,6 @@ const COMMANDS_MAX: usize = 16 << 10;
 const COMMAND_BYTES_MAX: usize = 1 << 20;
 /// Full drafts that wait before clients' commands of any length are refused.
 const FULL_MAX: usize = 8;
-/// Most base offsets that a frame carries; 18 bytes each.
-const BASES_MAX: usize = 16 << 10;
 /// Ranges in one command, so that commands can be spread over frames.
 const RANGES_PER_COMMAND: usize = 4 << 10;
 
@@ -82,11 +80,11 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    pub(crate) fn new(shard: Shard) -> Seat {
+    pub(crate) fn new(shard: Shard, room: FrameRoom) -> Seat {
         Seat {
             next_index: shard.applied + 1,
             shard,
-            draft: Draft::default(),
+            draft: Draft::new(room),
             full: VecDeque::new(),
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
@@ -135,7 +133,7 @@ impl Seat {
         if self.atomic || self.draft.is_empty() || self.draft.has_room(dests, command_bytes) {
             return;
         }
-        self.full.push_back(std::mem::take(&mut self.draft));
+        self.full.push_back(self.draft.take());
         self.settles.clear();
     }
 
@@ -148,7 +146,8 @@ impl Seat {
         // Spans that a range comes to are apart: at least one offset between two is not settled.
         let spans: u64 = ranges.map(|range| range.offsets().div_ceil(2)).sum();
         let bytes = usize::try_from(spans).unwrap_or(usize::MAX).saturating_mul(RANGE_BYTES);
-        if dests > DESTS_MAX || bytes > COMMANDS_BYTES_MAX {
+        let room = self.draft.room();
+        if dests > room.dests || bytes > room.command_bytes {
             return Err(Error::new(
                 Kind::TooLarge,
                 "the transaction is larger than a frame can be",
@@ -255,7 +254,9 @@ impl Seat {
         spans: &[Span],
         counted: bool,
     ) {
-        for spans in spans.chunks(RANGES_PER_COMMAND) {
+        let ranges_max =
+            RANGES_PER_COMMAND.min(self.draft.room().command_bytes / (2 * RANGE_BYTES));
+        for spans in spans.chunks(ranges_max) {
             let ranges = spans.iter().map(|span| Range::of(log, *span)).collect();
             if !io::planted("lost-return") {
                 self.command(Command::Return { subscription, ranges, counted });
@@ -270,14 +271,18 @@ impl Seat {
         self.bases.drain(..left);
     }
 
+    /// As many bases as a frame carries.
+    fn take_bases(&mut self) -> Vec<AppliedBase> {
+        self.bases.drain(..self.bases.len().min(self.draft.room().bases)).collect()
+    }
+
     /// A frame that tells base offsets and nothing else, when they are wanted and no frame is to come
     /// that could: whoever has lost an index file finds them there.
     pub(crate) fn witness(&mut self) -> Option<FrameDraft> {
         if !self.bases_wanted || !self.is_idle() || !self.synced() {
             return None;
         }
-        let applied: Vec<AppliedBase> =
-            self.bases.drain(..self.bases.len().min(BASES_MAX)).collect();
+        let applied = self.take_bases();
         self.bases_wanted = !self.bases.is_empty();
         (!applied.is_empty()).then(|| FrameDraft {
             shard: self.shard.id,
@@ -331,7 +336,7 @@ impl Seat {
         let draft = self.full.pop_front().unwrap_or_else(|| {
             self.lazy_since = None;
             self.settles.clear();
-            std::mem::take(&mut self.draft)
+            self.draft.take()
         });
         let stamp = Stamp {
             shard: self.shard.id,
@@ -340,7 +345,7 @@ impl Seat {
             time: self.time(now),
         };
         self.next_index += 1;
-        let bases = self.bases.drain(..self.bases.len().min(BASES_MAX)).collect();
+        let bases = self.take_bases();
         let (frame, sealed) = draft.seal(stamp, bases, self.synced());
         self.in_flight_bytes += sealed.bytes;
         self.in_flight.push_back(sealed);

@@ -12,7 +12,11 @@ const FAR: i64 = 1 << 60;
 const SPANS: i64 = 300_000;
 
 fn seat() -> Seat {
-    Seat::new(Shard::new(ShardId(1), None, 8))
+    seat_for(journal::Options::new(0).round_bytes_max)
+}
+
+fn seat_for(round_bytes_max: u32) -> Seat {
+    Seat::new(Shard::new(ShardId(1), None, 8), FrameRoom::of_round(round_bytes_max))
 }
 
 fn scattered(count: i64) -> Vec<Span> {
@@ -21,7 +25,11 @@ fn scattered(count: i64) -> Vec<Span> {
 
 /// Seals everything; each frame is one that the journal takes.
 fn sealed(seat: &mut Seat) -> Vec<Sealed> {
-    let mut queue = Queue::new(usize::MAX, &journal::Options::new(0));
+    sealed_for(seat, &journal::Options::new(0))
+}
+
+fn sealed_for(seat: &mut Seat, options: &journal::Options) -> Vec<Sealed> {
+    let mut queue = Queue::new(usize::MAX, options);
     while let Some(frame) = seat.seal(Millis(1), true) {
         assert!(queue.push(frame).is_ok(), "no round can hold the frame");
     }
@@ -85,7 +93,7 @@ fn a_transaction_is_one_frame_or_refused() {
     seat.settle(SubscriptionId(1), LogId(2), &scattered(60_000));
     assert_eq!(seat.next_index(), begun);
     seat.end_atomic();
-    for (dests, settles) in [(1, vec![settle_all(200_000)]), (DESTS_MAX + 1, Vec::new())] {
+    for (dests, settles) in [(1, vec![settle_all(200_000)]), (8_193, Vec::new())] {
         let refused = seat.begin_atomic(dests, &settles).map_err(|error| error.kind);
         assert_eq!(refused, Err(Kind::TooLarge));
     }
@@ -113,4 +121,28 @@ fn appends_to_very_many_logs_are_spread_over_frames() {
     let dests: usize = frames.iter().map(|frame| frame.dests.len()).sum();
     assert_eq!((frames.len(), dests), (20, 100_000));
     assert!(seat.bases.is_empty(), "every base is told");
+}
+
+#[test]
+fn frames_fit_rounds_of_any_length() {
+    let (round_bytes_max, part_bytes) = (64 << 10, 16 << 10);
+    let options = journal::Options { round_bytes_max, part_bytes, ..journal::Options::new(0) };
+    let mut seat = seat_for(options.round_bytes_max);
+    seat.settle(SubscriptionId(1), LogId(1), &scattered(5_000));
+    seat.give_back(SubscriptionId(1), LogId(1), &scattered(5_000), true);
+    let mut tail = Vec::new();
+    tail::encode(&mut tail, None, Some(&[b'x'; 200]), std::iter::empty());
+    let mut bytes = Vec::new();
+    tails::push(&mut bytes, None, &tail);
+    for log in 0..2_000 {
+        let to = [LogRef { shard: ShardId(1), log: LogId(log) }];
+        let payload = Payload::Tails { bytes: Bytes::from(bytes.clone()), expiring: false };
+        let append = Append { to: to.into(), payload, waits: true };
+        seat.make_room(append.to.len(), 0);
+        seat.draft.schedule(&append, Millis(9), Millis(1), false);
+    }
+    seat.bases = (0..9_000).map(|index| AppliedBase { index, dest: 0, base: Offset(1) }).collect();
+    let frames = sealed_for(&mut seat, &options);
+    let dests: usize = frames.iter().map(|frame| frame.dests.len()).sum();
+    assert_eq!(dests, 2_000);
 }
