@@ -21,6 +21,21 @@ impl Index {
     /// Every segment before this one was found, in its index file or rebuilt.
     pub(crate) fn found_before(&mut self, segment: u32) {
         self.indexed_before = segment;
+        // An index file has one part for each worker there was, which may have been others.
+        for homes in self.homes.values_mut() {
+            homes.sort_unstable_by_key(|home| (home.log, home.first));
+        }
+    }
+
+    /// Whether the index of a segment that has one says that this run of a log does not count there.
+    pub(crate) fn counts_elsewhere(&self, log: LogId, run: &Run) -> bool {
+        if !is_paged(log) || run.at.segment >= self.indexed_before {
+            return false;
+        }
+        let homes = self.homes.get(&run.at.segment).map_or(&[][..], Vec::as_slice);
+        let before = homes.partition_point(|home| (home.log, home.first) <= (log, run.first));
+        let home = before.checked_sub(1).map(|at| &homes[at]);
+        home.is_none_or(|home| home.log != log || home.end <= run.first)
     }
 
     /// Takes in an index file that was rebuilt and is not stored.
@@ -145,6 +160,7 @@ impl Index {
             index.runs.remove(at);
             index.bytes -= u64::from(run.at.len);
             super::less(&mut self.live, run.at.segment, run.at.len);
+            self.referred.remove(&(log, run.first));
         }
     }
 

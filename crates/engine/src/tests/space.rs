@@ -1,10 +1,10 @@
 //! A disk that is nearly full: who waits, who goes on, and what makes room.
 
 use super::{Stage, append};
-use crate::api::{Disposition, Event, LeaseRange, Op, Reply, Settle, Source, Take};
+use crate::api::{Disposition, Event, LeaseRange, Op, Read, ReadFrom, Reply, Settle, Source, Take};
 use catalog::QueueOptions;
 use std::sync::atomic::Ordering::Relaxed;
-use types::{ConsumerId, Kind, LogRef, SubscriptionRef};
+use types::{ConsumerId, Kind, LogRef, Millis, Offset, SubscriptionRef};
 
 fn set_free(stage: &mut Stage, bytes: u64) {
     stage.disk.set_free_bytes(bytes);
@@ -119,4 +119,38 @@ fn consuming_makes_room_by_itself() {
     assert_eq!(told(&mut stage), [None], "segments were given back");
     assert!(matches!(stage.answer(waiting), Some(Ok(Reply::Appended(_)))));
     assert_eq!(stage.engine.handle().metrics().space.blocked.load(Relaxed), 0);
+}
+
+#[test]
+fn survivors_of_many_logs_are_copied_together_and_then_stay() {
+    let mut stage = Stage::new();
+    let (hot, hot_queue) = stage.queue("hot", QueueOptions::default());
+    let body = "x".repeat(10_000);
+    let mut parked = Vec::new();
+    for number in 0..80 {
+        let (log, _) = stage.queue(&format!("parked-{number}"), QueueOptions::default());
+        stage.publish(&[log], &["stays"]).expect("published");
+        stage.publish(&[hot], &[&body]).expect("published");
+        parked.push(log);
+    }
+    assert_eq!(consume_all(&mut stage, (hot, hot_queue)), 80);
+    // Nothing is in memory any more.
+    stage.crash();
+    let rest = |stage: &mut Stage| {
+        for _ in 0..1_200 {
+            stage.engine.run(4).expect("the disk works");
+            stage.clock.pass(25_000);
+        }
+        stage.engine.handle().metrics().copies.relocated_segments.load(Relaxed)
+    };
+    let relocated = rest(&mut stage);
+    assert!(relocated > 0, "segments with hardly anything in them are copied out of");
+    assert_eq!(rest(&mut stage), relocated, "the copies do not lie as far apart again");
+    stage.crash();
+    for log in parked {
+        let from = ReadFrom { log, offset: Offset(0), bytes_max: 1 };
+        let read = Read { logs: vec![from], bytes_max: 1, bytes_min: 0, wait: Millis(0) };
+        let Ok(Reply::Read(logs)) = stage.call(Op::Read(read)) else { panic!("not read") };
+        assert_eq!(logs[0].batches.as_ref().map(|batches| batches.iter().count()), Ok(1));
+    }
 }

@@ -59,10 +59,9 @@ impl Worker {
             part.pages.push(page(*id, &hidden));
             runs.push((*id, (LogId(0), Offset(i64::MIN))));
             part.applied.push(Applied { shard: *id, term: TERM, index: seat.shard.applied });
-            // Copies that are on their way come after those that were placed last.
-            let position = match (seat.in_flight.is_empty(), self.copies.under_way.is_empty()) {
-                (true, true) => seat.position.max(durable),
-                (true, false) => seat.position.max(self.copies.placed),
+            let position = match (seat.in_flight.is_empty(), self.copies.are_of(*id)) {
+                (true, false) => seat.position.max(durable),
+                (true, true) => seat.position.max(self.copies.placed(*id)),
                 (false, _) => seat.position,
             };
             if position != Position::default() {

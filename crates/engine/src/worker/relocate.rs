@@ -37,10 +37,12 @@ pub(crate) enum Notice {
 #[derive(Debug, Default)]
 pub(super) struct Copies {
     /// Runs on their way to the end of the journal, by the number of the frame with the copies.
-    pub(super) under_way: BTreeMap<u64, Vec<(LogId, Run)>>,
+    pub(super) under_way: BTreeMap<u64, (ShardId, Vec<(LogId, Run)>)>,
+    /// The same by what they are, each once.
+    going: BTreeSet<(LogId, Offset)>,
     next: u64,
-    /// Where the copies lie that were placed last: the journal is synced up to there.
-    pub(super) placed: Position,
+    /// Where the copies of each shard lie that were placed last: the journal is synced up to there.
+    placed: BTreeMap<ShardId, Position>,
     /// Batches to be copied forward come from the disk.
     loading_referred: bool,
     /// Segments being unzipped.
@@ -52,8 +54,25 @@ impl Copies {
     pub(super) fn new(unzip_pass_bytes: u64) -> Copies {
         Copies { unzip_pass_bytes, ..Copies::default() }
     }
+
+    /// Whether copies of a shard are on their way. All of each, parts that were written ahead of it
+    /// included, comes after what was placed of the shard before; of another shard's that is not so.
+    pub(super) fn are_of(&self, shard: ShardId) -> bool {
+        self.under_way.values().any(|(of, _)| *of == shard)
+    }
+
+    pub(super) fn placed(&self, shard: ShardId) -> Position {
+        let of = if io::planted("copied-parts-early") {
+            self.placed.values().max()
+        } else {
+            self.placed.get(&shard)
+        };
+        of.copied().unwrap_or_default()
+    }
 }
 
+/// Bytes of batches in one frame of copies, and of those that are in memory for one.
+pub(super) const FRAME_BYTES: usize = 256 << 10;
 /// The term of a single node's shards.
 pub(super) const TERM: u32 = 1;
 /// Activated batches that are kept where they were scheduled, for each entry of a schedule that is
@@ -90,12 +109,9 @@ impl Worker {
 
     /// Copies what is live in a segment to the end of the journal, page by page.
     pub(super) fn relocate(&mut self, segment: u32) {
-        let under_way = self.under_way();
         let index = &self.store.index;
-        let mut runs = index.runs_in(segment);
-        runs.retain(|(log, run)| !under_way.contains(&(*log, run.first)));
-        let pages = index.pages_in(segment);
-        self.store.copying.insert(segment, ToCopy { runs, pages });
+        let (runs, pages) = (index.runs_in(segment), index.pages_in(segment));
+        self.store.copying.insert(segment, ToCopy { runs, pages, read: Vec::new() });
         self.copy_on(segment);
     }
 
@@ -105,13 +121,12 @@ impl Worker {
         loop {
             let (mut cold, mut locations) = (Vec::new(), Vec::new());
             for (log, run) in left.runs.drain(..) {
-                let Some(shard) = self.shard_of_log(log) else { continue };
                 let Some(runs) = self.store.index.log(log).filter(|runs| runs.has(&run)) else {
                     continue;
                 };
                 let location = runs.location(&run);
                 match self.store.find(log, &run) {
-                    Found::Here(batch) => self.copy_forward(shard, log, &run, batch.bytes.clone()),
+                    Found::Here(batch) => left.read.push((log, run, batch.bytes.clone())),
                     Found::Cold => {
                         cold.push((log, run));
                         locations.push(location);
@@ -119,6 +134,9 @@ impl Worker {
                     // It cannot be copied; the segment stays for whoever repairs it.
                     Found::Lost(_) => {}
                 }
+            }
+            if left.read.iter().map(|(.., bytes)| bytes.len()).sum::<usize>() >= FRAME_BYTES {
+                self.copy_forward(std::mem::take(&mut left.read));
             }
             if !cold.is_empty() {
                 left.runs = cold;
@@ -136,6 +154,7 @@ impl Worker {
                 }
             }
         }
+        self.copy_forward(left.read);
         self.output.notices.push(Notice::Relocated { worker: self.number, segment });
     }
 
@@ -171,13 +190,12 @@ impl Worker {
         if self.copies.loading_referred {
             return;
         }
-        let under_way = self.under_way();
-        let kept = self.schedule_near_max * REFERRED_PER_NEAR + under_way.len();
-        let mut cold = Vec::new();
-        for (log, run) in self.store.index.referred_beyond(kept, REFERRED_PER_SWEEP, &under_way) {
-            let Some(shard) = self.shard_of_log(log) else { continue };
+        let going = &self.copies.going;
+        let kept = self.schedule_near_max * REFERRED_PER_NEAR + going.len();
+        let (mut cold, mut read) = (Vec::new(), Vec::new());
+        for (log, run) in self.store.index.referred_beyond(kept, REFERRED_PER_SWEEP, going) {
             match self.store.find(log, &run) {
-                Found::Here(batch) => self.copy_forward(shard, log, &run, batch.bytes.clone()),
+                Found::Here(batch) => read.push((log, run, batch.bytes.clone())),
                 Found::Cold => {
                     if let Some(index) = self.store.index.log(log) {
                         cold.push(index.location(&run));
@@ -186,6 +204,7 @@ impl Worker {
                 Found::Lost(_) => {}
             }
         }
+        self.copy_forward(read);
         if !cold.is_empty() {
             self.copies.loading_referred = true;
             self.store.load_batches(cold, Waiter::Referred);
@@ -202,22 +221,47 @@ impl Worker {
         self.copy_referred();
     }
 
-    /// What is on its way to the end of the journal.
-    fn under_way(&self) -> BTreeSet<(LogId, Offset)> {
-        self.copies.under_way.values().flatten().map(|(log, run)| (*log, run.first)).collect()
+    /// Appends batches to the journal once more, those of a shard together as far as a frame takes
+    /// them.
+    fn copy_forward(&mut self, copies: Vec<(LogId, Run, Bytes)>) {
+        let synced = !io::planted("relocate-unsynced");
+        let mut frames: BTreeMap<ShardId, (Vec<(LogId, Run, Bytes)>, usize)> = BTreeMap::new();
+        for (log, run, bytes) in copies {
+            let Some(shard) = self.shard_of_log(log) else { continue };
+            if !self.store.index.log(log).is_some_and(|runs| runs.has(&run)) {
+                continue;
+            }
+            let (frame, frame_bytes) = frames.entry(shard).or_default();
+            *frame_bytes += bytes.len();
+            frame.push((log, run, bytes));
+            if *frame_bytes >= FRAME_BYTES || frame.len() >= self.runs_max(shard) {
+                let frame = std::mem::take(frame);
+                *frame_bytes = 0;
+                self.copy_together(shard, frame, synced);
+            }
+        }
+        for (shard, (frame, _)) in frames {
+            self.copy_together(shard, frame, synced);
+        }
     }
 
-    fn copy_forward(&mut self, shard: ShardId, log: LogId, run: &Run, bytes: Bytes) {
-        self.copy_together(shard, vec![(log, *run, bytes)], !io::planted("relocate-unsynced"));
+    /// Most runs that a frame of a shard's copies takes.
+    pub(super) fn runs_max(&self, shard: ShardId) -> usize {
+        self.seats.get(&shard).map_or(1, |seat| seat.draft.room().dests)
     }
 
-    /// Appends batches of a shard's logs to the journal once more, in one frame.
+    /// Appends batches of a shard's logs to the journal once more, in one frame. What is on its way
+    /// already stays out: of two copies the index of a segment would have one, and a replay take the
+    /// other.
     pub(super) fn copy_together(
         &mut self,
         shard: ShardId,
-        copies: Vec<(LogId, Run, Bytes)>,
+        mut copies: Vec<(LogId, Run, Bytes)>,
         synced: bool,
     ) {
+        let going = &mut self.copies.going;
+        copies
+            .retain(|(log, run, _)| going.insert((*log, run.first)) || io::planted("copied-twice"));
         let Some(leader_ts) = copies.first().map(|(_, run, _)| run.appended) else { return };
         self.copies.next += 1;
         let index = self.copies.next;
@@ -231,7 +275,7 @@ impl Worker {
         }
         self.copies
             .under_way
-            .insert(index, copies.iter().map(|(log, run, _)| (*log, *run)).collect());
+            .insert(index, (shard, copies.iter().map(|(log, run, _)| (*log, *run)).collect()));
         self.output.frames.push(FrameDraft {
             shard,
             term: TERM,
@@ -264,9 +308,12 @@ impl Worker {
 
     /// Copies are on the disk: from now on they are what is read.
     pub(super) fn relocated(&mut self, placed: &Placed) {
-        let Some(copies) = self.copies.under_way.remove(&placed.index) else { return };
+        let Some((_, copies)) = self.copies.under_way.remove(&placed.index) else { return };
         let locations = placed.batches.iter();
         let skipped = usize::from(io::planted("unzip-neighbour-read") && copies.len() > 1);
+        for (log, run) in &copies {
+            self.copies.going.remove(&(*log, run.first));
+        }
         for ((log, run), location) in copies.into_iter().zip(locations.skip(skipped)) {
             if self.store.index.log(log).is_some_and(|runs| runs.has(&run)) {
                 self.store.index.insert(log, Run { at: index::place(location), ..run }, location);
@@ -274,11 +321,13 @@ impl Worker {
         }
         // What is not durable anyway is told before it is synced.
         if placed.shard != ShardId::LOCAL {
-            self.copies.placed = self.copies.placed.max(placed.position);
+            let last = self.copies.placed.entry(placed.shard).or_default();
+            *last = placed.position.max(*last);
         }
     }
 
-    /// A copy found at the start. The original may be gone already, its segment given back.
+    /// A copy found at the start. The original may be gone already, its segment given back. Where the
+    /// segment of the copy had its index, that knows whether the copy counts.
     pub(super) fn replay_relocate(&mut self, frame: &ScannedFrame) {
         for base in &frame.applied {
             let at = usize::from(base.dest);
@@ -296,6 +345,9 @@ impl Worker {
                 expiring: envelope.expiring,
                 referred: false,
             };
+            if self.store.index.counts_elsewhere(dest.log, &run) && !io::planted("copied-twice") {
+                continue;
+            }
             let extent = self.seats.values().find_map(|seat| seat.shard.extent(dest.log));
             if extent.is_some_and(|(start, end)| run.end() > start && run.first < end) {
                 self.store.index.insert(dest.log, run, &batch.location);

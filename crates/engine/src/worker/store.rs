@@ -98,6 +98,9 @@ pub(crate) enum Waiter {
 pub(crate) struct ToCopy {
     pub(crate) runs: Vec<(LogId, Run)>,
     pub(crate) pages: Vec<(LogId, PageKey)>,
+    /// Read, and to be written together: a round of its own for each would be mostly padding, and
+    /// the segments that those lie in sparse from the beginning.
+    pub(crate) read: Vec<(LogId, Run, Bytes)>,
 }
 
 /// A worker's batches.

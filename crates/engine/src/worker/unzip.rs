@@ -5,6 +5,7 @@
 //! forward: a copy on the disk is the one that is read, offsets stay, and when nothing is left in
 //! the segments they are given back. Reading and writing go on as far as the keeper lets them.
 
+use super::relocate::FRAME_BYTES;
 use super::{Notice, Worker, upkeep};
 use crate::index::{PageKey, Run};
 use crate::worker::store::{LoadedBatch, Waiter};
@@ -13,9 +14,6 @@ use journal::Location;
 use std::sync::Arc;
 use types::{LogId, Offset, ShardId};
 
-/// Bytes of one frame of copies, and batches.
-const FRAME_BYTES: u64 = 256 << 10;
-const FRAME_RUNS_MAX: usize = 4096;
 /// Frames on their way at most: what clients write waits for no more.
 const FRAMES_MAX: usize = 6;
 /// Bytes of segments that are read at once.
@@ -220,8 +218,8 @@ impl Worker {
                 let (log, run, batch) = (*log, *run, batch.take());
                 let to = self.shard_with(log);
                 if shard.is_some() && to != shard
-                    || bytes >= FRAME_BYTES.min(unzip.may_write)
-                    || copies.len() >= FRAME_RUNS_MAX
+                    || bytes >= unzip.may_write.min(FRAME_BYTES as u64)
+                    || to.is_some_and(|to| copies.len() >= self.runs_max(to))
                 {
                     unzip.pass[unzip.written].2 = batch;
                     break;
