@@ -93,7 +93,7 @@ impl Worker {
             })
             .collect();
         let mut bases: Bases = vec![(Verdict::Gone, Offset(0)); sealed.dests.len()];
-        let mut changed = Vec::new();
+        let (mut changed, mut ways) = (Vec::new(), Vec::new());
         let mut follow: BTreeMap<usize, Vec<LogChange>> = BTreeMap::new();
         for effect in effects {
             match effect {
@@ -101,9 +101,8 @@ impl Worker {
                     bases[dest] = (verdict, base);
                     self.appended((shard, sealed.index), sealed, locations, (dest, verdict, base));
                     let Dest { log, envelope, .. } = &sealed.dests[dest];
-                    if let Some(way) = Envelope::decode(envelope).way {
-                        self.on_its_way(shard, way, verdict, *log);
-                    }
+                    let way = Envelope::decode(envelope).way;
+                    ways.extend(way.map(|way| (way, verdict, *log)));
                 }
                 Effect::Settled { subscription, log, span } => {
                     self.settled(shard, subscription, log, span);
@@ -136,6 +135,10 @@ impl Worker {
                     }
                 }
             }
+        }
+        // An outbox is sent when the index has all that the frame put into it.
+        for (way, verdict, log) in ways {
+            self.on_its_way(shard, way, verdict, log);
         }
         for (command, result) in changed {
             let follow = follow.remove(&command).unwrap_or_default();
