@@ -1,6 +1,7 @@
 //! The engine as its front ends see it, on a simulated disk, one step at a time.
 
 mod ahead;
+mod dead;
 mod fairness;
 mod forgetting;
 mod keeping;

@@ -37,6 +37,8 @@ enum Asked {
     Trim { log: LogId, before: Offset },
     Schedule { logs: Vec<LogId>, ids: Vec<Id> },
     Move { from: LogId, to: LogId, id: Id },
+    Fade { from: LogId, to: LogId, ids: Vec<Id> },
+    Reject { from: LogId, to: LogId, id: Id },
     Unschedule { log: LogId, entries: Vec<(Offset, Id)> },
     Other,
 }
@@ -138,7 +140,7 @@ impl SimClient {
 
     /// Does one thing chosen by chance.
     pub(crate) fn act(&mut self, world: &mut World) {
-        match world.random.below(25) {
+        match world.random.below(28) {
             0..7 => self.append(world),
             7..9 => self.append_sequenced(world),
             9..12 => self.take(world),
@@ -148,6 +150,8 @@ impl SimClient {
             19..21 => self.schedule(world),
             21 => self.unschedule(world),
             22..24 => self.move_one(world),
+            24..26 => self.reject_one(world),
+            26 => self.fade(world),
             _ => self.trim(world),
         }
     }
@@ -221,7 +225,7 @@ impl SimClient {
 
     /// Whether a log holds so much that there has to be less first.
     fn is_enough(&self, world: &mut World, log: LogId) -> bool {
-        let backlog_max = world.backlog_max;
+        let backlog_max = world.shape.backlog_max;
         world.model.log(log).backlog() >= backlog_max
     }
 
@@ -449,6 +453,14 @@ impl SimClient {
                 model.log(log).timetable.cancel_answered(&entries, &taken)?;
             }
             (Some(Asked::Move { from, to, id }), Ok(Reply::Moved(1))) => {
+                model.log(from).settle_proven(id);
+                model.log(to).timetable.acknowledged(&[id], None);
+            }
+            (Some(Asked::Fade { from, to, ids }), Ok(Reply::Appended(appended))) => {
+                model.log(from).acknowledged(&ids, Some(appended.base_offset));
+                model.log(to).timetable.acknowledged(&ids, None);
+            }
+            (Some(Asked::Reject { from, to, id }), Ok(Reply::Done)) => {
                 model.log(from).settle_proven(id);
                 model.log(to).timetable.acknowledged(&[id], None);
             }

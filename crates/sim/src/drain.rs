@@ -120,6 +120,8 @@ pub(crate) fn activate(world: &mut World) -> Result<(), Violation> {
             break;
         }
     }
+    // What has gone may be on its way to another shard.
+    go_on(world)?;
     check(world, 100)?;
     world.model.logs.values().try_for_each(|log| log.timetable.all_came())
 }
@@ -158,7 +160,7 @@ fn go_on(world: &mut World) -> Result<(), Violation> {
     Ok(())
 }
 
-/// How many scheduled records are neither activated nor cancelled.
+/// How many scheduled records are neither activated nor cancelled, and how many have not expired.
 fn waiting(world: &mut World) -> Result<u64, Violation> {
     let mut sum = 0;
     for queue in world.queues.clone() {
@@ -166,6 +168,12 @@ fn waiting(world: &mut World) -> Result<u64, Violation> {
         sum += match world.ask(Op::Scheduled(scheduled))? {
             Ok(Reply::Scheduled { total, .. }) => total,
             other => return broken(format!("a listing was answered: {other:?}")),
+        };
+    }
+    if let Some(fading) = world.ends.fading {
+        sum += match world.ask(Op::Count(fading.subscription))? {
+            Ok(Reply::Counts(counts)) => counts.ready,
+            other => return broken(format!("a count was answered: {other:?}")),
         };
     }
     Ok(sum)

@@ -71,6 +71,7 @@ impl Worker {
         );
         seat.position = placed.position;
         seat.starting = false;
+        seat.dying.go_on();
         for (at, location) in placed.batches.iter().enumerate() {
             self.store.cache.insert(cache::key(location), sealed.batches[at].clone());
         }

@@ -2,6 +2,8 @@
 
 mod getting;
 mod idle;
+mod leaving;
+mod settling;
 mod turns;
 
 pub(crate) use idle::Idle;
@@ -11,14 +13,16 @@ use super::Worker;
 use super::apply::Arrivals;
 use super::clients::{Clients, delivery_bytes};
 use super::counting::ready_count;
+use super::dead::Morgue;
 use super::lost::NO_PLACE;
 use super::seat::Seat;
 use super::store::{At, Store, Waiter};
-use super::window::{self, WindowId};
-use crate::api::{Delivery, Disposition, Event, LeaseRange, Leave, Reply, Source, Take};
+use super::window::WindowId;
+use crate::api::{Delivery, Event, Reply, Source, Take};
 use crate::index::{LogRuns, Look, Run};
 use catalog::QueueOptions;
-use ledger::{AddError, Assignment, ConsumerKey, ConsumerOptions, Dispatch, Held, Span, Window};
+use ledger::{AddError, Assignment, ConsumerKey, ConsumerOptions, Dispatch, Span, Window};
+use record::properties::Reason;
 use std::collections::{BTreeMap, VecDeque};
 use types::{ClientId, Error, Kind, LogId, Millis, Offset, SubscriptionId, SubscriptionRef, Token};
 
@@ -68,6 +72,7 @@ pub(crate) struct QueueLog {
     /// Lengths of the values that are not settled, kept where the queue is limited in bytes.
     pub(crate) lengths: BTreeMap<Offset, u32>,
     pub(crate) length_total: u64,
+    pub(super) dying: Morgue,
     held: VecDeque<Handout>,
     loading: bool,
 }
@@ -130,6 +135,7 @@ impl Queue {
                 dispatch,
                 lengths: BTreeMap::new(),
                 length_total: 0,
+                dying: Morgue::default(),
                 held: VecDeque::new(),
                 loading: false,
             });
@@ -240,127 +246,6 @@ impl Worker {
             client.subscriptions.insert(subscription.subscription);
         }
         Ok(())
-    }
-
-    pub(super) fn leave(&mut self, client: ClientId, token: Token, leave: &Leave) {
-        let key = ConsumerKey { client, consumer: leave.consumer };
-        match leave.source {
-            Source::Subscription(subscription) => {
-                let held = if leave.release { Held::Return { count: true } } else { Held::Keep };
-                self.end_consumer(subscription, key, held);
-            }
-            Source::Log { log, .. } => self.end_tailer(log.shard, key),
-        }
-        if let Some(seat) = self.seats.get_mut(&leave.source.shard()) {
-            seat.wait_frame(client, token);
-            if seat.is_idle() {
-                self.clients.reply(client, token, Ok(Reply::Done));
-            }
-        }
-    }
-
-    fn end_consumer(&mut self, subscription: SubscriptionRef, key: ConsumerKey, held: Held) {
-        let id = subscription.subscription;
-        let Some(seat) = self.seats.get_mut(&subscription.shard) else { return };
-        let Some(queue) = seat.queues.get_mut(&id) else { return };
-        let now = self.now;
-        let mut back = Vec::new();
-        for log in &mut queue.logs {
-            if !matches!(held, Held::Keep) {
-                drop_held(log, |handout| handout.key == key);
-            }
-            back.push((log.log, log.dispatch.leave(key, held)));
-        }
-        queue.used = now;
-        let was_standing = queue.consumers.remove(&key).is_some();
-        if let Some(windows) = queue.windowed.remove(&key) {
-            window::leave(&mut seat.windows, &windows, (id, key));
-        }
-        for (log, spans) in back {
-            seat.give_back(id, log, &spans, true);
-        }
-        seat.ready.insert(id);
-        seat.idle.maybe.insert(id);
-        if was_standing {
-            self.last_consumer_left(subscription);
-        }
-    }
-
-    /// A connection is gone: what it held goes back, its consumers end.
-    pub(super) fn drop_client(&mut self, client: ClientId) {
-        let Some(gone) = self.clients.remove(client) else { return };
-        let mut left = Vec::new();
-        for seat in self.seats.values_mut() {
-            for id in &gone.subscriptions {
-                let Some(queue) = seat.queues.get_mut(id) else { continue };
-                let mut back = Vec::new();
-                for log in &mut queue.logs {
-                    drop_held(log, |handout| handout.key.client == client);
-                    back.push((log.log, log.dispatch.drop_client(client, true)));
-                }
-                queue.windowed.retain(|key, _| key.client != client);
-                let before = queue.consumers.len();
-                queue.consumers.retain(|key, _| key.client != client);
-                if queue.consumers.len() < before {
-                    queue.used = self.now;
-                    left.push(queue.subscription);
-                }
-                for (log, spans) in back {
-                    seat.give_back(*id, log, &spans, true);
-                }
-                seat.ready.insert(*id);
-                seat.idle.maybe.insert(*id);
-            }
-            seat.windows.retain(|id, _| id.client() != client);
-        }
-        for subscription in left {
-            self.last_consumer_left(subscription);
-        }
-        self.drop_tailers(client);
-        self.drop_waits(client);
-        if gone.has_local_names {
-            self.remove_client_names(client);
-        }
-    }
-
-    /// Carries out a settle; nobody is answered here.
-    pub(super) fn settle(&mut self, client: ClientId, settle: &crate::api::Settle) {
-        let key = ConsumerKey { client, consumer: settle.consumer };
-        let subscription = match settle.source {
-            Source::Subscription(subscription) => subscription,
-            Source::Log { log, .. } => {
-                let count = settle.ranges.iter().map(|range| lease_span(range).len()).sum();
-                return self.free_tailer(log.shard, key, count);
-            }
-        };
-        let id = subscription.subscription;
-        let Some(seat) = self.seats.get_mut(&subscription.shard) else { return };
-        let mut freed = Vec::new();
-        for range in &settle.ranges {
-            let Some(queue) = seat.queues.get_mut(&id) else { return };
-            let Some(log) = queue.log_mut(range.log) else { continue };
-            freed.clear();
-            let span = lease_span(range);
-            match settle.disposition {
-                Disposition::Done | Disposition::Rejected => {
-                    log.dispatch.settled(key, span, &mut freed);
-                    queue.tally.acked += freed.iter().map(|span| span.len()).sum::<u64>();
-                    seat.settle(id, range.log, &freed);
-                }
-                Disposition::Returned => {
-                    log.dispatch.returned(key, span, true, &mut freed);
-                    seat.give_back(id, range.log, &freed, true);
-                }
-            }
-        }
-        seat.ready.insert(id);
-        if let Some(windows) = seat.queues.get(&id).and_then(|queue| queue.windowed.get(&key)) {
-            for window in windows {
-                if let Some(window) = seat.windows.get(window) {
-                    seat.ready.extend(window.members.iter().map(|(id, _)| *id));
-                }
-            }
-        }
     }
 }
 
@@ -474,7 +359,8 @@ impl Turn<'_> {
                 }
                 At::Nothing { until } => {
                     let span = Span::new(offset, until.min(handout.span.end));
-                    self.drop_lease(queue, at, &handout, span, &mut settled);
+                    self.drop_lease(queue, at, &handout, span);
+                    Span::push(&mut settled, span);
                     offset = span.end;
                     continue;
                 }
@@ -485,9 +371,11 @@ impl Turn<'_> {
             let end = handout.span.end.min(run.end());
             while offset < end {
                 let delta = u32::try_from(offset.0 - run.first.0).unwrap_or(u32::MAX);
-                let record =
-                    batch.record(delta).filter(|(tail, _)| !late && !self.outlived(&run, tail));
-                match record {
+                match batch.record(delta) {
+                    Some((tail, _)) if late || self.outlived(&run, &tail) => {
+                        self.drop_lease(queue, at, &handout, Span::one(offset));
+                        self.take_out(queue, at, &[Span::one(offset)], Reason::Expired);
+                    }
                     Some((tail, timestamp)) => {
                         let item = Delivery {
                             log,
@@ -508,7 +396,8 @@ impl Turn<'_> {
                         }
                     }
                     None => {
-                        self.drop_lease(queue, at, &handout, Span::one(offset), &mut settled);
+                        self.drop_lease(queue, at, &handout, Span::one(offset));
+                        Span::push(&mut settled, Span::one(offset));
                     }
                 }
                 offset = offset.next();
@@ -535,19 +424,23 @@ impl Turn<'_> {
         is_open
     }
 
-    /// Nothing of `span` is delivered: it is settled.
-    fn drop_lease(
-        &mut self,
-        queue: &mut Queue,
-        at: usize,
-        handout: &Handout,
-        span: Span,
-        settled: &mut Vec<Span>,
-    ) {
+    /// Nothing of `span` is delivered.
+    fn drop_lease(&mut self, queue: &mut Queue, at: usize, handout: &Handout, span: Span) {
         let mut freed = Vec::new();
         queue.logs[at].dispatch.settled(handout.key, span, &mut freed);
-        Span::push(settled, span);
         self.get_next(queue, at, handout);
+    }
+
+    /// What is out of delivery is settled, or goes on as dead letters.
+    fn take_out(&mut self, queue: &mut Queue, at: usize, spans: &[Span], reason: Reason) {
+        let id = queue.subscription.subscription;
+        let log = &mut queue.logs[at];
+        if queue.options.dead_letter.is_none() {
+            self.seat.settle(id, log.log, spans);
+        } else if !spans.is_empty() {
+            log.dying.take_in(spans, reason);
+            self.seat.dying.add(id);
+        }
     }
 
     /// The message's own time to live has passed.
@@ -588,12 +481,4 @@ pub(super) fn tell_gone(clients: &mut Clients, queue: &Queue) {
 
 pub(super) fn gone() -> Error {
     Error::new(Kind::NotFound, "the subscription does not exist any more")
-}
-
-fn drop_held(log: &mut QueueLog, of: impl Fn(&Handout) -> bool) {
-    log.held.retain(|handout| !of(handout));
-}
-
-fn lease_span(range: &LeaseRange) -> Span {
-    Span::new(range.first, range.last.next())
 }

@@ -4,6 +4,7 @@
 mod tests;
 
 use super::agenda::Agenda;
+use super::dead::Dying;
 use super::grouping::Coordinator;
 use super::moving::Sending;
 use super::queue::{Idle, Queue};
@@ -64,6 +65,8 @@ pub(crate) struct Seat {
     pub(crate) agendas: BTreeMap<LogId, Agenda>,
     /// How far the outboxes to other shards are sent.
     pub(crate) sending: BTreeMap<ShardId, Sending>,
+    /// Queues with dead letters that are not written yet.
+    pub(crate) dying: Dying,
     /// Logs with records settled out of order: their runs may be dead.
     pub(crate) scattered: BTreeSet<LogId>,
     /// Replay from here gives every frame that is not applied.
@@ -101,6 +104,7 @@ impl Seat {
             follows: VecDeque::new(),
             agendas: BTreeMap::new(),
             sending: BTreeMap::new(),
+            dying: Dying::default(),
             scattered: BTreeSet::new(),
             position: Position::default(),
             bases: Vec::new(),
@@ -122,6 +126,11 @@ impl Seat {
     pub(crate) fn moves(&self) -> bool {
         let large = self.draft.bytes() >= DRAFT_BYTES || self.draft.commands.len() >= COMMANDS_MAX;
         !self.in_flight.is_empty() || !self.full.is_empty() || self.draft.urgent() || large
+    }
+
+    /// The next turn has something to do though nothing comes in.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.starting && !self.ready.is_empty() || self.dying.is_busy()
     }
 
     /// Nothing is on its way to the disk or waits to be.

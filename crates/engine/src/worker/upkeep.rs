@@ -10,6 +10,7 @@ use crate::index::{Entry, Look, Run};
 use crate::shard::Shard;
 use catalog::Found as NameFound;
 use ledger::Span;
+use record::properties::Reason;
 use types::{
     ClientId, LogId, LogRef, Millis, Offset, ShardId, SubscriptionId, SubscriptionRef, Token,
 };
@@ -151,7 +152,7 @@ impl Worker {
             }
         }
         let seat = self.seats.get_mut(&subscription.shard)?;
-        seat.settle(id, log, &merged(gone));
+        seat.take_out(id, log, &merged(gone), Reason::Expired);
         due
     }
 
@@ -263,7 +264,7 @@ impl Worker {
                 queue_log.forget_lengths(*span);
             }
         }
-        seat.settle(id, log, &merged(gone));
+        seat.take_out(id, log, &merged(gone), Reason::Length);
     }
 
     /// Trims logs to their retention, and has producers forgotten. Of what is no longer in memory

@@ -2,6 +2,7 @@
 
 use super::{Handed, Queue, Turn};
 use crate::worker::Worker;
+use record::properties::Reason;
 use std::collections::VecDeque;
 use types::{ShardId, SubscriptionId};
 
@@ -89,8 +90,8 @@ impl Turn<'_> {
                 return;
             }
         }
-        let log = &mut queue.logs[at];
-        let skipped = log.dispatch.take_skipped();
-        self.seat.settle(queue.subscription.subscription, log.log, &skipped);
+        // What is not there at all goes too; that shows when it is looked for.
+        let skipped = queue.logs[at].dispatch.take_skipped();
+        self.take_out(queue, at, &skipped, Reason::Expired);
     }
 }
