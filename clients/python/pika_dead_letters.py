@@ -8,7 +8,7 @@ from pika import exceptions
 
 from amqp_pika import (close, connect, depth, drain, exchange, get, publish, queue, since,
                        with_channel)
-from casebook import case, raises, same, unique, wait_for
+from casebook import Skip, case, raises, same, unique, wait_for
 
 
 def dead_to(name, key=None, **more):
@@ -298,3 +298,109 @@ def properties_of_every_kind_survive(channel):
         same(getattr(properties, name), getattr(given, name))
     for name in ("list", "yes", "none"):
         same(properties.headers[name], given.headers[name])
+
+
+def limited(limit, *more):
+    arguments = {"x-queue-type": "quorum", **dict(more)}
+    if limit is not None:
+        arguments["x-delivery-limit"] = limit
+    return arguments
+
+
+@case(each=[0, 1, 3])
+def message_that_comes_back_too_often_goes(limit):
+    connection = connect()
+    channel = connection.channel()
+    grave = queue(channel, "grave", durable=True)
+    source = queue(channel, "source", durable=True,
+                   arguments=limited(limit, *dead_to("", grave).items()))
+    publish(channel, source, b"a")
+    counts = []
+    for _ in range(limit + 1):
+        method, properties, _ = get(channel, source, auto_ack=False)
+        counts.append((properties.headers or {}).get("x-delivery-count") or 0)
+        channel.basic_nack(method.delivery_tag, requeue=True)
+    same(counts, list(range(limit + 1)))
+    _, properties, body = get(channel, grave)
+    same((body, deaths(properties)), (b"a", [(source, "delivery_limit", 1)]))
+    same(drain(channel, source), [])
+    channel.queue_delete(source)
+    channel.queue_delete(grave)
+    close(connection)
+
+
+@case(each=["nack", "recover", "channel", "connection"])
+def every_way_back_counts(way):
+    watcher = connect()
+    watching = watcher.channel()
+    grave = queue(watching, "grave", durable=True)
+    source = queue(watching, "source", durable=True,
+                   arguments=limited(2, *dead_to("", grave).items()))
+    publish(watching, source, b"a")
+    connection = connect()
+    channel = connection.channel()
+    for _ in range(3):
+        method, _, _ = get(channel, source, auto_ack=False)
+        if way == "nack":
+            channel.basic_nack(method.delivery_tag, requeue=True)
+        elif way == "recover":
+            channel.basic_recover(requeue=True)
+        elif way == "channel":
+            channel.close()
+            channel = connection.channel()
+        else:
+            connection.close()
+            connection = connect()
+            channel = connection.channel()
+    same(get(watching, grave)[2], b"a")
+    watching.queue_delete(source)
+    watching.queue_delete(grave)
+    close(connection)
+    close(watcher)
+
+
+@case
+def message_over_the_limit_is_dropped_where_there_is_no_dead_letter_exchange():
+    connection = connect()
+    channel = connection.channel()
+    source = queue(channel, "source", durable=True, arguments=limited(1))
+    publish(channel, source, b"a", b"b")
+    for _ in range(2):
+        method, _, body = get(channel, source, auto_ack=False)
+        while body != b"a":
+            channel.basic_ack(method.delivery_tag)
+            method, _, body = get(channel, source, auto_ack=False)
+        channel.basic_nack(method.delivery_tag, requeue=True)
+    time.sleep(0.2)
+    assert b"a" not in drain(channel, source)
+    channel.queue_delete(source)
+    close(connection)
+
+
+@case(each=[None, -1])
+def limit_that_is_not_set_is_twenty_and_a_negative_one_is_none(limit):
+    connection = connect()
+    channel = connection.channel()
+    if not since(channel, "4.0"):
+        raise Skip("RabbitMQ limits deliveries by itself since 4.0")
+    source = queue(channel, "source", durable=True, arguments=limited(limit))
+    publish(channel, source, b"a")
+    for _ in range(21):
+        method, _, _ = get(channel, source, auto_ack=False)
+        channel.basic_nack(method.delivery_tag, requeue=True)
+    time.sleep(0.2)
+    same(drain(channel, source), [] if limit is None else [b"a"])
+    channel.queue_delete(source)
+    close(connection)
+
+
+@case
+def limit_of_a_classic_queue_is_refused():
+    connection = connect()
+    name = unique("q")
+    error = raises(exceptions.ChannelClosedByBroker, connection.channel().queue_declare, name,
+                   durable=True, arguments={"x-delivery-limit": 5})
+    same((error.reply_code, error.reply_text),
+         (406, f"PRECONDITION_FAILED - invalid arg 'x-delivery-limit' for queue '{name}' in vhost "
+               "'/' of queue type rabbit_classic_queue"))
+    close(connection)

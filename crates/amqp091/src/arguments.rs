@@ -17,9 +17,11 @@ pub type Arguments = [(String, Value)];
 /// Longest time that RabbitMQ takes: ten years, in milliseconds.
 const EXPIRY_MS_MAX: i64 = 315_360_000_000;
 
+/// What RabbitMQ 4 takes for a quorum queue that sets no limit.
+const DELIVERY_LIMIT_DEFAULT: i64 = 20;
+
 /// Queue arguments that ask for something not built yet; any value is refused.
-const QUEUE_REFUSED: [&str; 4] =
-    ["x-delivery-limit", "x-max-priority", "x-max-age", "x-delayed-type"];
+const QUEUE_REFUSED: [&str; 3] = ["x-max-priority", "x-max-age", "x-delayed-type"];
 
 /// What `x-queue-type` says. All are the same queue here; the word is echoed and compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +48,8 @@ pub struct QueueArguments {
     pub length_max: Option<i64>,
     /// `x-max-length-bytes`, of message bodies; the oldest go first.
     pub length_bytes_max: Option<i64>,
+    /// `x-delivery-limit`: how often a message may come back; 20 for a quorum queue that does not say.
+    pub returns_max: Option<i64>,
     /// `x-dead-letter-exchange` and `x-dead-letter-routing-key`.
     pub dead_letter: Option<(String, Option<String>)>,
 }
@@ -116,6 +120,7 @@ impl QueueArguments {
             expires_ms: expiry("x-expires")?,
             length_max: number("x-max-length")?,
             length_bytes_max: number("x-max-length-bytes")?,
+            returns_max: delivery_limit(queue, arguments)?,
             dead_letter: dead_letter(queue, arguments)?,
         };
         fits_kind(queue, parsed.kind, arguments)?;
@@ -197,6 +202,20 @@ pub fn check_property<T: PartialEq + std::fmt::Display>(
     Err(resource.inequivalent(name, &format!("'{received}'"), &format!("'{stored}'")))
 }
 
+/// How often a message of a quorum queue may come back; a negative limit is none.
+fn delivery_limit(queue: Resource<'_>, arguments: &Arguments) -> Result<Option<i64>, Exception> {
+    const NAME: &str = "x-delivery-limit";
+    let is_quorum = kind(queue, arguments)? == QueueKind::Quorum;
+    match find(arguments, NAME) {
+        None => Ok(is_quorum.then_some(DELIVERY_LIMIT_DEFAULT)),
+        Some(value) => {
+            let limit =
+                value.as_i64().ok_or_else(|| queue.invalid_argument(NAME, &not_integer(value)))?;
+            Ok((limit >= 0).then_some(limit))
+        }
+    }
+}
+
 /// Where dead letters go. Which strategy is asked for changes nothing.
 fn dead_letter(
     queue: Resource<'_>,
@@ -232,10 +251,17 @@ fn dead_letter(
 /// 406 for an argument that is another kind's.
 fn fits_kind(queue: Resource<'_>, kind: QueueKind, given: &Arguments) -> Result<(), Exception> {
     let (others, module): (&[&str], &str) = match kind {
-        QueueKind::Classic => (&["x-dead-letter-strategy"], "rabbit_classic_queue"),
+        QueueKind::Classic => {
+            (&["x-dead-letter-strategy", "x-delivery-limit"], "rabbit_classic_queue")
+        }
         QueueKind::Quorum => (&[], "rabbit_quorum_queue"),
         QueueKind::Stream => (
-            &["x-dead-letter-exchange", "x-dead-letter-routing-key", "x-dead-letter-strategy"],
+            &[
+                "x-dead-letter-exchange",
+                "x-dead-letter-routing-key",
+                "x-dead-letter-strategy",
+                "x-delivery-limit",
+            ],
             "rabbit_stream_queue",
         ),
     };

@@ -92,6 +92,8 @@ pub struct QueueOptions {
     pub max_len: Option<u64>,
     /// Most bytes of ready messages; the oldest go first.
     pub max_bytes: Option<u64>,
+    /// How often a message may come back; once more and it is taken out. `None`: without end.
+    pub returns_max: Option<u16>,
     /// Where what is taken out goes; `None`: nowhere.
     pub dead_letter: Option<Arc<DeadLetter>>,
     /// Which kind was asked for.

@@ -9,6 +9,7 @@ mod memory;
 mod moving;
 mod names;
 mod queues;
+mod returns;
 mod schedules;
 mod space;
 mod store;

@@ -15,6 +15,7 @@ mod counting;
 mod dead;
 mod grouping;
 mod held;
+mod leasing;
 mod lost;
 mod moving;
 mod naming;
@@ -250,6 +251,7 @@ impl Worker {
             for id in seat.shard.subscriptions.keys() {
                 subscriptions.push(SubscriptionRef { shard: *shard, subscription: *id });
             }
+            seat.starting = seat.recover_leases();
             if clean && *shard != ShardId::LOCAL {
                 // If this life ends before its first frame, the next one must not take the store
                 // for one that was stopped cleanly: nothing is handed out before.
@@ -380,7 +382,7 @@ impl Worker {
                 self.clients.reply(client, token, Ok(Reply::Extents(extents)));
             }
             Op::Take(take) => self.take(client, token, &take),
-            Op::Get(get) => self.get(client, token, &get),
+            Op::Get(get) => self.get_unless_early(client, token, &get),
             Op::Leave(leave) => self.leave(client, token, &leave),
             Op::Window(window) => self.window(client, token, &window),
             Op::Settle(settle) => {

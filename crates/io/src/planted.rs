@@ -29,6 +29,7 @@ pub const FAULTS: &[(&str, &str)] = &[
     ("outbox-sent-twice", "what an outbox sends again is appended again"),
     ("outbox-settled-early", "an outbox forgets an entry when it is sent, not when it has arrived"),
     ("dead-letter-forgotten", "a dead letter is sometimes settled and not sent on"),
+    ("lease-forgotten", "a message is delivered and that it is about to be is not written down"),
     ("relocate-unsynced", "copies are believed before they are synced"),
     ("page-of-another-log", "a page in memory is taken for any page of its segment"),
     ("trimmed-runs-back", "a page of the index has again what was trimmed of it"),

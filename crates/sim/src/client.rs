@@ -31,7 +31,7 @@ const TIMESTAMP: Millis = Millis(1_700_000_000_000);
 enum Asked {
     Append { logs: Vec<LogId>, ids: Vec<Id> },
     Settle { log: LogId, ids: Vec<Id> },
-    Return { log: LogId, ids: Vec<Id> },
+    Return { log: LogId, ids: Vec<Id>, last: Vec<Id> },
     Transaction { logs: Vec<LogId>, ids: Vec<Id>, settled: Vec<(LogId, Id)> },
     Commit { group: String, number: usize },
     Trim { log: LogId, before: Offset },
@@ -99,6 +99,7 @@ impl SimClient {
             let log = world.queues[number].log.log;
             held.values().for_each(|id| world.model.log(log).returned(*id));
         }
+        world.returned_unseen();
         self.reconnect(world);
     }
 
@@ -265,16 +266,21 @@ impl SimClient {
             false => Disposition::Done,
         };
         let (ids, ranges) = self.release(number, log.log, &offsets);
+        let model = world.model.log(log.log);
+        let last = ids.iter().copied().filter(|id| model.is_last_attempt(*id)).collect();
         for id in &ids {
             match disposition {
-                Disposition::Returned => world.model.log(log.log).returned(*id),
+                Disposition::Returned => {
+                    world.model.log(log.log).returned(*id);
+                    world.may_have_returned(log.log, *id);
+                }
                 _ => world.model.log(log.log).settle_asked(*id),
             }
         }
         let source = Source::Subscription(subscription);
         let settle = Settle { consumer: consumer(number), source, ranges, disposition };
         let asked = match disposition {
-            Disposition::Returned => Asked::Return { log: log.log, ids },
+            Disposition::Returned => Asked::Return { log: log.log, ids, last },
             _ => Asked::Settle { log: log.log, ids },
         };
         self.send(world, Op::Settle(settle), asked);
@@ -427,8 +433,9 @@ impl SimClient {
             (Some(Asked::Settle { log, ids }), Ok(Reply::Done)) => {
                 ids.iter().for_each(|id| model.log(log).settle_proven(*id));
             }
-            (Some(Asked::Return { log, ids }), Ok(Reply::Done)) => {
+            (Some(Asked::Return { log, ids, last }), Ok(Reply::Done)) => {
                 ids.iter().for_each(|id| model.log(log).return_proven(*id));
+                last.into_iter().for_each(|id| world.died(log, id));
             }
             (Some(Asked::Transaction { logs, ids, settled }), Ok(Reply::Done)) => {
                 logs.iter().for_each(|log| model.log(*log).acknowledged(&ids, None));

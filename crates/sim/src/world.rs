@@ -1,6 +1,6 @@
 //! The machine a run happens on: disk, clock, engine, and what was declared.
 
-use crate::model::{Model, Violation, broken};
+use crate::model::{Id, Model, Violation, broken};
 use crate::mood::Mood;
 use crate::run::Tally;
 use engine::api::{Call, Event, Op, Reply};
@@ -12,13 +12,16 @@ use io::Random as _;
 use io::sim::{SimClock, SimDisk, SimRandom};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use types::{Error, LogRef, Millis, SubscriptionRef, Token};
+use types::{Error, LogId, LogRef, Millis, SubscriptionRef, Token};
 
 /// Steps after which an engine that still owes an answer counts as stuck.
 const PATIENCE: usize = 20_000;
 
 /// Calls to the disk that opening a store makes, more or less.
 const OPENING_CALLS: u64 = 12;
+
+/// How often a message of the last of the queues may come back.
+pub(crate) const RETURNS_MAX: u16 = 2;
 
 /// How long a message stays in the queue that nobody consumes.
 pub(crate) const FADES: Millis = Millis(50);
@@ -57,6 +60,8 @@ pub(crate) struct Shape {
 pub(crate) struct DeadEnds {
     /// What is in it expires and goes to the third of the others.
     pub(crate) fading: Option<QueueUnderTest>,
+    /// Where what comes back too often of the last of the others goes.
+    pub(crate) grave: Option<QueueUnderTest>,
 }
 
 /// The disk failed under the engine, as it was to.
@@ -107,6 +112,7 @@ impl World {
         }
         self.engine = None;
         self.mood = Mood::by_chance(&self.random);
+        self.count_crash();
         self.model.new_life();
         match Stepped::open(self.options()) {
             Ok(engine) if engine.findings().is_empty() => {
@@ -116,6 +122,50 @@ impl World {
             Ok(engine) => broken(format!("the store is damaged: {:?}", engine.findings())),
             Err(error) => broken(format!("the store does not open: {error}")),
         }
+    }
+
+    /// What is limited, and where what comes back too often goes.
+    fn limited(&self) -> Option<(LogId, LogId)> {
+        Some((self.queues.last()?.log.log, self.ends.grave?.log.log))
+    }
+
+    /// What clients held of the limited queue when the process ended came back, for certain.
+    fn count_crash(&mut self) {
+        let Some((limited, _)) = self.limited() else { return };
+        for id in self.model.log(limited).count_crash() {
+            self.died(limited, id);
+        }
+        self.returned_unseen();
+    }
+
+    /// Messages of the limited queue may have come back without anybody's knowing.
+    pub(crate) fn returned_unseen(&mut self) {
+        let Some((limited, _)) = self.limited() else { return };
+        for id in self.model.log(limited).ids() {
+            self.may_have_returned(limited, id);
+        }
+    }
+
+    /// A message of a queue came back, or may have: it may have died of it.
+    pub(crate) fn may_have_returned(&mut self, log: LogId, id: Id) {
+        let Some((_, grave)) = self.limited().filter(|(limited, _)| *limited == log) else {
+            return;
+        };
+        if self.model.log(log).may_have_returned(id) {
+            self.model.log(log).settle_asked(id);
+            self.model.log(log).timetable.may_be_gone(id);
+            self.model.log(grave).timetable.may_come(id);
+        }
+    }
+
+    /// A message of the limited queue came back too often, for certain.
+    pub(crate) fn died(&mut self, log: LogId, id: Id) {
+        let Some((_, grave)) = self.limited().filter(|(limited, _)| *limited == log) else {
+            return;
+        };
+        self.model.log(log).settle_proven(id);
+        self.model.log(grave).timetable.may_come(id);
+        self.model.log(grave).timetable.acknowledged(&[id], None);
     }
 
     fn options(&self) -> Options {
@@ -188,6 +238,15 @@ impl World {
             let queue = self.declare_queue(&format!("q{number}"), options)?;
             self.queues.push(queue);
         }
+        let options = QueueOptions {
+            returns_max: Some(RETURNS_MAX),
+            dead_letter: dead_to("grave"),
+            ..QueueOptions::default()
+        };
+        let limited = self.declare_queue("limited", options)?;
+        self.model.log(limited.log.log).limit_returns(RETURNS_MAX);
+        self.queues.push(limited);
+        self.ends.grave = Some(self.declare_queue("grave", QueueOptions::default())?);
         let options = QueueOptions {
             message_ttl: Some(FADES),
             dead_letter: dead_to("q2"),

@@ -28,6 +28,7 @@ fn what_works_is_parsed_whatever_the_integer_width() {
         ("x-max-length", Value::I64(10)),
         ("x-max-length-bytes", Value::U16(1000)),
         ("x-overflow", text("drop-head")),
+        ("x-delivery-limit", Value::I32(3)),
         ("x-dead-letter-exchange", text("dlx")),
         ("x-dead-letter-routing-key", text("key")),
         ("x-dead-letter-strategy", text("at-least-once")),
@@ -38,6 +39,7 @@ fn what_works_is_parsed_whatever_the_integer_width() {
         expires_ms: Some(1_800_000),
         length_max: Some(10),
         length_bytes_max: Some(1000),
+        returns_max: Some(3),
         dead_letter: Some(("dlx".to_owned(), Some("key".to_owned()))),
     };
     assert_eq!(QueueArguments::parse(QUEUE, &arguments), Ok(expected));
@@ -46,8 +48,6 @@ fn what_works_is_parsed_whatever_the_integer_width() {
 #[test]
 fn what_is_not_built_is_refused_by_name() {
     for name in [
-        "x-delivery-limit",
-        "x-delivery-limit",
         "x-max-priority",
         "x-max-age",
         "x-delayed-type",
@@ -90,6 +90,7 @@ fn types_and_ranges_are_checked() {
         ("x-dead-letter-routing-key", text("key"), "routing_key_but_no_dlx_defined"),
         ("x-dead-letter-routing-key", Value::I32(1), "{unacceptable_type,signedint}"),
         ("x-dead-letter-strategy", text("often"), "invalid_dlx_strategy"),
+        ("x-delivery-limit", text("5"), "\"expected integer, got longstr\""),
     ];
     for (name, value, why) in cases {
         assert_eq!(refusal(name, value).as_deref(), Some(why));

@@ -289,6 +289,8 @@ fn options(parsed: &QueueArguments) -> QueueOptions {
         expires: parsed.expires_ms.map(Millis),
         max_len: parsed.length_max.map(natural),
         max_bytes: parsed.length_bytes_max.map(natural),
+        // A count goes no further, and so no limit that is higher is ever passed.
+        returns_max: parsed.returns_max.and_then(|most| u16::try_from(most).ok()),
         dead_letter: parsed.dead_letter.as_ref().map(|(exchange, key)| {
             let key = key.as_deref().map(Name::from);
             Arc::new(DeadLetter { router: Name::from(exchange.as_str()), key })

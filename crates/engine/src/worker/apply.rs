@@ -70,12 +70,16 @@ impl Worker {
             &mut effects,
         );
         seat.position = placed.position;
-        seat.starting = false;
+        let was_starting = std::mem::take(&mut seat.starting);
         seat.dying.go_on();
+        seat.leased(placed.index);
         for (at, location) in placed.batches.iter().enumerate() {
             self.store.cache.insert(cache::key(location), sealed.batches[at].clone());
         }
         self.effects(shard, &sealed, &placed.batches, effects);
+        if was_starting {
+            self.started(shard);
+        }
     }
 
     fn effects(

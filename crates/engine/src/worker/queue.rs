@@ -14,6 +14,7 @@ use super::apply::Arrivals;
 use super::clients::{Clients, delivery_bytes};
 use super::counting::ready_count;
 use super::dead::Morgue;
+use super::leasing::LEASING_MAX;
 use super::lost::NO_PLACE;
 use super::seat::Seat;
 use super::store::{At, Store, Waiter};
@@ -21,7 +22,7 @@ use super::window::WindowId;
 use crate::api::{Delivery, Event, Reply, Source, Take};
 use crate::index::{LogRuns, Look, Run};
 use catalog::QueueOptions;
-use ledger::{AddError, Assignment, ConsumerKey, ConsumerOptions, Dispatch, Span, Window};
+use ledger::{AddError, Assignment, ConsumerKey, ConsumerOptions, Dispatch, Ledger, Span, Window};
 use record::properties::Reason;
 use std::collections::{BTreeMap, VecDeque};
 use types::{ClientId, Error, Kind, LogId, Millis, Offset, SubscriptionId, SubscriptionRef, Token};
@@ -73,18 +74,22 @@ pub(crate) struct QueueLog {
     pub(crate) lengths: BTreeMap<Offset, u32>,
     pub(crate) length_total: u64,
     pub(super) dying: Morgue,
-    held: VecDeque<Handout>,
+    /// Handouts that wait for the frame with their lease, by its index.
+    pub(super) leasing: VecDeque<(u64, Handout)>,
+    pub(super) held: VecDeque<Handout>,
     loading: bool,
 }
 
 /// An assignment on its way to its consumer.
 #[derive(Clone, Copy, Debug)]
-struct Handout {
+pub(super) struct Handout {
     key: ConsumerKey,
     span: Span,
     attempt: u16,
     redelivered: bool,
     settle_now: bool,
+    /// Its lease is written down, where that has to be.
+    pub(super) leased: bool,
     /// It answers a get instead of being delivered.
     get: Option<Token>,
 }
@@ -106,6 +111,7 @@ impl From<(Assignment, Option<Token>)> for Handout {
             attempt: assignment.attempt,
             redelivered: assignment.redelivered,
             settle_now: assignment.settle_now,
+            leased: false,
             get,
         }
     }
@@ -136,6 +142,7 @@ impl Queue {
                 lengths: BTreeMap::new(),
                 length_total: 0,
                 dying: Morgue::default(),
+                leasing: VecDeque::new(),
                 held: VecDeque::new(),
                 loading: false,
             });
@@ -264,7 +271,7 @@ impl Turn<'_> {
     fn next(&mut self, queue: &mut Queue, at: usize) -> Option<Handout> {
         let id = queue.subscription.subscription;
         let run_max = if queue.windowed.is_empty() { RUN_MAX } else { 1 };
-        let ttl = queue.options.message_ttl;
+        let (ttl, returns_max) = (queue.options.message_ttl, queue.options.returns_max);
         self.hold_full_windows(queue);
         let log = &mut queue.logs[at];
         // What waits for a client waits for nobody else.
@@ -273,7 +280,7 @@ impl Turn<'_> {
         if let Some(handout) = log.held.iter().position(may_go).and_then(|at| log.held.remove(at)) {
             return Some(handout);
         }
-        if !log.dispatch.has_credit() {
+        if log.leasing.len() >= LEASING_MAX || !log.dispatch.has_credit() {
             return None;
         }
         let (ledger, end) = ledger_of(&self.seat.shard, id, log.log)?;
@@ -283,6 +290,9 @@ impl Turn<'_> {
         let mut holes = Vec::new();
         let mut bytes = 0u32;
         let assignment = log.dispatch.next(ledger, end, run_max, |offset| {
+            if is_overdue(ledger, offset, returns_max) {
+                return None;
+            }
             let run = match last {
                 Some(run) if run.first <= offset && offset < run.end() => run,
                 _ => match run_at(index, offset) {
@@ -431,18 +441,6 @@ impl Turn<'_> {
         self.get_next(queue, at, handout);
     }
 
-    /// What is out of delivery is settled, or goes on as dead letters.
-    fn take_out(&mut self, queue: &mut Queue, at: usize, spans: &[Span], reason: Reason) {
-        let id = queue.subscription.subscription;
-        let log = &mut queue.logs[at];
-        if queue.options.dead_letter.is_none() {
-            self.seat.settle(id, log.log, spans);
-        } else if !spans.is_empty() {
-            log.dying.take_in(spans, reason);
-            self.seat.dying.add(id);
-        }
-    }
-
     /// The message's own time to live has passed.
     fn outlived(&self, run: &Run, tail: &[u8]) -> bool {
         let waited = run.expiring && !self.arrived.include(run.appended);
@@ -462,20 +460,33 @@ pub(super) fn expired(run: &Run, ttl: Option<Millis>, now: Millis) -> bool {
     ttl.is_some_and(|ttl| run.appended.plus(ttl) <= now)
 }
 
+/// It came back too often, as the ledger knows.
+pub(super) fn is_overdue(ledger: &Ledger, offset: Offset, returns_max: Option<u16>) -> bool {
+    returns_max.is_some_and(|most| ledger.returns(offset).is_some_and(|returns| returns > most))
+}
+
 /// The ledger of a subscription over a log, and the log's end.
 pub(super) fn ledger_of(
     shard: &crate::shard::Shard,
     subscription: SubscriptionId,
     log: LogId,
-) -> Option<(&ledger::Ledger, Offset)> {
+) -> Option<(&Ledger, Offset)> {
     let ledger = shard.subscriptions.get(&subscription)?.ledgers.get(log)?;
     Some((ledger, shard.logs.get(&log)?.end))
 }
 
-/// Tells consumers of a subscription that it is gone.
+/// Tells consumers of a subscription, and who waits for a message of it, that it is gone.
 pub(super) fn tell_gone(clients: &mut Clients, queue: &Queue) {
     for key in queue.consumers.keys() {
         clients.event(key.client, Event::ConsumerGone { consumer: key.consumer });
+    }
+    for log in &queue.logs {
+        let waiting = log.held.iter().chain(log.leasing.iter().map(|(_, handout)| handout));
+        for handout in waiting {
+            if let Some(token) = handout.get {
+                clients.reply(handout.key.client, token, Err(gone()));
+            }
+        }
     }
 }
 

@@ -100,6 +100,34 @@ fn an_expired_message_tells_where_it_was_in_rabbitmqs_words() {
 }
 
 #[test]
+fn a_quorum_queue_counts_deliveries_up_to_its_limit() {
+    let mut broker = Broker::new();
+    let mut client = broker.connect();
+    let limited = [
+        ("x-queue-type", text("quorum")),
+        ("x-delivery-limit", Value::I32(1)),
+        ("x-dead-letter-exchange", text("")),
+        ("x-dead-letter-routing-key", text("grave")),
+    ];
+    declare(&mut client, "source", &limited);
+    declare(&mut client, "grave", &[]);
+    client.publish("", "source", b"a");
+    broker.talk(&mut client);
+    for count in [None, Some(1)] {
+        client.method(1, &Method::BasicGet { ticket: 0, queue: "source", no_ack: false });
+        let (list, _) = headers(&broker.exchange(&mut client));
+        let told = list.iter().find(|(name, _)| name == "x-delivery-count");
+        assert_eq!(told.map(|(_, value)| value.clone()), count.map(Value::I64));
+        client.method(1, &Method::BasicRecover { requeue: true });
+        broker.talk(&mut client);
+    }
+    client.method(1, &get("grave"));
+    let (list, _) = headers(&broker.exchange(&mut client));
+    let reason = list.iter().find(|(name, _)| name == "x-first-death-reason");
+    assert_eq!(reason.map(|(_, value)| value.clone()), Some(text("delivery_limit")));
+}
+
+#[test]
 fn a_refused_message_goes_and_close_ok_says_that_it_has() {
     let mut broker = Broker::new();
     let mut client = broker.connect();

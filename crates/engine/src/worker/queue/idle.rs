@@ -135,6 +135,7 @@ impl QueueLog {
     fn is_idle(&self, shard: &Shard, id: SubscriptionId) -> bool {
         let ledger = ledger_of(shard, id, self.log);
         self.held.is_empty()
+            && self.leasing.is_empty()
             && self.dying.is_empty()
             && !self.loading
             && ledger.is_none_or(|(ledger, end)| self.dispatch.is_idle(ledger, end))

@@ -4,7 +4,7 @@ use super::{Handout, QueueLog};
 use crate::api::{Leave, Reply, Source};
 use crate::worker::Worker;
 use crate::worker::window;
-use ledger::{ConsumerKey, Held};
+use ledger::{ConsumerKey, Held, Span};
 use types::{ClientId, SubscriptionRef, Token};
 
 impl Worker {
@@ -32,18 +32,16 @@ impl Worker {
         let now = self.now;
         let mut back = Vec::new();
         for log in &mut queue.logs {
-            if !matches!(held, Held::Keep) {
-                drop_held(log, |handout| handout.key == key);
-            }
-            back.push((log.log, log.dispatch.leave(key, held)));
+            back.push((log.log, log.take_back(|handout| handout.key == key), false));
+            back.push((log.log, log.dispatch.leave(key, held), true));
         }
         queue.used = now;
         let was_standing = queue.consumers.remove(&key).is_some();
         if let Some(windows) = queue.windowed.remove(&key) {
             window::leave(&mut seat.windows, &windows, (id, key));
         }
-        for (log, spans) in back {
-            seat.give_back(id, log, &spans, true);
+        for (log, spans, counted) in back {
+            seat.give_back(id, log, &spans, counted);
         }
         seat.ready.insert(id);
         seat.idle.maybe.insert(id);
@@ -61,8 +59,8 @@ impl Worker {
                 let Some(queue) = seat.queues.get_mut(id) else { continue };
                 let mut back = Vec::new();
                 for log in &mut queue.logs {
-                    drop_held(log, |handout| handout.key.client == client);
-                    back.push((log.log, log.dispatch.drop_client(client, true)));
+                    back.push((log.log, log.take_back(|it| it.key.client == client), false));
+                    back.push((log.log, log.dispatch.drop_client(client, true), true));
                 }
                 queue.windowed.retain(|key, _| key.client != client);
                 let before = queue.consumers.len();
@@ -71,8 +69,8 @@ impl Worker {
                     queue.used = self.now;
                     left.push(queue.subscription);
                 }
-                for (log, spans) in back {
-                    seat.give_back(*id, log, &spans, true);
+                for (log, spans, counted) in back {
+                    seat.give_back(*id, log, &spans, counted);
                 }
                 seat.ready.insert(*id);
                 seat.idle.maybe.insert(*id);
@@ -90,6 +88,26 @@ impl Worker {
     }
 }
 
-fn drop_held(log: &mut QueueLog, of: impl Fn(&Handout) -> bool) {
-    log.held.retain(|handout| !of(handout));
+impl QueueLog {
+    /// Handouts that were not made yet are taken back: their messages are ready again, and that counts
+    /// for nothing. Gives which.
+    fn take_back(&mut self, of: impl Fn(&Handout) -> bool) -> Vec<Span> {
+        let mut taken = Vec::new();
+        self.held.retain(|handout| {
+            taken.extend(of(handout).then_some(*handout));
+            !of(handout)
+        });
+        self.leasing.retain(|(_, handout)| {
+            taken.extend(of(handout).then_some(*handout));
+            !of(handout)
+        });
+        let mut back = Vec::new();
+        for handout in taken {
+            match handout.settle_now {
+                true => self.dispatch.put_back(handout.span, handout.attempt),
+                false => self.dispatch.returned(handout.key, handout.span, false, &mut back),
+            }
+        }
+        back
+    }
 }

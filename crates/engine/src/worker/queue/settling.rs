@@ -1,5 +1,6 @@
 //! What consumers say of the messages they hold.
 
+use super::{Handout, Queue, Turn, is_overdue, ledger_of};
 use crate::api::{Disposition, LeaseRange, Settle, Source};
 use crate::worker::Worker;
 use ledger::{ConsumerKey, Span};
@@ -50,6 +51,60 @@ impl Worker {
                 }
             }
         }
+    }
+}
+
+impl Turn<'_> {
+    /// What is out of delivery is settled, or goes on as dead letters.
+    pub(super) fn take_out(
+        &mut self,
+        queue: &mut Queue,
+        at: usize,
+        spans: &[Span],
+        reason: Reason,
+    ) {
+        let id = queue.subscription.subscription;
+        let log = &mut queue.logs[at];
+        if queue.options.dead_letter.is_none() {
+            self.seat.settle(id, log.log, spans);
+        } else if !spans.is_empty() {
+            log.dying.take_in(spans, reason);
+            self.seat.dying.add(id);
+        }
+    }
+
+    /// What was passed over has expired, came back too often, or is not there at all: that shows when
+    /// it is looked for.
+    pub(super) fn take_out_skipped(&mut self, queue: &mut Queue, at: usize) {
+        let (id, most) = (queue.subscription.subscription, queue.options.returns_max);
+        let log = queue.logs[at].log;
+        for span in queue.logs[at].dispatch.take_skipped() {
+            let ledger = ledger_of(&self.seat.shard, id, log).map(|(ledger, _)| ledger);
+            let overdue = |offset| ledger.is_some_and(|ledger| is_overdue(ledger, offset, most));
+            let (mut expired, mut often) = (Vec::new(), Vec::new());
+            match most {
+                None => expired.push(span),
+                Some(_) => span.offsets().for_each(|offset| {
+                    let to = if overdue(offset) { &mut often } else { &mut expired };
+                    Span::push(to, Span::one(offset));
+                }),
+            }
+            self.take_out(queue, at, &expired, Reason::Expired);
+            self.take_out(queue, at, &often, Reason::Deliveries);
+        }
+    }
+
+    /// Writes down that a handout is about to be made, if that has to be: it is made when it is.
+    pub(super) fn leases(&mut self, queue: &mut Queue, at: usize, handout: &Handout) -> bool {
+        if handout.leased || handout.settle_now || !queue.leases(self.seat) {
+            return false;
+        }
+        let id = queue.subscription.subscription;
+        let log = &mut queue.logs[at];
+        let frame = self.seat.lease(id, log.log, handout.span);
+        log.leasing.push_back((frame, *handout));
+        self.seat.leasing.add(id);
+        true
     }
 }
 

@@ -2,7 +2,6 @@
 
 use super::{Handed, Queue, Turn};
 use crate::worker::Worker;
-use record::properties::Reason;
 use std::collections::VecDeque;
 use types::{ShardId, SubscriptionId};
 
@@ -78,6 +77,9 @@ impl Turn<'_> {
     fn run_log(&mut self, queue: &mut Queue, at: usize, end: usize) {
         while !queue.logs[at].loading {
             let Some(handout) = self.next(queue, at) else { break };
+            if self.leases(queue, at, &handout) {
+                continue;
+            }
             match self.hand_out(queue, at, handout) {
                 Handed::Out => self.store.reached(queue.logs[at].log, handout.span.end),
                 Handed::Full(rest) => queue.logs[at].held.push_front(rest),
@@ -90,8 +92,6 @@ impl Turn<'_> {
                 return;
             }
         }
-        // What is not there at all goes too; that shows when it is looked for.
-        let skipped = queue.logs[at].dispatch.take_skipped();
-        self.take_out(queue, at, &skipped, Reason::Expired);
+        self.take_out_skipped(queue, at);
     }
 }
