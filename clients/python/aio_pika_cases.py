@@ -184,8 +184,7 @@ async def missing_queue_and_other_arguments_are_errors():
             raise AssertionError("accepted")
 
 
-# Its queues have x-dead-letter-exchange, which Crossdock refuses until it is built.
-@case(only=["rabbitmq"])
+@case
 async def rpc_pattern_answers():
     async with await connect() as connection:
         channel = await connection.channel()

@@ -88,6 +88,17 @@ def depth(channel, name):
     return channel.queue_declare(name, passive=True).method.message_count
 
 
+def since(channel, version):
+    """Whether the server behaves as RabbitMQ does since `version`; Crossdock as the newest does."""
+    told = channel.connection._impl.server_properties
+    if told.get("product") != "RabbitMQ":
+        return True
+
+    def numbers(text):
+        return [int(part) for part in text.split("+")[0].split("-")[0].split(".")]
+    return numbers(told["version"]) >= numbers(version)
+
+
 class Consumer:
     """A consumer that keeps its deliveries; `wait` lets the connection work until enough came."""
 

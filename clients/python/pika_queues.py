@@ -133,8 +133,7 @@ def nonsense_argument_is_refused_by_name(setting):
     close(connection)
 
 
-@case(each=["x-dead-letter-exchange", "x-dead-letter-routing-key", "x-delivery-limit",
-            "x-max-priority", "x-single-active-consumer", "x-overflow", "x-dead-letter-strategy"],
+@case(each=["x-max-priority", "x-single-active-consumer", "x-overflow"],
       only=["crossdock"])
 def argument_that_is_not_built_is_refused_by_name(key):
     value = {"x-max-priority": 10, "x-delivery-limit": 3, "x-single-active-consumer": True,

@@ -17,16 +17,11 @@ pub type Arguments = [(String, Value)];
 /// Longest time that RabbitMQ takes: ten years, in milliseconds.
 const EXPIRY_MS_MAX: i64 = 315_360_000_000;
 
+/// What RabbitMQ 4 takes for a quorum queue that sets no limit.
+const DELIVERY_LIMIT_DEFAULT: i64 = 20;
+
 /// Queue arguments that ask for something not built yet; any value is refused.
-const QUEUE_REFUSED: [&str; 7] = [
-    "x-dead-letter-exchange",
-    "x-dead-letter-routing-key",
-    "x-dead-letter-strategy",
-    "x-delivery-limit",
-    "x-max-priority",
-    "x-max-age",
-    "x-delayed-type",
-];
+const QUEUE_REFUSED: [&str; 3] = ["x-max-priority", "x-max-age", "x-delayed-type"];
 
 /// What `x-queue-type` says. All are the same queue here; the word is echoed and compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,7 +36,7 @@ pub enum QueueKind {
 }
 
 /// The queue arguments that work.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueArguments {
     /// `x-queue-type`.
     pub kind: QueueKind,
@@ -53,6 +48,10 @@ pub struct QueueArguments {
     pub length_max: Option<i64>,
     /// `x-max-length-bytes`, of message bodies; the oldest go first.
     pub length_bytes_max: Option<i64>,
+    /// `x-delivery-limit`: how often a message may come back; 20 for a quorum queue that does not say.
+    pub returns_max: Option<i64>,
+    /// `x-dead-letter-exchange` and `x-dead-letter-routing-key`.
+    pub dead_letter: Option<(String, Option<String>)>,
 }
 
 /// Where a stream consumer starts.
@@ -121,7 +120,10 @@ impl QueueArguments {
             expires_ms: expiry("x-expires")?,
             length_max: number("x-max-length")?,
             length_bytes_max: number("x-max-length-bytes")?,
+            returns_max: delivery_limit(queue, arguments)?,
+            dead_letter: dead_letter(queue, arguments)?,
         };
+        fits_kind(queue, parsed.kind, arguments)?;
         if parsed.expires_ms == Some(0) {
             return Err(queue.invalid_argument("x-expires", "{value_zero,0}"));
         }
@@ -165,11 +167,7 @@ pub fn alternate_exchange<'a>(
     match find(arguments, NAME) {
         None => Ok(None),
         Some(Value::String(name)) => Ok(Some(name)),
-        Some(other) => {
-            let kind = type_name(other);
-            let text = format!("invalid type '{kind}' for arg '{NAME}' in {exchange}");
-            Err(Exception::new(Code::PreconditionFailed, text))
-        }
+        Some(other) => Err(wrong_type(exchange, NAME, other)),
     }
 }
 
@@ -202,6 +200,83 @@ pub fn check_property<T: PartialEq + std::fmt::Display>(
         return Ok(());
     }
     Err(resource.inequivalent(name, &format!("'{received}'"), &format!("'{stored}'")))
+}
+
+/// How often a message of a quorum queue may come back; a negative limit is none.
+fn delivery_limit(queue: Resource<'_>, arguments: &Arguments) -> Result<Option<i64>, Exception> {
+    const NAME: &str = "x-delivery-limit";
+    let is_quorum = kind(queue, arguments)? == QueueKind::Quorum;
+    match find(arguments, NAME) {
+        None => Ok(is_quorum.then_some(DELIVERY_LIMIT_DEFAULT)),
+        Some(value) => {
+            let limit =
+                value.as_i64().ok_or_else(|| queue.invalid_argument(NAME, &not_integer(value)))?;
+            Ok((limit >= 0).then_some(limit))
+        }
+    }
+}
+
+/// Where dead letters go. Which strategy is asked for changes nothing.
+fn dead_letter(
+    queue: Resource<'_>,
+    arguments: &Arguments,
+) -> Result<Option<(String, Option<String>)>, Exception> {
+    const EXCHANGE: &str = "x-dead-letter-exchange";
+    const KEY: &str = "x-dead-letter-routing-key";
+    const STRATEGY: &str = "x-dead-letter-strategy";
+    let exchange = match find(arguments, EXCHANGE) {
+        None => None,
+        Some(Value::String(name)) => Some(name.clone()),
+        Some(other) => return Err(wrong_type(queue, EXCHANGE, other)),
+    };
+    let key = match find(arguments, KEY) {
+        None => None,
+        Some(Value::String(_)) if exchange.is_none() => {
+            return Err(queue.invalid_argument(KEY, "routing_key_but_no_dlx_defined"));
+        }
+        Some(Value::String(key)) => Some(key.clone()),
+        Some(other) => return Err(queue.invalid_argument(KEY, &unacceptable(other))),
+    };
+    match find(arguments, STRATEGY) {
+        None => {}
+        Some(Value::String(text)) if text == "at-most-once" || text == "at-least-once" => {}
+        Some(Value::String(_)) => {
+            return Err(queue.invalid_argument(STRATEGY, "invalid_dlx_strategy"));
+        }
+        Some(other) => return Err(queue.invalid_argument(STRATEGY, &unacceptable(other))),
+    }
+    Ok(exchange.map(|exchange| (exchange, key)))
+}
+
+/// 406 for an argument that is another kind's.
+fn fits_kind(queue: Resource<'_>, kind: QueueKind, given: &Arguments) -> Result<(), Exception> {
+    let (others, module): (&[&str], &str) = match kind {
+        QueueKind::Classic => {
+            (&["x-dead-letter-strategy", "x-delivery-limit"], "rabbit_classic_queue")
+        }
+        QueueKind::Quorum => (&[], "rabbit_quorum_queue"),
+        QueueKind::Stream => (
+            &[
+                "x-dead-letter-exchange",
+                "x-dead-letter-routing-key",
+                "x-dead-letter-strategy",
+                "x-delivery-limit",
+            ],
+            "rabbit_stream_queue",
+        ),
+    };
+    match others.iter().find(|name| find(given, name).is_some()) {
+        None => Ok(()),
+        Some(name) => {
+            let text = format!("invalid arg '{name}' for {queue} of queue type {module}");
+            Err(Exception::new(Code::PreconditionFailed, text))
+        }
+    }
+}
+
+fn wrong_type(resource: Resource<'_>, name: &str, value: &Value) -> Exception {
+    let text = format!("invalid type '{}' for arg '{name}' in {resource}", type_name(value));
+    Exception::new(Code::PreconditionFailed, text)
 }
 
 fn unbuilt(name: &str, value: &Value) -> bool {

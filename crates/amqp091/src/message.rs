@@ -11,6 +11,7 @@
 //! `x-kafka-partition` and `x-kafka-offset`. Header names that repeat in such a record become one
 //! array under that name.
 
+mod deaths;
 mod delivery;
 mod headers;
 
@@ -171,6 +172,7 @@ fn push_typed(
     let mut fields = content.headers.unwrap_or_default().decode()?;
     let exact = fields.exact && content.exact;
     let list = &mut fields.list;
+    let copies = copies(list);
     let hidden = take(list, |name, _| name.as_bytes() == BCC).is_some();
     while hidden && take(list, |name, _| name.as_bytes() == BCC).is_some() {}
     let key = take(list, |name, value| {
@@ -197,9 +199,29 @@ fn push_typed(
     });
     tail::push_bytes(out, key);
     tail::push_bytes(out, (!null).then_some(publication.body));
-    let block =
-        Block { properties: content.properties, address, user: list, origin: Origin::Amqp091, raw };
+    let block = Block {
+        properties: content.properties,
+        address,
+        user: list,
+        origin: Origin::Amqp091,
+        raw,
+        copies: &copies,
+    };
     properties::push(out, &block)
+}
+
+/// The further routing keys, and whether each is hidden.
+fn copies(list: &[(String, Value)]) -> Vec<(String, bool)> {
+    let mut copies = Vec::new();
+    for (name, value) in list {
+        let hidden = name.as_bytes() == BCC;
+        if let Value::Array(keys) = value
+            && (hidden || name.as_bytes() == CC)
+        {
+            copies.extend(keys.iter().filter_map(|key| Some((key.as_str()?.to_owned(), hidden))));
+        }
+    }
+    copies
 }
 
 /// Removes and gives the first field that is meant.

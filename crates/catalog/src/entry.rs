@@ -82,7 +82,7 @@ pub struct Queue {
 }
 
 /// What of a queue's arguments takes effect.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueOptions {
     /// How long a message may wait; `None`: for ever.
     pub message_ttl: Option<Millis>,
@@ -92,8 +92,21 @@ pub struct QueueOptions {
     pub max_len: Option<u64>,
     /// Most bytes of ready messages; the oldest go first.
     pub max_bytes: Option<u64>,
+    /// How often a message may come back; once more and it is taken out. `None`: without end.
+    pub returns_max: Option<u16>,
+    /// Where what is taken out goes; `None`: nowhere.
+    pub dead_letter: Option<Arc<DeadLetter>>,
     /// Which kind was asked for.
     pub kind: QueueKind,
+}
+
+/// Where a queue sends what was refused, has expired, or was taken out otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// The router, in the queue's namespace; it need not exist.
+    pub router: Name,
+    /// The routing key; `None`: those that the message was published with.
+    pub key: Option<Name>,
 }
 
 /// The kind of queue that was asked for.

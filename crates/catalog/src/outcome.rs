@@ -238,7 +238,7 @@ pub struct LogConfig {
 }
 
 /// How a subscription behaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubscriptionOptions {
     /// It is a queue's own: its settling trims the log.
     pub primary: bool,

@@ -357,7 +357,7 @@ impl LeaseRange {
 pub enum Disposition {
     /// Processed.
     Done,
-    /// Refused by the consumer; gone (later: dead-lettered).
+    /// Refused by the consumer: gone, or a dead letter where the queue sends those somewhere.
     Rejected,
     /// Back to the queue at its place, marked redelivered.
     Returned,

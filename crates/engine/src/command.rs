@@ -15,6 +15,8 @@ pub(crate) enum Command {
     Settle { subscription: SubscriptionId, ranges: Vec<Range> },
     /// Leases go back; `counted`: they had been handed out.
     Return { subscription: SubscriptionId, ranges: Vec<Range>, counted: bool },
+    /// Messages are about to be handed out: if the process ends, they were.
+    Lease { subscription: SubscriptionId, ranges: Vec<Range> },
     /// The log begins here now; `None`: at its end.
     Trim { log: LogId, before: Option<Offset> },
     /// A change of names (meta and local shard only).
@@ -70,9 +72,9 @@ pub(crate) fn bytes_max(command: &Command) -> usize {
     const LOG_BYTES: usize = 8;
     const NUMBER_BYTES: usize = 10;
     match command {
-        Command::Settle { ranges, .. } | Command::Return { ranges, .. } => {
-            OTHERS + RANGE_BYTES * ranges.len()
-        }
+        Command::Settle { ranges, .. }
+        | Command::Return { ranges, .. }
+        | Command::Lease { ranges, .. } => OTHERS + RANGE_BYTES * ranges.len(),
         Command::Log(
             LogChange::CreateSubscription { over, .. } | LogChange::ExtendSubscription { over, .. },
         ) => OTHERS + LOG_BYTES * over.len(),

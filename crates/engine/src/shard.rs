@@ -36,7 +36,7 @@ use std::collections::BTreeMap;
 use types::{LogId, Millis, Offset, ShardId, SubscriptionId};
 
 /// Behaviour of `apply`; a change that would make replicas diverge raises it (architecture: machine version).
-pub(crate) const MACHINE_VERSION: u16 = 2;
+pub(crate) const MACHINE_VERSION: u16 = 3;
 
 /// One shard's replicated state.
 #[derive(Clone, Debug, Serialize)]
@@ -171,6 +171,15 @@ impl Shard {
                     for range in ranges {
                         if let Some(ledger) = state.ledgers.get_mut(range.log) {
                             ledger.return_span(range.span(), *counted);
+                        }
+                    }
+                }
+            }
+            Command::Lease { subscription, ranges } => {
+                if let Some(state) = self.subscriptions.get_mut(*subscription) {
+                    for range in ranges {
+                        if let Some(ledger) = state.ledgers.get_mut(range.log) {
+                            ledger.lease(range.span());
                         }
                     }
                 }

@@ -1,6 +1,7 @@
 //! The engine as its front ends see it, on a simulated disk, one step at a time.
 
 mod ahead;
+mod dead;
 mod fairness;
 mod forgetting;
 mod keeping;
@@ -8,6 +9,7 @@ mod memory;
 mod moving;
 mod names;
 mod queues;
+mod returns;
 mod schedules;
 mod slabs;
 mod space;

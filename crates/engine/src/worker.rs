@@ -12,8 +12,10 @@ mod checkpointing;
 mod clients;
 mod coming;
 mod counting;
+mod dead;
 mod grouping;
 mod held;
+mod leasing;
 mod lost;
 mod moving;
 mod naming;
@@ -61,7 +63,7 @@ use relocate::Copies;
 use room::Room;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use store::{Store, Waiter};
+use store::Store;
 use types::{
     ClientId, Error, Kind, LogId, LogRef, Millis, Offset, ShardId, SubscriptionRef, Token,
 };
@@ -249,6 +251,7 @@ impl Worker {
             for id in seat.shard.subscriptions.keys() {
                 subscriptions.push(SubscriptionRef { shard: *shard, subscription: *id });
             }
+            seat.starting = seat.recover_leases();
             if clean && *shard != ShardId::LOCAL {
                 // If this life ends before its first frame, the next one must not take the store
                 // for one that was stopped cleanly: nothing is handed out before.
@@ -265,7 +268,8 @@ impl Worker {
 
     /// Nothing is on its way to the disk or waits to be.
     pub(crate) fn settled_down(&self) -> bool {
-        self.backlog.is_empty() && self.seats.values().all(Seat::is_idle)
+        self.backlog.is_empty()
+            && self.seats.values().all(|seat| seat.is_idle() && seat.dying.is_empty())
     }
 
     /// Takes in everything of `inputs`, and does what follows from it at `now`.
@@ -283,6 +287,7 @@ impl Worker {
         self.dispatch();
         self.dispatch_tails();
         self.look_at_arrivals();
+        self.send_dead();
         self.drop_idle();
         self.cut_on();
         self.store.settle_fresh(self.ports.memory.is_short());
@@ -298,7 +303,7 @@ impl Worker {
         !self.tails_ready.is_empty()
             || self.is_cutting()
             || !self.agendas_low.is_empty()
-            || self.seats.values().any(|seat| !seat.starting && !seat.ready.is_empty())
+            || self.seats.values().any(|seat| seat.is_busy())
     }
 
     /// When the next turn has something to do though nothing comes in.
@@ -377,13 +382,13 @@ impl Worker {
                 self.clients.reply(client, token, Ok(Reply::Extents(extents)));
             }
             Op::Take(take) => self.take(client, token, &take),
-            Op::Get(get) => self.get(client, token, &get),
+            Op::Get(get) => self.get_unless_early(client, token, &get),
             Op::Leave(leave) => self.leave(client, token, &leave),
             Op::Window(window) => self.window(client, token, &window),
             Op::Settle(settle) => {
                 self.settle(client, &settle);
                 if let Some(seat) = self.seats.get_mut(&settle.source.shard()) {
-                    seat.wait_frame(client, token);
+                    seat.wait_settled(client, token);
                 }
             }
             Op::Purge(subscription) => self.purge(client, token, subscription),
@@ -472,7 +477,7 @@ impl Worker {
         }
         if let Some(seat) = self.seats.get_mut(&transaction.shard) {
             seat.end_atomic();
-            seat.wait_frame(client, token);
+            seat.wait_settled(client, token);
         }
     }
 
@@ -490,43 +495,6 @@ impl Worker {
             }
             let tails = seat.tailers.keys().filter(|key| key.client == client);
             self.tails_ready.extend(tails.map(|key| (*shard, *key)));
-        }
-    }
-
-    fn loaded(&mut self, loaded: Loaded) {
-        let batches = self.pages_loaded(loaded.what);
-        for waiter in self.store.loaded(loaded.id, batches) {
-            self.go_on(waiter);
-        }
-    }
-
-    /// What somebody waited for has come from the disk.
-    fn go_on(&mut self, waiter: Waiter) {
-        match waiter {
-            Waiter::Queue { shard, subscription } => {
-                if let Some(seat) = self.seats.get_mut(&shard)
-                    && let Some(queue) = seat.queues.get_mut(&subscription)
-                {
-                    queue.loaded();
-                    seat.ready.insert(subscription);
-                    seat.idle.maybe.insert(subscription);
-                }
-                self.arm(SubscriptionRef { shard, subscription });
-            }
-            Waiter::Tailer { shard, key } => {
-                let seat = self.seats.get_mut(&shard);
-                if let Some(tailer) = seat.and_then(|seat| seat.tailers.get_mut(&key)) {
-                    tailer.loaded();
-                    self.tails_ready.insert((shard, key));
-                }
-            }
-            Waiter::Read { id } => self.read_loaded(id),
-            Waiter::Relocate { segment } => self.copy_on(segment),
-            Waiter::Sweep => self.store.counting -= 1,
-            Waiter::Referred => self.referred_loaded(),
-            Waiter::Unzip => self.unzip_loaded(),
-            Waiter::Move { id } => self.move_loaded(id),
-            Waiter::Outbox { from, to } => self.outbox_loaded(from, to),
         }
     }
 

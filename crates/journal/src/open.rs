@@ -241,8 +241,7 @@ fn inspect_checkpoints(
                 return Err(newer(disk, name, version));
             }
             Some(Loaded::Other { version }) => {
-                let (place, file) = (disk.place(), (*name).to_owned());
-                return Err(OpenError::Older { place, file, version });
+                return Err(older(disk, name, version));
             }
         }
     }
@@ -360,6 +359,10 @@ fn inspect_indexes(
     Ok(())
 }
 
+fn older(disk: &dyn Disk, name: &str, version: u32) -> OpenError {
+    OpenError::Older { place: disk.place(), file: name.to_owned(), version }
+}
+
 fn newer(disk: &dyn Disk, name: &str, version: u32) -> OpenError {
     let (place, file) = (disk.place(), name.to_owned());
     OpenError::Newer { place, file, version, known: FORMAT_VERSION }
@@ -390,6 +393,9 @@ fn inspect_segment(
     if let Ok(superblock) = &superblock {
         if superblock.version > FORMAT_VERSION {
             return Err(newer(&**disk, name, superblock.version));
+        }
+        if superblock.version < FORMAT_VERSION {
+            return Err(older(&**disk, name, superblock.version));
         }
         if superblock.segment == segment {
             one.previous = Some(superblock.previous);

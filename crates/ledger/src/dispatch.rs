@@ -194,6 +194,26 @@ impl Dispatch {
         }
     }
 
+    /// What was handed out as settled at once did not go out after all: it is ready again, for the same
+    /// attempt.
+    pub fn put_back(&mut self, span: Span, attempt: u16) {
+        let returns = attempt.saturating_sub(1);
+        self.returned.extend(span.offsets().map(|offset| (offset, returns)));
+    }
+
+    /// Takes out of delivery what of `spans` is ready and came back more than `returns_max` times, as far
+    /// as it came back since this dispatch began. Gives the spans.
+    pub fn take_overdue(&mut self, spans: &[Span], returns_max: u16) -> Vec<Span> {
+        let mut taken = Vec::new();
+        for span in spans {
+            let overdue = |_: &Offset, returns: &mut u16| *returns > returns_max;
+            for (offset, _) in self.returned.extract_if(span.first..span.end, overdue) {
+                Span::push(&mut taken, Span::one(offset));
+            }
+        }
+        taken
+    }
+
     /// Takes up to `count` ready messages out of delivery, oldest first; adds to `out` the spans
     /// to be put into a Settle command (what is in `out` stays) and gives how many they are. For
     /// purge, length limits and expiry.

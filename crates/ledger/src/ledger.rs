@@ -23,6 +23,9 @@ pub struct Ledger {
     settled: OffsetSet,
     /// How often each unsettled offset that came back did so counted.
     returned: BTreeMap<Offset, u16>,
+    /// Unsettled offsets whose delivery was written down before it was made, and that have not come
+    /// back: a crash counts as their return.
+    leased: OffsetSet,
 }
 
 #[derive(Deserialize)]
@@ -31,6 +34,7 @@ struct Stored {
     settled_total: u64,
     settled: OffsetSet,
     returned: BTreeMap<Offset, u16>,
+    leased: OffsetSet,
 }
 
 impl Ledger {
@@ -41,6 +45,7 @@ impl Ledger {
             settled_total: 0,
             settled: OffsetSet::default(),
             returned: BTreeMap::new(),
+            leased: OffsetSet::default(),
         }
     }
 
@@ -65,17 +70,46 @@ impl Ledger {
         if !self.returned.is_empty() {
             self.returned.extract_if(span.first..span.end, |_, _| true).for_each(drop);
         }
+        self.end_leases(span);
         newly
     }
 
     /// Notes that the unsettled offsets of `span` were delivered and came back: they are
     /// redeliveries from now on. `count` says whether this raises their delivery count.
     pub fn return_span(&mut self, span: Span, count: bool) {
+        self.end_leases(span);
         let mut from = span.first;
         while let Some(offset) = self.next_unsettled(from, span.end) {
             let times = self.returned.entry(offset).or_insert(0);
             *times = times.saturating_add(u16::from(count));
             from = offset.next();
+        }
+    }
+
+    /// Notes that the unsettled offsets of `span` are about to be delivered.
+    pub fn lease(&mut self, span: Span) {
+        let mut from = span.first;
+        while let Some(first) = self.next_unsettled(from, span.end) {
+            let end = self.settled.next_present(first).map_or(span.end, |end| end.min(span.end));
+            self.leased.insert(Span::new(first, end));
+            from = end;
+        }
+    }
+
+    /// What is delivered, as far as that was noted before; in order.
+    pub fn leases(&self) -> Vec<Span> {
+        let mut spans = Vec::new();
+        let mut from = self.floor;
+        while let Some(first) = self.leased.next_present(from) {
+            from = self.leased.next_absent(first);
+            spans.push(Span::new(first, from));
+        }
+        spans
+    }
+
+    fn end_leases(&mut self, span: Span) {
+        if !self.leased.is_empty() {
+            self.leased.remove(span, |_| {});
         }
     }
 
@@ -149,7 +183,9 @@ impl Ledger {
 
     /// Memory held, in bytes, without the slack of tree nodes.
     pub fn heap_bytes(&self) -> usize {
-        self.settled.heap_bytes() + self.returned.len() * size_of::<(Offset, u16)>()
+        self.settled.heap_bytes()
+            + self.leased.heap_bytes()
+            + self.returned.len() * size_of::<(Offset, u16)>()
     }
 }
 
@@ -157,14 +193,20 @@ impl TryFrom<Stored> for Ledger {
     type Error = &'static str;
 
     fn try_from(stored: Stored) -> Result<Ledger, &'static str> {
-        let Stored { floor, settled_total, settled, returned } = stored;
-        let ledger = Ledger { floor, settled_total, settled, returned };
+        let Stored { floor, settled_total, settled, returned, leased } = stored;
+        let ledger = Ledger { floor, settled_total, settled, returned, leased };
         let lowest = ledger.settled.next_present(Offset(i64::MIN));
         if lowest.is_some_and(|lowest| lowest <= floor) {
             return Err("settled offset at or below the floor");
         }
         if ledger.returned.keys().any(|&offset| ledger.is_settled(offset)) {
             return Err("returned offset is settled");
+        }
+        let lowest = ledger.leased.next_present(Offset(i64::MIN));
+        if lowest.is_some_and(|lowest| lowest < floor)
+            || ledger.leases().iter().any(|span| ledger.settled_in(*span) > 0)
+        {
+            return Err("leased offset is settled");
         }
         Ok(ledger)
     }

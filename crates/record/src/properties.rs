@@ -10,6 +10,8 @@
 //!   tag 1, marks, in rising order: [header index unsigned varint][code u8]
 //!          and, where code has bit 0x80, [bytes unsigned varint][the value, encoded]
 //!   tag 2, raw: the origin's own encoding, where byte identity is owed
+//!   tag 3, copies: routing keys beside the address's: [hidden u8][bytes unsigned varint][...]
+//!   tag 4, history: where the message was dead-lettered; see `history`
 //! ```
 //!
 //! The index counts the headers after `_mc`. A marked header is a user header even if its name is a
@@ -17,7 +19,9 @@
 //! value the header's text is parsed. Sections with other tags are skipped. An `_mc` that does not
 //! decode is a header like any other: a Kafka client may have sent it.
 
+mod history;
 mod marks;
+mod readdress;
 mod slot;
 mod text;
 mod value;
@@ -27,14 +31,16 @@ mod tests;
 
 use crate::tail::{self, Headers};
 use crate::{Fault, Malformed};
-use marks::{Marks, Writer};
+use marks::{Marks, Sections, Writer};
 use slot::{
     APP_ID, CONTENT_ENCODING, CONTENT_TYPE, CORRELATION_ID, DELIVERY_MODE, EXPIRATION, KIND,
     MESSAGE_ID, PRIORITY, REPLY_TO, Slot, TIMESTAMP, USER_ID,
 };
 use types::Millis;
 
+pub use history::{Copies, DEATHS_MAX, Death, History, Place, Reason};
 pub use marks::Mark;
+pub use readdress::{Readdressed, readdress};
 pub use slot::{EXCHANGE, ROUTING_KEY};
 pub use value::{DEPTH_MAX, VALUE_BYTES_MAX, Value};
 
@@ -121,6 +127,8 @@ pub struct Block<'a> {
     pub origin: Origin,
     /// That wire's own encoding, only where the rest does not give it back exactly.
     pub raw: Option<&'a [u8]>,
+    /// Routing keys beside the address's, and whether each is hidden from consumers.
+    pub copies: &'a [(String, bool)],
 }
 
 /// Whether a plain header of this name would be taken for something other than a user header.
@@ -162,8 +170,13 @@ pub fn push(out: &mut Vec<u8>, block: &Block<'_>) -> Result<(), Malformed> {
         }
         writer.mark(standard_count + at, reserved(name.as_bytes()), value)?;
     }
-    let repeats = repeats(block.user);
-    let mc = (writer.marked() || block.raw.is_some() || repeats).then(|| writer.finish(block.raw));
+    let mut copies = Vec::new();
+    for (key, hidden) in block.copies {
+        history::push_copy(&mut copies, key.as_bytes(), *hidden);
+    }
+    let needed = writer.marked() || block.raw.is_some() || !copies.is_empty();
+    let sections = Sections { raw: block.raw, copies: &copies, history: None };
+    let mc = (needed || repeats(block.user)).then(|| writer.finish(&sections));
 
     tail::push_count(out, standard_count + block.user.len() + usize::from(mc.is_some()));
     if let Some(mc) = &mc {
@@ -191,6 +204,10 @@ pub struct Decoded<'a> {
     pub origin: Option<Origin>,
     /// That wire's own encoding, if it was kept.
     pub raw: Option<&'a [u8]>,
+    /// Routing keys beside the address's.
+    pub copies: Copies<'a>,
+    /// Where it was dead-lettered, encoded, if it was.
+    history: Option<&'a [u8]>,
     /// How many user headers [`Decoded::user`] gives.
     pub user_count: usize,
     headers: Headers<'a>,
@@ -223,6 +240,8 @@ pub fn decode<'a>(headers: Headers<'a>) -> Decoded<'a> {
         address: Address::default(),
         origin: None,
         raw: None,
+        copies: Copies::default(),
+        history: None,
         user_count: 0,
         headers,
         marks: Marks::default(),
@@ -234,6 +253,8 @@ pub fn decode<'a>(headers: Headers<'a>) -> Decoded<'a> {
         decoded.headers = after;
         decoded.origin = Some(Origin::from_code(content.origin));
         decoded.raw = content.raw;
+        decoded.copies = Copies::of(content.copies);
+        decoded.history = content.history;
         decoded.marks = content.marks;
     }
     if decoded.marks.is_empty() {
@@ -245,6 +266,17 @@ pub fn decode<'a>(headers: Headers<'a>) -> Decoded<'a> {
 }
 
 impl<'a> Decoded<'a> {
+    /// Whether it was dead-lettered.
+    #[inline]
+    pub fn died(&self) -> bool {
+        self.history.is_some()
+    }
+
+    /// Where it was dead-lettered, if it was.
+    pub fn history(&self) -> Option<History> {
+        self.history.and_then(|bytes| History::decode(bytes).ok())
+    }
+
     /// The user headers in order, duplicates kept.
     pub fn user(&self) -> User<'a> {
         User::new(self.headers, self.marks)

@@ -31,12 +31,14 @@ const TIMESTAMP: Millis = Millis(1_700_000_000_000);
 enum Asked {
     Append { logs: Vec<LogId>, ids: Vec<Id> },
     Settle { log: LogId, ids: Vec<Id> },
-    Return { log: LogId, ids: Vec<Id> },
+    Return { log: LogId, ids: Vec<Id>, last: Vec<Id> },
     Transaction { logs: Vec<LogId>, ids: Vec<Id>, settled: Vec<(LogId, Id)> },
     Commit { group: String, number: usize },
     Trim { log: LogId, before: Offset },
     Schedule { logs: Vec<LogId>, ids: Vec<Id> },
     Move { from: LogId, to: LogId, id: Id },
+    Fade { from: LogId, to: LogId, ids: Vec<Id> },
+    Reject { from: LogId, to: LogId, id: Id },
     Unschedule { log: LogId, entries: Vec<(Offset, Id)> },
     Other,
 }
@@ -97,6 +99,7 @@ impl SimClient {
             let log = world.queues[number].log.log;
             held.values().for_each(|id| world.model.log(log).returned(*id));
         }
+        world.returned_unseen();
         self.reconnect(world);
     }
 
@@ -138,7 +141,7 @@ impl SimClient {
 
     /// Does one thing chosen by chance.
     pub(crate) fn act(&mut self, world: &mut World) {
-        match world.random.below(25) {
+        match world.random.below(28) {
             0..7 => self.append(world),
             7..9 => self.append_sequenced(world),
             9..12 => self.take(world),
@@ -148,6 +151,8 @@ impl SimClient {
             19..21 => self.schedule(world),
             21 => self.unschedule(world),
             22..24 => self.move_one(world),
+            24..26 => self.reject_one(world),
+            26 => self.fade(world),
             _ => self.trim(world),
         }
     }
@@ -221,7 +226,7 @@ impl SimClient {
 
     /// Whether a log holds so much that there has to be less first.
     fn is_enough(&self, world: &mut World, log: LogId) -> bool {
-        let backlog_max = world.backlog_max;
+        let backlog_max = world.shape.backlog_max;
         world.model.log(log).backlog() >= backlog_max
     }
 
@@ -261,16 +266,21 @@ impl SimClient {
             false => Disposition::Done,
         };
         let (ids, ranges) = self.release(number, log.log, &offsets);
+        let model = world.model.log(log.log);
+        let last = ids.iter().copied().filter(|id| model.is_last_attempt(*id)).collect();
         for id in &ids {
             match disposition {
-                Disposition::Returned => world.model.log(log.log).returned(*id),
+                Disposition::Returned => {
+                    world.model.log(log.log).returned(*id);
+                    world.may_have_returned(log.log, *id);
+                }
                 _ => world.model.log(log.log).settle_asked(*id),
             }
         }
         let source = Source::Subscription(subscription);
         let settle = Settle { consumer: consumer(number), source, ranges, disposition };
         let asked = match disposition {
-            Disposition::Returned => Asked::Return { log: log.log, ids },
+            Disposition::Returned => Asked::Return { log: log.log, ids, last },
             _ => Asked::Settle { log: log.log, ids },
         };
         self.send(world, Op::Settle(settle), asked);
@@ -423,8 +433,9 @@ impl SimClient {
             (Some(Asked::Settle { log, ids }), Ok(Reply::Done)) => {
                 ids.iter().for_each(|id| model.log(log).settle_proven(*id));
             }
-            (Some(Asked::Return { log, ids }), Ok(Reply::Done)) => {
+            (Some(Asked::Return { log, ids, last }), Ok(Reply::Done)) => {
                 ids.iter().for_each(|id| model.log(log).return_proven(*id));
+                last.into_iter().for_each(|id| world.died(log, id));
             }
             (Some(Asked::Transaction { logs, ids, settled }), Ok(Reply::Done)) => {
                 logs.iter().for_each(|log| model.log(*log).acknowledged(&ids, None));
@@ -449,6 +460,14 @@ impl SimClient {
                 model.log(log).timetable.cancel_answered(&entries, &taken)?;
             }
             (Some(Asked::Move { from, to, id }), Ok(Reply::Moved(1))) => {
+                model.log(from).settle_proven(id);
+                model.log(to).timetable.acknowledged(&[id], None);
+            }
+            (Some(Asked::Fade { from, to, ids }), Ok(Reply::Appended(appended))) => {
+                model.log(from).acknowledged(&ids, Some(appended.base_offset));
+                model.log(to).timetable.acknowledged(&ids, None);
+            }
+            (Some(Asked::Reject { from, to, id }), Ok(Reply::Done)) => {
                 model.log(from).settle_proven(id);
                 model.log(to).timetable.acknowledged(&[id], None);
             }

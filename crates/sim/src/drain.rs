@@ -120,8 +120,12 @@ pub(crate) fn activate(world: &mut World) -> Result<(), Violation> {
             break;
         }
     }
+    // What has gone may be on its way to another shard.
+    go_on(world)?;
     check(world, 100)?;
-    world.model.logs.values().try_for_each(|log| log.timetable.all_came())
+    let grave = world.ends.grave.map(|grave| grave.log.log);
+    let logs = world.model.logs.iter().filter(|(id, _)| Some(**id) != grave);
+    logs.map(|(_, log)| log).try_for_each(|log| log.timetable.all_came())
 }
 
 /// Consumes what every queue still holds: exactly what is owed.
@@ -137,7 +141,10 @@ pub(crate) fn consume(world: &mut World) -> Result<(), Violation> {
         vain = if is_still { vain + 1 } else { 0 };
         calm = if is_still && has_all(world, &client).is_ok() { calm + 1 } else { 0 };
     }
-    has_all(world, &client)
+    has_all(world, &client)?;
+    let Some(grave) = world.ends.grave else { return Ok(()) };
+    check_log(world, grave.log, true)?;
+    world.model.log(grave.log.log).timetable.all_came()
 }
 
 /// Whether a client holds all that the queues owe.
@@ -158,7 +165,7 @@ fn go_on(world: &mut World) -> Result<(), Violation> {
     Ok(())
 }
 
-/// How many scheduled records are neither activated nor cancelled.
+/// How many scheduled records are neither activated nor cancelled, and how many have not expired.
 fn waiting(world: &mut World) -> Result<u64, Violation> {
     let mut sum = 0;
     for queue in world.queues.clone() {
@@ -166,6 +173,12 @@ fn waiting(world: &mut World) -> Result<u64, Violation> {
         sum += match world.ask(Op::Scheduled(scheduled))? {
             Ok(Reply::Scheduled { total, .. }) => total,
             other => return broken(format!("a listing was answered: {other:?}")),
+        };
+    }
+    if let Some(fading) = world.ends.fading {
+        sum += match world.ask(Op::Count(fading.subscription))? {
+            Ok(Reply::Counts(counts)) => counts.ready,
+            other => return broken(format!("a count was answered: {other:?}")),
         };
     }
     Ok(sum)

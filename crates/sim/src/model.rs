@@ -37,6 +37,17 @@ pub(crate) fn broken<T>(what: impl Into<String>) -> Result<T, Violation> {
     Err(Violation(what.into()))
 }
 
+/// How often records came back.
+#[derive(Debug, Default)]
+struct Returns {
+    /// That it did for certain.
+    certain: BTreeMap<Id, u16>,
+    /// That it had when it was delivered last, and that it may have by now.
+    told: BTreeMap<Id, (u16, u16)>,
+    /// That it may, if that is limited.
+    most: Option<u16>,
+}
+
 /// What is known of one log, and of the queue over it.
 #[derive(Debug, Default)]
 pub(crate) struct LogModel {
@@ -52,8 +63,7 @@ pub(crate) struct LogModel {
     delivered: BTreeSet<Id>,
     /// Held by a consumer in this life of the process.
     held: BTreeSet<Id>,
-    /// How often a record was given back for certain.
-    returns: BTreeMap<Id, u16>,
+    returns: Returns,
     /// Where ids were seen.
     places: BTreeMap<Offset, Id>,
     /// After the last offset that is known.
@@ -150,12 +160,16 @@ impl LogModel {
         (redelivered, attempts): (bool, u16),
     ) -> Result<(), Violation> {
         self.seen(id, offset)?;
-        let returns = self.returns.get(&id).copied().unwrap_or(0);
+        let returns = self.returns.certain.get(&id).copied().unwrap_or(0);
         if attempts < returns {
             return broken(format!(
                 "record {id:?} at {offset} was given back {returns} times, not {attempts}"
             ));
         }
+        if self.returns.most.is_some_and(|most| attempts > most) {
+            return broken(format!("record {id:?} at {offset} came back {attempts} times"));
+        }
+        self.returns.told.insert(id, (attempts, attempts));
         if self.settled.contains(&id) {
             return broken(format!("record {id:?} at {offset} was settled and is delivered again"));
         }
@@ -182,8 +196,42 @@ impl LogModel {
         self.held.remove(&id);
     }
 
+    /// A record comes back so often at most.
+    pub(crate) fn limit_returns(&mut self, most: u16) {
+        self.returns.most = Some(most);
+    }
+
+    /// Whether one more return of a record that a client holds is one too many.
+    pub(crate) fn is_last_attempt(&self, id: Id) -> bool {
+        let attempts = self.returns.told.get(&id).map_or(0, |(attempts, _)| *attempts);
+        self.returns.most.is_some_and(|most| attempts >= most)
+    }
+
+    /// A record may have come back: whether that may have been once too often.
+    pub(crate) fn may_have_returned(&mut self, id: Id) -> bool {
+        let (_, possible) = self.returns.told.entry(id).or_default();
+        *possible = possible.saturating_add(1);
+        self.returns.most.is_some_and(|most| *possible > most)
+    }
+
+    /// The process ended: what was held came back, for certain, as deliveries were written down before.
+    /// Gives what came back too often.
+    pub(crate) fn count_crash(&mut self) -> Vec<Id> {
+        for id in &self.held {
+            let attempts = self.returns.told.get(id).map_or(0, |(attempts, _)| *attempts);
+            self.returns.certain.insert(*id, attempts + 1);
+        }
+        self.held.iter().copied().filter(|id| self.is_last_attempt(*id)).collect()
+    }
+
+    /// Every record that is or was in the log, or may be.
+    pub(crate) fn ids(&self) -> BTreeSet<Id> {
+        let known = self.owed.keys().chain(&self.maybe).copied();
+        known.chain(self.timetable.ids()).collect()
+    }
+
     pub(crate) fn return_proven(&mut self, id: Id) {
-        *self.returns.entry(id).or_default() += 1;
+        *self.returns.certain.entry(id).or_default() += 1;
     }
 
     pub(crate) fn is_maybe_settled(&self, id: Id) -> bool {

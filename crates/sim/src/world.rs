@@ -1,22 +1,30 @@
 //! The machine a run happens on: disk, clock, engine, and what was declared.
 
-use crate::model::{Model, Violation, broken};
+use crate::model::{Id, Model, Violation, broken};
 use crate::mood::Mood;
 use crate::run::Tally;
 use engine::api::{Call, Event, Op, Reply};
-use engine::catalog::{Action, Change, Config, DeclareQueue, DeclareTopic, Outcome, QueueOptions};
+use engine::catalog::{
+    Action, Change, Config, DeadLetter, DeclareQueue, DeclareTopic, Outcome, QueueOptions,
+};
 use engine::{Client, Options, Part, Sizes, Stepped, UnzipSizes};
 use io::Random as _;
 use io::sim::{SimClock, SimDisk, SimRandom};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use types::{Error, LogRef, Millis, SubscriptionRef, Token};
+use types::{Error, LogId, LogRef, Millis, SubscriptionRef, Token};
 
 /// Steps after which an engine that still owes an answer counts as stuck.
 const PATIENCE: usize = 20_000;
 
 /// Calls to the disk that opening a store makes, more or less.
 const OPENING_CALLS: u64 = 12;
+
+/// How often a message of the last of the queues may come back.
+pub(crate) const RETURNS_MAX: u16 = 2;
+
+/// How long a message stays in the queue that nobody consumes.
+pub(crate) const FADES: Millis = Millis(50);
 
 /// A queue of the run.
 #[derive(Clone, Copy, Debug)]
@@ -33,12 +41,27 @@ pub(crate) struct World {
     pub(crate) model: Model,
     pub(crate) topics: Vec<LogRef>,
     pub(crate) queues: Vec<QueueUnderTest>,
+    pub(crate) ends: DeadEnds,
     pub(crate) next_token: u64,
     pub(crate) mood: Mood,
+    pub(crate) tally: Tally,
+    pub(crate) shape: Shape,
+}
+
+/// How large a run is.
+pub(crate) struct Shape {
     /// Of a log that has so many records, some have to go before more come.
     pub(crate) backlog_max: usize,
-    pub(crate) tally: Tally,
     shards: u16,
+}
+
+/// Queues that nobody consumes.
+#[derive(Default)]
+pub(crate) struct DeadEnds {
+    /// What is in it expires and goes to the third of the others.
+    pub(crate) fading: Option<QueueUnderTest>,
+    /// Where what comes back too often of the last of the others goes.
+    pub(crate) grave: Option<QueueUnderTest>,
 }
 
 /// The disk failed under the engine, as it was to.
@@ -48,6 +71,8 @@ impl World {
     pub(crate) fn new(seed: u64) -> Result<World, Violation> {
         let random = SimRandom::new(seed);
         let shards = 1 + u16::try_from(random.below(3)).unwrap_or(0);
+        let most = usize::try_from(random.below(4)).unwrap_or(0);
+        let backlog_max = [40, 100, 250, 4_000][most];
         let mut world = World {
             disk: Arc::new(SimDisk::new(seed ^ 0x5eed)),
             clock: Arc::new(SimClock::new(Millis(1_700_000_000_000))),
@@ -55,11 +80,11 @@ impl World {
             model: Model::default(),
             topics: Vec::new(),
             queues: Vec::new(),
+            ends: DeadEnds::default(),
             next_token: 0,
             mood: Mood::by_chance(&random),
-            backlog_max: [40, 100, 250, 4_000][usize::try_from(random.below(4)).unwrap_or(0)],
             tally: Tally::default(),
-            shards,
+            shape: Shape { backlog_max, shards },
             random,
         };
         world.open()?;
@@ -87,6 +112,7 @@ impl World {
         }
         self.engine = None;
         self.mood = Mood::by_chance(&self.random);
+        self.count_crash();
         self.model.new_life();
         match Stepped::open(self.options()) {
             Ok(engine) if engine.findings().is_empty() => {
@@ -98,13 +124,57 @@ impl World {
         }
     }
 
+    /// What is limited, and where what comes back too often goes.
+    fn limited(&self) -> Option<(LogId, LogId)> {
+        Some((self.queues.last()?.log.log, self.ends.grave?.log.log))
+    }
+
+    /// What clients held of the limited queue when the process ended came back, for certain.
+    fn count_crash(&mut self) {
+        let Some((limited, _)) = self.limited() else { return };
+        for id in self.model.log(limited).count_crash() {
+            self.died(limited, id);
+        }
+        self.returned_unseen();
+    }
+
+    /// Messages of the limited queue may have come back without anybody's knowing.
+    pub(crate) fn returned_unseen(&mut self) {
+        let Some((limited, _)) = self.limited() else { return };
+        for id in self.model.log(limited).ids() {
+            self.may_have_returned(limited, id);
+        }
+    }
+
+    /// A message of a queue came back, or may have: it may have died of it.
+    pub(crate) fn may_have_returned(&mut self, log: LogId, id: Id) {
+        let Some((_, grave)) = self.limited().filter(|(limited, _)| *limited == log) else {
+            return;
+        };
+        if self.model.log(log).may_have_returned(id) {
+            self.model.log(log).settle_asked(id);
+            self.model.log(log).timetable.may_be_gone(id);
+            self.model.log(grave).timetable.may_come(id);
+        }
+    }
+
+    /// A message of the limited queue came back too often, for certain.
+    pub(crate) fn died(&mut self, log: LogId, id: Id) {
+        let Some((_, grave)) = self.limited().filter(|(limited, _)| *limited == log) else {
+            return;
+        };
+        self.model.log(log).settle_proven(id);
+        self.model.log(grave).timetable.may_come(id);
+        self.model.log(grave).timetable.acknowledged(&[id], None);
+    }
+
     fn options(&self) -> Options {
         Options {
             disk: Arc::clone(&self.disk) as _,
             clock: Arc::clone(&self.clock) as _,
             random: Arc::new(SimRandom::new(self.random.next())),
             workers: 1 + usize::try_from(self.random.below(2)).unwrap_or(0),
-            shards: self.shards,
+            shards: self.shape.shards,
             memory_limit: usize::MAX,
             producer_idle: Millis(30_000),
             cache_bytes: 8 << 10,
@@ -160,25 +230,51 @@ impl World {
                 other => return broken(format!("a topic was declared: {other:?}")),
             }
         }
+        let dead_to =
+            |key: &str| Some(Arc::new(DeadLetter { router: "".into(), key: Some(key.into()) }));
         for number in 0..3 {
-            let queue = DeclareQueue {
-                name: format!("q{number}").into(),
-                id: self.engine().handle().new_topic_id(),
-                durable: true,
-                exclusive: None,
-                auto_delete: false,
-                server_named: false,
-                arguments: Default::default(),
-                options: QueueOptions::default(),
-            };
-            match self.change(Action::DeclareQueue(queue))? {
-                Outcome::Queue { log, subscription, .. } => {
-                    self.queues.push(QueueUnderTest { log, subscription });
-                }
-                other => return broken(format!("a queue was declared: {other:?}")),
-            }
+            let dead_letter = if number == 0 { dead_to("q1") } else { None };
+            let options = QueueOptions { dead_letter, ..QueueOptions::default() };
+            let queue = self.declare_queue(&format!("q{number}"), options)?;
+            self.queues.push(queue);
         }
+        let options = QueueOptions {
+            returns_max: Some(RETURNS_MAX),
+            dead_letter: dead_to("grave"),
+            ..QueueOptions::default()
+        };
+        let limited = self.declare_queue("limited", options)?;
+        self.model.log(limited.log.log).limit_returns(RETURNS_MAX);
+        self.queues.push(limited);
+        self.ends.grave = Some(self.declare_queue("grave", QueueOptions::default())?);
+        let options = QueueOptions {
+            message_ttl: Some(FADES),
+            dead_letter: dead_to("q2"),
+            ..QueueOptions::default()
+        };
+        self.ends.fading = Some(self.declare_queue("fading", options)?);
         Ok(())
+    }
+
+    fn declare_queue(
+        &mut self,
+        name: &str,
+        options: QueueOptions,
+    ) -> Result<QueueUnderTest, Violation> {
+        let queue = DeclareQueue {
+            name: name.into(),
+            id: self.engine().handle().new_topic_id(),
+            durable: true,
+            exclusive: None,
+            auto_delete: false,
+            server_named: false,
+            arguments: Default::default(),
+            options,
+        };
+        match self.change(Action::DeclareQueue(queue))? {
+            Outcome::Queue { log, subscription, .. } => Ok(QueueUnderTest { log, subscription }),
+            other => broken(format!("a queue was declared: {other:?}")),
+        }
     }
 
     pub(crate) fn change(&mut self, action: Action) -> Result<Outcome, Violation> {

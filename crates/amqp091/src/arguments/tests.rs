@@ -28,6 +28,10 @@ fn what_works_is_parsed_whatever_the_integer_width() {
         ("x-max-length", Value::I64(10)),
         ("x-max-length-bytes", Value::U16(1000)),
         ("x-overflow", text("drop-head")),
+        ("x-delivery-limit", Value::I32(3)),
+        ("x-dead-letter-exchange", text("dlx")),
+        ("x-dead-letter-routing-key", text("key")),
+        ("x-dead-letter-strategy", text("at-least-once")),
     ]);
     let expected = QueueArguments {
         kind: QueueKind::Quorum,
@@ -35,6 +39,8 @@ fn what_works_is_parsed_whatever_the_integer_width() {
         expires_ms: Some(1_800_000),
         length_max: Some(10),
         length_bytes_max: Some(1000),
+        returns_max: Some(3),
+        dead_letter: Some(("dlx".to_owned(), Some("key".to_owned()))),
     };
     assert_eq!(QueueArguments::parse(QUEUE, &arguments), Ok(expected));
 }
@@ -42,10 +48,6 @@ fn what_works_is_parsed_whatever_the_integer_width() {
 #[test]
 fn what_is_not_built_is_refused_by_name() {
     for name in [
-        "x-dead-letter-exchange",
-        "x-dead-letter-routing-key",
-        "x-dead-letter-strategy",
-        "x-delivery-limit",
         "x-max-priority",
         "x-max-age",
         "x-delayed-type",
@@ -85,10 +87,35 @@ fn types_and_ranges_are_checked() {
         ("x-queue-type", text("mirrored"), "\"unsupported queue type 'mirrored'\""),
         ("x-queue-type", Value::I32(1), "{unacceptable_type,signedint}"),
         ("x-overflow", text("nonsense"), "invalid_overflow"),
+        ("x-dead-letter-routing-key", text("key"), "routing_key_but_no_dlx_defined"),
+        ("x-dead-letter-routing-key", Value::I32(1), "{unacceptable_type,signedint}"),
+        ("x-dead-letter-strategy", text("often"), "invalid_dlx_strategy"),
+        ("x-delivery-limit", text("5"), "\"expected integer, got longstr\""),
     ];
     for (name, value, why) in cases {
         assert_eq!(refusal(name, value).as_deref(), Some(why));
     }
+}
+
+#[test]
+fn an_argument_of_another_kind_of_queue_is_refused() {
+    let refused = |pairs: &[(&str, Value)]| {
+        QueueArguments::parse(QUEUE, &list(pairs)).map_err(|refused| refused.text).unwrap_err()
+    };
+    assert_eq!(
+        refused(&[("x-dead-letter-strategy", text("at-most-once"))]),
+        "invalid arg 'x-dead-letter-strategy' for queue 'q' in vhost '/' of queue type \
+         rabbit_classic_queue"
+    );
+    assert_eq!(
+        refused(&[("x-queue-type", text("stream")), ("x-dead-letter-exchange", text("dlx"))]),
+        "invalid arg 'x-dead-letter-exchange' for queue 'q' in vhost '/' of queue type \
+         rabbit_stream_queue"
+    );
+    assert_eq!(
+        refused(&[("x-dead-letter-exchange", Value::I32(1))]),
+        "invalid type 'signedint' for arg 'x-dead-letter-exchange' in queue 'q' in vhost '/'"
+    );
 }
 
 #[test]

@@ -67,7 +67,7 @@ impl<'a> Message<'a> {
 
     /// Published by another protocol.
     pub(super) fn foreign(&self) -> bool {
-        self.decoded.address.exchange.is_none()
+        self.decoded.address.exchange.is_none() || self.decoded.origin == Some(Origin::Kafka)
     }
 
     /// Its properties as it came, if they were kept and nothing is to be added.

@@ -2,11 +2,11 @@
 
 use super::{
     KAFKA_KEY, KAFKA_OFFSET, KAFKA_PARTITION, KAFKA_PREFIX, KAFKA_TIMESTAMP, KAFKA_VALUE_NULL,
-    Message,
+    Message, deaths,
 };
 use crate::codec::table;
 use crate::codec::wire::{self, SHORT_BYTES_MAX};
-use record::properties::{Properties, UserHeader, Value};
+use record::properties::{Origin, Properties, UserHeader, Value};
 use std::collections::BTreeMap;
 
 /// Properties too long for a short string, which become headers instead.
@@ -47,6 +47,7 @@ pub(super) fn added(message: &Message<'_>) -> bool {
         || message.tail.value.is_none()
         || message.position.is_some()
         || message.foreign()
+        || message.decoded.died()
         || !message.annotations.is_empty()
 }
 
@@ -56,10 +57,13 @@ pub(super) fn push(out: &mut Vec<u8>, message: &Message<'_>, overlong: &Overlong
     for (name, text) in overlong {
         push_text(out, name.as_bytes(), text);
     }
-    if message.decoded.origin.is_none() && message.decoded.user_count > 1 {
+    let died = message.decoded.died();
+    let from_amqp = message.decoded.origin.is_some_and(|origin| origin != Origin::Kafka);
+    if !from_amqp && message.decoded.user_count > 1 {
         push_folded(out, message);
     } else {
-        message.decoded.user().for_each(|header| push_header(out, &header));
+        let user = message.decoded.user().filter(|header| !(died && deaths::tells(header.name)));
+        user.for_each(|header| push_header(out, &header));
     }
     push_added(out, message);
     table::end(out, start);
@@ -80,6 +84,9 @@ pub(super) fn push_added(out: &mut Vec<u8>, message: &Message<'_>) {
     if message.foreign() {
         table::push_field(out, KAFKA_TIMESTAMP, &Value::I64(message.timestamp.0));
     }
+    if let Some(history) = message.decoded.history() {
+        deaths::push(out, &history);
+    }
     for (name, value) in message.annotations {
         table::push_field(out, name, value);
     }
@@ -99,7 +106,9 @@ pub(super) fn push_omitted(out: &mut Vec<u8>, message: &Message<'_>) {
 
 /// Appends each name once, in the order of its first header; one that repeats is an array.
 fn push_folded(out: &mut Vec<u8>, message: &Message<'_>) {
-    let headers: Vec<UserHeader<'_>> = message.decoded.user().collect();
+    let died = message.decoded.died();
+    let told = message.decoded.user().filter(|header| !(died && deaths::tells(header.name)));
+    let headers: Vec<UserHeader<'_>> = told.collect();
     let mut places: BTreeMap<&[u8], Vec<usize>> = BTreeMap::new();
     for (at, header) in headers.iter().enumerate() {
         places.entry(header.name).or_default().push(at);

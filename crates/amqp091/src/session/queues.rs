@@ -8,10 +8,11 @@ use crate::codec::Method;
 use crate::errors::{Code, Exception, MethodId, Resource};
 use engine::api::{Op, Reply};
 use engine::catalog::{
-    Action, Change, DeclareQueue, DeleteQueue, Found, Layer, Name, Outcome, Owner, QueueKind,
-    QueueOptions,
+    Action, Change, DeadLetter, DeclareQueue, DeleteQueue, Found, Layer, Name, Outcome, Owner,
+    QueueKind, QueueOptions,
 };
 use frontend::Cx;
+use std::sync::Arc;
 use types::{Error, Millis, SubscriptionRef};
 
 /// What begins the name of a queue that the broker names.
@@ -288,6 +289,12 @@ fn options(parsed: &QueueArguments) -> QueueOptions {
         expires: parsed.expires_ms.map(Millis),
         max_len: parsed.length_max.map(natural),
         max_bytes: parsed.length_bytes_max.map(natural),
+        // A count goes no further, and so no limit that is higher is ever passed.
+        returns_max: parsed.returns_max.and_then(|most| u16::try_from(most).ok()),
+        dead_letter: parsed.dead_letter.as_ref().map(|(exchange, key)| {
+            let key = key.as_deref().map(Name::from);
+            Arc::new(DeadLetter { router: Name::from(exchange.as_str()), key })
+        }),
         kind: match parsed.kind {
             arguments::QueueKind::Classic => QueueKind::Classic,
             arguments::QueueKind::Quorum => QueueKind::Quorum,

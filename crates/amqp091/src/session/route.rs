@@ -122,14 +122,8 @@ impl Route {
 
     /// Chooses one log of each topic.
     fn choose(&mut self, content: &Content<'_>, turn: u32) {
-        let number = match kafka_key(content) {
-            Some(key) => murmur2(key) & 0x7fff_ffff,
-            None => turn,
-        };
-        let chosen = self.topics.iter().filter_map(|topic| {
-            let count = u32::try_from(topic.partitions.len()).ok()?;
-            topic.partitions.get(number.checked_rem(count)? as usize).copied()
-        });
+        let key = kafka_key(content);
+        let chosen = self.topics.iter().filter_map(|topic| topic.log_for(key, turn));
         let mut to: Vec<LogRef> = self.logs.iter().copied().chain(chosen).collect();
         to.sort_unstable();
         to.dedup();
@@ -156,31 +150,3 @@ impl Headers for TableHeaders<'_> {
         raw.decode().ok().map(Cow::Owned)
     }
 }
-
-/// The hash by which Kafka's Java clients choose a partition, so that a key has the same one
-/// whichever wire it came by.
-///
-/// Source: Apache Kafka, `Utils.murmur2`.
-fn murmur2(bytes: &[u8]) -> u32 {
-    const MIX: u32 = 0x5bd1_e995;
-    const SEED: u32 = 0x9747_b28c;
-    let mut hash = SEED ^ bytes.len() as u32;
-    let mut words = bytes.chunks_exact(4);
-    for word in &mut words {
-        let mut word = word.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte));
-        word = u32::wrapping_mul(word, MIX);
-        word ^= word >> 24;
-        hash = hash.wrapping_mul(MIX) ^ word.wrapping_mul(MIX);
-    }
-    let rest = words.remainder();
-    if !rest.is_empty() {
-        hash ^= rest.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte));
-        hash = hash.wrapping_mul(MIX);
-    }
-    hash ^= hash >> 13;
-    hash = hash.wrapping_mul(MIX);
-    hash ^ hash >> 15
-}
-
-#[cfg(test)]
-mod tests;

@@ -2,6 +2,7 @@
 
 mod basics;
 mod client;
+mod dead;
 mod errors;
 mod flows;
 mod hostile;

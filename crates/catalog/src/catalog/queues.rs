@@ -45,7 +45,7 @@ impl QueueOptions {
     pub fn of_subscription(&self) -> QueueOptions {
         let QueueOptions { expires, kind, .. } = *self;
         match kind {
-            QueueKind::Classic | QueueKind::Quorum => *self,
+            QueueKind::Classic | QueueKind::Quorum => self.clone(),
             QueueKind::Stream => QueueOptions { expires, kind, ..QueueOptions::default() },
         }
     }
@@ -100,7 +100,7 @@ impl Catalog {
             exclusive: declare.exclusive,
             auto_delete: declare.auto_delete,
             arguments: declare.arguments.clone(),
-            options: declare.options,
+            options: declare.options.clone(),
             created: now,
         };
         let outcome = Outcome::of_queue(&queue, true);

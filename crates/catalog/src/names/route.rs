@@ -102,6 +102,20 @@ impl Names {
         if first.internal {
             return Err(Unroutable::Internal);
         }
+        self.route_from(first, publish, routes);
+        Ok(())
+    }
+
+    /// The same for what the broker itself publishes, which may go to an internal router too.
+    /// Nowhere if there is no such router.
+    pub fn route_inside(&self, publish: &Publish<'_>, routes: &mut Routes) {
+        routes.clear();
+        if let Some(first) = self.router(publish.namespace, publish.router) {
+            self.route_from(first, publish, routes);
+        }
+    }
+
+    fn route_from(&self, first: &Router, publish: &Publish<'_>, routes: &mut Routes) {
         let mut walk = Walk { routers: SmallVec::new(), seen: SmallVec::new() };
         walk.add(first);
         let mut next = 0;
@@ -115,7 +129,6 @@ impl Names {
             }
         }
         routes.finish();
-        Ok(())
     }
 
     /// Follows the bindings of one router. False when none matches.

@@ -103,6 +103,16 @@ fn a_moved_message_is_at_its_target_with_its_headers_and_nowhere_else() {
 }
 
 #[test]
+fn all_of_a_move_arrive_without_a_restart() {
+    let (mut stage, source, target) = queues(2);
+    stage.publish(&[source.0], &["a", "b", "c"]).expect("published");
+    take(&mut stage, source.1, 1);
+    assert_eq!(moved(stage.call(Op::Move(moving(source, (0, 2), target.0)))), 3);
+    stage.run();
+    assert_eq!(values(&content(&mut stage, target, 2)), ["a", "b", "c"]);
+}
+
+#[test]
 fn a_power_cut_at_any_call_leaves_a_moved_message_in_one_place() {
     let mut places = std::collections::BTreeMap::new();
     for cut in 0..30 {

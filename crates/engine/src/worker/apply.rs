@@ -70,11 +70,16 @@ impl Worker {
             &mut effects,
         );
         seat.position = placed.position;
-        seat.starting = false;
+        let was_starting = std::mem::take(&mut seat.starting);
+        seat.dying.go_on();
+        seat.leased(placed.index);
         for (at, location) in placed.batches.iter().enumerate() {
             self.store.cache.insert(cache::key(location), sealed.batches[at].clone());
         }
         self.effects(shard, &sealed, &placed.batches, effects);
+        if was_starting {
+            self.started(shard);
+        }
     }
 
     fn effects(
@@ -93,7 +98,7 @@ impl Worker {
             })
             .collect();
         let mut bases: Bases = vec![(Verdict::Gone, Offset(0)); sealed.dests.len()];
-        let mut changed = Vec::new();
+        let (mut changed, mut ways) = (Vec::new(), Vec::new());
         let mut follow: BTreeMap<usize, Vec<LogChange>> = BTreeMap::new();
         for effect in effects {
             match effect {
@@ -101,9 +106,8 @@ impl Worker {
                     bases[dest] = (verdict, base);
                     self.appended((shard, sealed.index), sealed, locations, (dest, verdict, base));
                     let Dest { log, envelope, .. } = &sealed.dests[dest];
-                    if let Some(way) = Envelope::decode(envelope).way {
-                        self.on_its_way(shard, way, verdict, *log);
-                    }
+                    let way = Envelope::decode(envelope).way;
+                    ways.extend(way.map(|way| (way, verdict, *log)));
                 }
                 Effect::Settled { subscription, log, span } => {
                     self.settled(shard, subscription, log, span);
@@ -136,6 +140,10 @@ impl Worker {
                     }
                 }
             }
+        }
+        // An outbox is sent when the index has all that the frame put into it.
+        for (way, verdict, log) in ways {
+            self.on_its_way(shard, way, verdict, log);
         }
         for (command, result) in changed {
             let follow = follow.remove(&command).unwrap_or_default();

@@ -3,13 +3,14 @@
 //! Loads are begun in the order they were asked for, as there is room for what they bring. What is on
 //! its way already is not asked for again: whoever wants it waits with the others.
 
+use super::Worker;
 use super::ahead::{Ahead, Piece};
-use super::store::{Load, Waiter, Wanted};
+use super::store::{Load, Loaded, Waiter, Wanted};
 use crate::index::{Page, PageKey};
 use journal::Location;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use types::{LogId, Offset};
+use types::{LogId, Offset, SubscriptionRef};
 
 /// Of the room for what is on its way, reading ahead leaves one part in so many to who waits.
 const ASKED_PART: usize = 2;
@@ -197,6 +198,50 @@ impl Coming {
         if let Some(waiting) = self.waiting.get_mut(&id) {
             waiting.waiters.extend(waiter);
             waiting.pages.extend(page);
+        }
+    }
+}
+
+impl Worker {
+    pub(super) fn loaded(&mut self, loaded: Loaded) {
+        let batches = self.pages_loaded(loaded.what);
+        for waiter in self.store.loaded(loaded.id, batches) {
+            self.go_on(waiter);
+        }
+    }
+
+    /// What somebody waited for has come from the disk.
+    pub(super) fn go_on(&mut self, waiter: Waiter) {
+        match waiter {
+            Waiter::Queue { shard, subscription } => {
+                if let Some(seat) = self.seats.get_mut(&shard)
+                    && let Some(queue) = seat.queues.get_mut(&subscription)
+                {
+                    queue.loaded();
+                    seat.ready.insert(subscription);
+                    seat.idle.maybe.insert(subscription);
+                }
+                self.arm(SubscriptionRef { shard, subscription });
+            }
+            Waiter::Tailer { shard, key } => {
+                let seat = self.seats.get_mut(&shard);
+                if let Some(tailer) = seat.and_then(|seat| seat.tailers.get_mut(&key)) {
+                    tailer.loaded();
+                    self.tails_ready.insert((shard, key));
+                }
+            }
+            Waiter::Read { id } => self.read_loaded(id),
+            Waiter::Relocate { segment } => self.copy_on(segment),
+            Waiter::Sweep => self.store.counting -= 1,
+            Waiter::Referred => self.referred_loaded(),
+            Waiter::Unzip => self.unzip_loaded(),
+            Waiter::Move { id } => self.move_loaded(id),
+            Waiter::Outbox { from, to } => self.outbox_loaded(from, to),
+            Waiter::Dead(subscription) => {
+                if let Some(seat) = self.seats.get_mut(&subscription.shard) {
+                    seat.dying.add(subscription.subscription);
+                }
+            }
         }
     }
 }

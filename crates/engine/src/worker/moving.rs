@@ -19,7 +19,7 @@ const MOVE_MAX: u64 = 1024;
 /// Entries of an outbox that are sent and not answered, at most.
 const SENT_MAX: usize = 256;
 /// Entries of an outbox; more is refused until they have gone.
-const OUTBOX_MAX: usize = 16 << 10;
+pub(super) const OUTBOX_MAX: usize = 16 << 10;
 /// The header that counts how often a record was moved.
 const MOVES: &[u8] = b"moves";
 const EXPIRATION: &[u8] = b"expiration";

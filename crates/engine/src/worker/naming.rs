@@ -160,6 +160,7 @@ impl Worker {
                 let Some(seat) = self.seats.get_mut(&subscription.shard) else { return };
                 seat.ready.remove(&subscription.subscription);
                 seat.idle.forget(subscription.subscription);
+                seat.dying.forget(subscription.subscription);
                 if let Some(queue) = seat.queues.remove(&subscription.subscription) {
                     if let Some((_, timer)) = queue.timer {
                         self.timers.cancel(timer);

@@ -2,6 +2,8 @@
 
 mod getting;
 mod idle;
+mod leaving;
+mod settling;
 mod turns;
 
 pub(crate) use idle::Idle;
@@ -11,14 +13,17 @@ use super::Worker;
 use super::apply::Arrivals;
 use super::clients::{Clients, delivery_bytes};
 use super::counting::ready_count;
+use super::dead::Morgue;
+use super::leasing::LEASING_MAX;
 use super::lost::NO_PLACE;
 use super::seat::Seat;
 use super::store::{At, Store, Waiter};
-use super::window::{self, WindowId};
-use crate::api::{Delivery, Disposition, Event, LeaseRange, Leave, Reply, Source, Take};
+use super::window::WindowId;
+use crate::api::{Delivery, Event, Reply, Source, Take};
 use crate::index::{LogRuns, Look, Run};
 use catalog::QueueOptions;
-use ledger::{AddError, Assignment, ConsumerKey, ConsumerOptions, Dispatch, Held, Span, Window};
+use ledger::{AddError, Assignment, ConsumerKey, ConsumerOptions, Dispatch, Ledger, Span, Window};
+use record::properties::Reason;
 use std::collections::{BTreeMap, VecDeque};
 use types::{ClientId, Error, Kind, LogId, Millis, Offset, SubscriptionId, SubscriptionRef, Token};
 
@@ -68,18 +73,23 @@ pub(crate) struct QueueLog {
     /// Lengths of the values that are not settled, kept where the queue is limited in bytes.
     pub(crate) lengths: BTreeMap<Offset, u32>,
     pub(crate) length_total: u64,
-    held: VecDeque<Handout>,
+    pub(super) dying: Morgue,
+    /// Handouts that wait for the frame with their lease, by its index.
+    pub(super) leasing: VecDeque<(u64, Handout)>,
+    pub(super) held: VecDeque<Handout>,
     loading: bool,
 }
 
 /// An assignment on its way to its consumer.
 #[derive(Clone, Copy, Debug)]
-struct Handout {
+pub(super) struct Handout {
     key: ConsumerKey,
     span: Span,
     attempt: u16,
     redelivered: bool,
     settle_now: bool,
+    /// Its lease is written down, where that has to be.
+    pub(super) leased: bool,
     /// It answers a get instead of being delivered.
     get: Option<Token>,
 }
@@ -101,6 +111,7 @@ impl From<(Assignment, Option<Token>)> for Handout {
             attempt: assignment.attempt,
             redelivered: assignment.redelivered,
             settle_now: assignment.settle_now,
+            leased: false,
             get,
         }
     }
@@ -130,6 +141,8 @@ impl Queue {
                 dispatch,
                 lengths: BTreeMap::new(),
                 length_total: 0,
+                dying: Morgue::default(),
+                leasing: VecDeque::new(),
                 held: VecDeque::new(),
                 loading: false,
             });
@@ -241,127 +254,6 @@ impl Worker {
         }
         Ok(())
     }
-
-    pub(super) fn leave(&mut self, client: ClientId, token: Token, leave: &Leave) {
-        let key = ConsumerKey { client, consumer: leave.consumer };
-        match leave.source {
-            Source::Subscription(subscription) => {
-                let held = if leave.release { Held::Return { count: true } } else { Held::Keep };
-                self.end_consumer(subscription, key, held);
-            }
-            Source::Log { log, .. } => self.end_tailer(log.shard, key),
-        }
-        if let Some(seat) = self.seats.get_mut(&leave.source.shard()) {
-            seat.wait_frame(client, token);
-            if seat.is_idle() {
-                self.clients.reply(client, token, Ok(Reply::Done));
-            }
-        }
-    }
-
-    fn end_consumer(&mut self, subscription: SubscriptionRef, key: ConsumerKey, held: Held) {
-        let id = subscription.subscription;
-        let Some(seat) = self.seats.get_mut(&subscription.shard) else { return };
-        let Some(queue) = seat.queues.get_mut(&id) else { return };
-        let now = self.now;
-        let mut back = Vec::new();
-        for log in &mut queue.logs {
-            if !matches!(held, Held::Keep) {
-                drop_held(log, |handout| handout.key == key);
-            }
-            back.push((log.log, log.dispatch.leave(key, held)));
-        }
-        queue.used = now;
-        let was_standing = queue.consumers.remove(&key).is_some();
-        if let Some(windows) = queue.windowed.remove(&key) {
-            window::leave(&mut seat.windows, &windows, (id, key));
-        }
-        for (log, spans) in back {
-            seat.give_back(id, log, &spans, true);
-        }
-        seat.ready.insert(id);
-        seat.idle.maybe.insert(id);
-        if was_standing {
-            self.last_consumer_left(subscription);
-        }
-    }
-
-    /// A connection is gone: what it held goes back, its consumers end.
-    pub(super) fn drop_client(&mut self, client: ClientId) {
-        let Some(gone) = self.clients.remove(client) else { return };
-        let mut left = Vec::new();
-        for seat in self.seats.values_mut() {
-            for id in &gone.subscriptions {
-                let Some(queue) = seat.queues.get_mut(id) else { continue };
-                let mut back = Vec::new();
-                for log in &mut queue.logs {
-                    drop_held(log, |handout| handout.key.client == client);
-                    back.push((log.log, log.dispatch.drop_client(client, true)));
-                }
-                queue.windowed.retain(|key, _| key.client != client);
-                let before = queue.consumers.len();
-                queue.consumers.retain(|key, _| key.client != client);
-                if queue.consumers.len() < before {
-                    queue.used = self.now;
-                    left.push(queue.subscription);
-                }
-                for (log, spans) in back {
-                    seat.give_back(*id, log, &spans, true);
-                }
-                seat.ready.insert(*id);
-                seat.idle.maybe.insert(*id);
-            }
-            seat.windows.retain(|id, _| id.client() != client);
-        }
-        for subscription in left {
-            self.last_consumer_left(subscription);
-        }
-        self.drop_tailers(client);
-        self.drop_waits(client);
-        if gone.has_local_names {
-            self.remove_client_names(client);
-        }
-    }
-
-    /// Carries out a settle; nobody is answered here.
-    pub(super) fn settle(&mut self, client: ClientId, settle: &crate::api::Settle) {
-        let key = ConsumerKey { client, consumer: settle.consumer };
-        let subscription = match settle.source {
-            Source::Subscription(subscription) => subscription,
-            Source::Log { log, .. } => {
-                let count = settle.ranges.iter().map(|range| lease_span(range).len()).sum();
-                return self.free_tailer(log.shard, key, count);
-            }
-        };
-        let id = subscription.subscription;
-        let Some(seat) = self.seats.get_mut(&subscription.shard) else { return };
-        let mut freed = Vec::new();
-        for range in &settle.ranges {
-            let Some(queue) = seat.queues.get_mut(&id) else { return };
-            let Some(log) = queue.log_mut(range.log) else { continue };
-            freed.clear();
-            let span = lease_span(range);
-            match settle.disposition {
-                Disposition::Done | Disposition::Rejected => {
-                    log.dispatch.settled(key, span, &mut freed);
-                    queue.tally.acked += freed.iter().map(|span| span.len()).sum::<u64>();
-                    seat.settle(id, range.log, &freed);
-                }
-                Disposition::Returned => {
-                    log.dispatch.returned(key, span, true, &mut freed);
-                    seat.give_back(id, range.log, &freed, true);
-                }
-            }
-        }
-        seat.ready.insert(id);
-        if let Some(windows) = seat.queues.get(&id).and_then(|queue| queue.windowed.get(&key)) {
-            for window in windows {
-                if let Some(window) = seat.windows.get(window) {
-                    seat.ready.extend(window.members.iter().map(|(id, _)| *id));
-                }
-            }
-        }
-    }
 }
 
 /// One queue's turn.
@@ -379,7 +271,7 @@ impl Turn<'_> {
     fn next(&mut self, queue: &mut Queue, at: usize) -> Option<Handout> {
         let id = queue.subscription.subscription;
         let run_max = if queue.windowed.is_empty() { RUN_MAX } else { 1 };
-        let ttl = queue.options.message_ttl;
+        let (ttl, returns_max) = (queue.options.message_ttl, queue.options.returns_max);
         self.hold_full_windows(queue);
         let log = &mut queue.logs[at];
         // What waits for a client waits for nobody else.
@@ -388,7 +280,7 @@ impl Turn<'_> {
         if let Some(handout) = log.held.iter().position(may_go).and_then(|at| log.held.remove(at)) {
             return Some(handout);
         }
-        if !log.dispatch.has_credit() {
+        if log.leasing.len() >= LEASING_MAX || !log.dispatch.has_credit() {
             return None;
         }
         let (ledger, end) = ledger_of(&self.seat.shard, id, log.log)?;
@@ -398,6 +290,9 @@ impl Turn<'_> {
         let mut holes = Vec::new();
         let mut bytes = 0u32;
         let assignment = log.dispatch.next(ledger, end, run_max, |offset| {
+            if is_overdue(ledger, offset, returns_max) {
+                return None;
+            }
             let run = match last {
                 Some(run) if run.first <= offset && offset < run.end() => run,
                 _ => match run_at(index, offset) {
@@ -474,7 +369,8 @@ impl Turn<'_> {
                 }
                 At::Nothing { until } => {
                     let span = Span::new(offset, until.min(handout.span.end));
-                    self.drop_lease(queue, at, &handout, span, &mut settled);
+                    self.drop_lease(queue, at, &handout, span);
+                    Span::push(&mut settled, span);
                     offset = span.end;
                     continue;
                 }
@@ -485,9 +381,11 @@ impl Turn<'_> {
             let end = handout.span.end.min(run.end());
             while offset < end {
                 let delta = u32::try_from(offset.0 - run.first.0).unwrap_or(u32::MAX);
-                let record =
-                    batch.record(delta).filter(|(tail, _)| !late && !self.outlived(&run, tail));
-                match record {
+                match batch.record(delta) {
+                    Some((tail, _)) if late || self.outlived(&run, &tail) => {
+                        self.drop_lease(queue, at, &handout, Span::one(offset));
+                        self.take_out(queue, at, &[Span::one(offset)], Reason::Expired);
+                    }
                     Some((tail, timestamp)) => {
                         let item = Delivery {
                             log,
@@ -508,7 +406,8 @@ impl Turn<'_> {
                         }
                     }
                     None => {
-                        self.drop_lease(queue, at, &handout, Span::one(offset), &mut settled);
+                        self.drop_lease(queue, at, &handout, Span::one(offset));
+                        Span::push(&mut settled, Span::one(offset));
                     }
                 }
                 offset = offset.next();
@@ -535,18 +434,10 @@ impl Turn<'_> {
         is_open
     }
 
-    /// Nothing of `span` is delivered: it is settled.
-    fn drop_lease(
-        &mut self,
-        queue: &mut Queue,
-        at: usize,
-        handout: &Handout,
-        span: Span,
-        settled: &mut Vec<Span>,
-    ) {
+    /// Nothing of `span` is delivered.
+    fn drop_lease(&mut self, queue: &mut Queue, at: usize, handout: &Handout, span: Span) {
         let mut freed = Vec::new();
         queue.logs[at].dispatch.settled(handout.key, span, &mut freed);
-        Span::push(settled, span);
         self.get_next(queue, at, handout);
     }
 
@@ -569,31 +460,36 @@ pub(super) fn expired(run: &Run, ttl: Option<Millis>, now: Millis) -> bool {
     ttl.is_some_and(|ttl| run.appended.plus(ttl) <= now)
 }
 
+/// It came back too often, as the ledger knows.
+pub(super) fn is_overdue(ledger: &Ledger, offset: Offset, returns_max: Option<u16>) -> bool {
+    returns_max.is_some_and(|most| ledger.returns(offset).is_some_and(|returns| returns > most))
+}
+
 /// The ledger of a subscription over a log, and the log's end.
 pub(super) fn ledger_of(
     shard: &crate::shard::Shard,
     subscription: SubscriptionId,
     log: LogId,
-) -> Option<(&ledger::Ledger, Offset)> {
+) -> Option<(&Ledger, Offset)> {
     let ledger = shard.subscriptions.get(&subscription)?.ledgers.get(log)?;
     Some((ledger, shard.logs.get(&log)?.end))
 }
 
-/// Tells consumers of a subscription that it is gone.
+/// Tells consumers of a subscription, and who waits for a message of it, that it is gone.
 pub(super) fn tell_gone(clients: &mut Clients, queue: &Queue) {
     for key in queue.consumers.keys() {
         clients.event(key.client, Event::ConsumerGone { consumer: key.consumer });
+    }
+    for log in &queue.logs {
+        let waiting = log.held.iter().chain(log.leasing.iter().map(|(_, handout)| handout));
+        for handout in waiting {
+            if let Some(token) = handout.get {
+                clients.reply(handout.key.client, token, Err(gone()));
+            }
+        }
     }
 }
 
 pub(super) fn gone() -> Error {
     Error::new(Kind::NotFound, "the subscription does not exist any more")
-}
-
-fn drop_held(log: &mut QueueLog, of: impl Fn(&Handout) -> bool) {
-    log.held.retain(|handout| !of(handout));
-}
-
-fn lease_span(range: &LeaseRange) -> Span {
-    Span::new(range.first, range.last.next())
 }

@@ -4,7 +4,9 @@
 mod tests;
 
 use super::agenda::Agenda;
+use super::dead::Dying;
 use super::grouping::Coordinator;
+use super::leasing::Leasing;
 use super::moving::Sending;
 use super::queue::{Idle, Queue};
 use super::tailing::Tailer;
@@ -62,6 +64,10 @@ pub(crate) struct Seat {
     pub(crate) agendas: BTreeMap<LogId, Agenda>,
     /// How far the outboxes to other shards are sent.
     pub(crate) sending: BTreeMap<ShardId, Sending>,
+    /// What is written down before it is handed out.
+    pub(crate) leasing: Leasing,
+    /// Queues with dead letters that are not written yet.
+    pub(crate) dying: Dying,
     /// Logs with records settled out of order: their runs may be dead.
     pub(crate) scattered: BTreeSet<LogId>,
     /// Replay from here gives every frame that is not applied.
@@ -99,6 +105,8 @@ impl Seat {
             follows: VecDeque::new(),
             agendas: BTreeMap::new(),
             sending: BTreeMap::new(),
+            leasing: Leasing::default(),
+            dying: Dying::default(),
             scattered: BTreeSet::new(),
             position: Position::default(),
             bases: Vec::new(),
@@ -120,6 +128,11 @@ impl Seat {
     pub(crate) fn moves(&self) -> bool {
         let large = self.draft.bytes() >= DRAFT_BYTES || self.draft.commands.len() >= COMMANDS_MAX;
         !self.in_flight.is_empty() || !self.full.is_empty() || self.draft.urgent() || large
+    }
+
+    /// The next turn has something to do though nothing comes in.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.starting && !self.ready.is_empty() || self.dying.is_busy()
     }
 
     /// Nothing is on its way to the disk or waits to be.
@@ -246,7 +259,25 @@ impl Seat {
         }
     }
 
-    /// Puts spans of a log into a return command of the next frame.
+    /// Puts a span of a log into a lease command of the next frame; gives that frame's index.
+    pub(crate) fn lease(&mut self, subscription: SubscriptionId, log: LogId, span: Span) -> u64 {
+        self.make_room(0, 64 + RANGE_BYTES);
+        let range = Range::of(log, span);
+        let leased = !io::planted("lease-forgotten");
+        match self.draft.commands.last_mut() {
+            Some(Command::Lease { subscription: of, ranges }) if *of == subscription => {
+                ranges.extend(leased.then_some(range));
+            }
+            _ => {
+                let ranges = leased.then_some(range).into_iter().collect();
+                self.draft.command_now(Command::Lease { subscription, ranges });
+            }
+        }
+        self.draft.grow(RANGE_BYTES);
+        self.next_index()
+    }
+
+    /// Puts spans of a log into a return command of the next frame. What came back too often dies.
     pub(crate) fn give_back(
         &mut self,
         subscription: SubscriptionId,
@@ -261,6 +292,9 @@ impl Seat {
             if !io::planted("lost-return") {
                 self.command(Command::Return { subscription, ranges, counted });
             }
+        }
+        if counted && !spans.is_empty() {
+            self.take_out_overdue(subscription, log, spans);
         }
     }
 

@@ -12,7 +12,7 @@ use journal::{Location, ReadError};
 use ledger::{ConsumerKey, Span};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use types::{LogId, Millis, Offset, ShardId, SubscriptionId};
+use types::{LogId, Millis, Offset, ShardId, SubscriptionId, SubscriptionRef};
 
 /// Most bytes of consecutive batches fetched from the disk at once.
 const READ_AHEAD_BYTES: usize = 1 << 20;
@@ -91,6 +91,8 @@ pub(crate) enum Waiter {
         from: ShardId,
         to: ShardId,
     },
+    /// Dead letters of a queue.
+    Dead(SubscriptionRef),
 }
 
 /// What is still to be copied out of a segment.

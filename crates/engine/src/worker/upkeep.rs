@@ -2,7 +2,7 @@
 
 use super::Worker;
 use super::counting::ready_count;
-use super::queue::expiration;
+use super::queue::{expiration, is_overdue};
 use super::store::{Found, Waiter};
 use crate::command::Command;
 use crate::draft::Awaits;
@@ -10,6 +10,7 @@ use crate::index::{Entry, Look, Run};
 use crate::shard::Shard;
 use catalog::Found as NameFound;
 use ledger::{Ledger, Span};
+use record::properties::Reason;
 use types::{
     ClientId, LogId, LogRef, Millis, Offset, ShardId, SubscriptionId, SubscriptionRef, Token,
 };
@@ -41,8 +42,8 @@ pub(crate) enum Due {
 /// What a look at the oldest ready message found.
 enum Head {
     None,
-    /// Expired: it goes.
-    Expired,
+    /// Expired, or came back too often: it goes.
+    Out(Reason),
     /// It expires then, if ever.
     Until(Option<Millis>),
     /// Its batch comes from the disk first.
@@ -131,7 +132,7 @@ impl Worker {
     /// Drops expired messages from the head of a log's ready ones; gives when the next one expires.
     fn expire_head(&mut self, subscription: SubscriptionRef, log: LogId) -> Option<Millis> {
         let id = subscription.subscription;
-        let mut gone = Vec::new();
+        let (mut expired, mut overdue) = (Vec::new(), Vec::new());
         let mut due = None;
         for _ in 0..EXPIRE_PER_TURN {
             match self.look_at_head(subscription, log) {
@@ -140,31 +141,38 @@ impl Worker {
                     due = when;
                     break;
                 }
-                Head::Expired => {
+                Head::Out(reason) => {
                     due = Some(self.now);
+                    let gone = if reason == Reason::Expired { &mut expired } else { &mut overdue };
                     let seat = self.seats.get_mut(&subscription.shard)?;
                     let (ledger, end) = super::queue::ledger_of(&seat.shard, id, log)?;
                     let queue = seat.queues.get_mut(&id)?;
                     let queue_log = queue.logs.iter_mut().find(|l| l.log == log)?;
-                    queue_log.dispatch.take_ready(ledger, end, 1, &mut gone);
+                    queue_log.dispatch.take_ready(ledger, end, 1, gone);
                 }
             }
         }
         let seat = self.seats.get_mut(&subscription.shard)?;
-        seat.settle(id, log, &merged(gone));
+        seat.take_out(id, log, &merged(expired), Reason::Expired);
+        seat.take_out(id, log, &merged(overdue), Reason::Deliveries);
         due
     }
 
     fn look_at_head(&mut self, subscription: SubscriptionRef, log: LogId) -> Head {
         let (shard, id) = (subscription.shard, subscription.subscription);
-        let Some((ttl, head)) = self.seats.get(&shard).and_then(|seat| {
+        let Some((ttl, head, is_overdue)) = self.seats.get(&shard).and_then(|seat| {
             let queue = seat.queues.get(&id)?;
             let (ledger, end) = super::queue::ledger_of(&seat.shard, id, log)?;
             let queue_log = queue.logs.iter().find(|l| l.log == log)?;
-            Some((queue.options.message_ttl, queue_log.dispatch.peek(ledger, end)?))
+            let head = queue_log.dispatch.peek(ledger, end)?;
+            let is_overdue = is_overdue(ledger, head, queue.options.returns_max);
+            Some((queue.options.message_ttl, head, is_overdue && !seat.starting))
         }) else {
             return Head::None;
         };
+        if is_overdue {
+            return Head::Out(Reason::Deliveries);
+        }
         let Some(runs) = self.store.index.log(log) else { return Head::None };
         if ttl.is_none() && runs.stretch(head).is_some_and(|stretch| !stretch.expiring) {
             return Head::Until(None);
@@ -183,7 +191,7 @@ impl Worker {
             Err(Cold) => return Head::Cold,
         };
         match by_queue.into_iter().chain(own).min() {
-            Some(when) if when <= self.now => Head::Expired,
+            Some(when) if when <= self.now => Head::Out(Reason::Expired),
             when => Head::Until(when),
         }
     }
@@ -263,7 +271,7 @@ impl Worker {
                 queue_log.forget_lengths(*span);
             }
         }
-        seat.settle(id, log, &merged(gone));
+        seat.take_out(id, log, &merged(gone), Reason::Length);
     }
 
     /// Trims logs to their retention, and has producers forgotten. Of what is no longer in memory

@@ -9,6 +9,8 @@ use crate::{Fault, Malformed};
 const VERSION: u8 = 1;
 const TAG_MARKS: u8 = 1;
 const TAG_RAW: u8 = 2;
+const TAG_COPIES: u8 = 3;
+const TAG_HISTORY: u8 = 4;
 const ENCODED_BIT: u8 = 0x80;
 
 /// The type of one user header.
@@ -66,6 +68,8 @@ pub(super) struct Content<'a> {
     pub(super) origin: u8,
     pub(super) marks: Marks<'a>,
     pub(super) raw: Option<&'a [u8]>,
+    pub(super) copies: &'a [u8],
+    pub(super) history: Option<&'a [u8]>,
 }
 
 /// Takes an `_mc` header apart; none when it is not one of ours.
@@ -75,7 +79,8 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Content<'_>> {
         return None;
     }
     let origin = cursor.u8().ok()?;
-    let mut content = Content { origin, marks: Marks::default(), raw: None };
+    let mut content =
+        Content { origin, marks: Marks::default(), raw: None, copies: &[], history: None };
     while cursor.left() > 0 {
         let tag = cursor.u8().ok()?;
         let length = cursor.unsigned_varint().ok()? as usize;
@@ -83,10 +88,20 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Content<'_>> {
         match tag {
             TAG_MARKS => content.marks = Marks { rest: section },
             TAG_RAW => content.raw = Some(section),
+            TAG_COPIES => content.copies = section,
+            TAG_HISTORY => content.history = Some(section),
             _ => {}
         }
     }
     Some(content)
+}
+
+/// What a header holds beside the marks.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Sections<'a> {
+    pub(super) raw: Option<&'a [u8]>,
+    pub(super) copies: &'a [u8],
+    pub(super) history: Option<&'a [u8]>,
 }
 
 /// Collects marks, then writes the header.
@@ -135,13 +150,19 @@ impl Writer {
         !self.marks.is_empty()
     }
 
-    pub(super) fn finish(self, raw: Option<&[u8]>) -> Vec<u8> {
+    pub(super) fn finish(self, sections: &Sections<'_>) -> Vec<u8> {
         let mut out = vec![VERSION, self.origin];
         if !self.marks.is_empty() {
             push_section(&mut out, TAG_MARKS, &self.marks);
         }
-        if let Some(raw) = raw {
+        if let Some(raw) = sections.raw {
             push_section(&mut out, TAG_RAW, raw);
+        }
+        if !sections.copies.is_empty() {
+            push_section(&mut out, TAG_COPIES, sections.copies);
+        }
+        if let Some(history) = sections.history {
+            push_section(&mut out, TAG_HISTORY, history);
         }
         out
     }

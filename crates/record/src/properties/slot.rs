@@ -65,6 +65,25 @@ impl Slot {
         (name == candidate).then_some(slot)
     }
 
+    pub(super) fn name(self) -> &'static [u8] {
+        match self {
+            Slot::MessageId => MESSAGE_ID,
+            Slot::CorrelationId => CORRELATION_ID,
+            Slot::ReplyTo => REPLY_TO,
+            Slot::ContentType => CONTENT_TYPE,
+            Slot::ContentEncoding => CONTENT_ENCODING,
+            Slot::Kind => KIND,
+            Slot::AppId => APP_ID,
+            Slot::UserId => USER_ID,
+            Slot::Priority => PRIORITY,
+            Slot::Expiration => EXPIRATION,
+            Slot::DeliveryMode => DELIVERY_MODE,
+            Slot::Timestamp => TIMESTAMP,
+            Slot::Exchange => EXCHANGE,
+            Slot::RoutingKey => ROUTING_KEY,
+        }
+    }
+
     pub(super) fn bit(self) -> u16 {
         1 << self as u16
     }

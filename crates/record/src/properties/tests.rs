@@ -66,6 +66,7 @@ fn with_user(user: &[(String, Value)]) -> Block<'_> {
         user,
         origin: Origin::Amqp091,
         raw: None,
+        copies: &[],
     }
 }
 

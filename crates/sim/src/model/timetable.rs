@@ -45,6 +45,24 @@ impl Timetable {
         self.planned.extend(ids.iter().map(|id| (*id, planned)));
     }
 
+    /// A record may come from elsewhere, at any time.
+    pub(crate) fn may_come(&mut self, id: Id) {
+        if !self.has(id) {
+            self.asked(&[id], Millis(0));
+        }
+    }
+
+    /// A record may have come and gone with nobody's seeing it.
+    pub(crate) fn may_be_gone(&mut self, id: Id) {
+        if let Some(planned) = self.planned.get_mut(&id) {
+            planned.acknowledged = false;
+        }
+    }
+
+    pub(crate) fn ids(&self) -> impl Iterator<Item = Id> {
+        self.planned.keys().copied()
+    }
+
     /// Scheduled for certain; `base`: the first one's place where it is known.
     pub(crate) fn acknowledged(&mut self, ids: &[Id], base: Option<Offset>) {
         for (id, delta) in ids.iter().zip(0..) {

@@ -15,9 +15,11 @@ fn a_queue_is_a_log_and_its_own_subscription() {
         expires: Some(Millis(6)),
         max_len: Some(7),
         max_bytes: Some(8),
+        returns_max: None,
+        dead_letter: None,
         kind: QueueKind::Quorum,
     };
-    let declare = DeclareQueue { options, ..world.queue("q") };
+    let declare = DeclareQueue { options: options.clone(), ..world.queue("q") };
     let (outcome, work) = world.run(Action::DeclareQueue(declare.clone()));
     let Ok(Outcome::Queue { id, log, subscription, created: true }) = outcome else {
         panic!("{outcome:?}")
@@ -34,7 +36,7 @@ fn a_queue_is_a_log_and_its_own_subscription() {
         panic!("{work:?}")
     };
     assert_eq!((*made, &over[..]), (subscription, &[log][..]));
-    assert_eq!((given.primary, given.queue), (true, options));
+    assert_eq!((given.primary, &given.queue), (true, &options));
     assert_eq!(work[0].shard(), work[1].shard());
 
     let (outcome, work) = world.run(delete_queue("q", None));

@@ -1,6 +1,6 @@
 //! Messages that are asked for one at a time.
 
-use super::{Handout, Queue, Turn, expired, gone, ledger_of, record_bytes, run_at};
+use super::{Handout, Queue, Turn, expired, gone, is_overdue, ledger_of, record_bytes, run_at};
 use crate::api::{Get, Reply};
 use crate::index::Look;
 use crate::worker::Worker;
@@ -62,13 +62,16 @@ fn assign_one(
     by: (ConsumerKey, bool),
     now: Millis,
 ) -> Option<Assignment> {
-    let ttl = queue.options.message_ttl;
+    let (ttl, most) = (queue.options.message_ttl, queue.options.returns_max);
     let id = queue.subscription.subscription;
     let log = &mut queue.logs[at];
     let (ledger, end) = ledger_of(&seat.shard, id, log.log)?;
     let index = store.index.log(log.log);
     let mut holes = Vec::new();
     let assignment = log.dispatch.take_one(ledger, end, by, |offset| {
+        if is_overdue(ledger, offset, most) {
+            return None;
+        }
         match run_at(index, offset) {
             Look::Run(run) => (!expired(&run, ttl, now)).then(|| record_bytes(&run)),
             // What it is shows when it is handed out.

@@ -70,7 +70,7 @@ impl Worker {
             })
         });
         if holds_something || options.expires.is_some() || seat.queues.contains_key(&id) {
-            self.enter(subscription, *options, redelivered);
+            self.enter(subscription, options.clone(), redelivered);
         }
     }
 
@@ -135,6 +135,8 @@ impl QueueLog {
     fn is_idle(&self, shard: &Shard, id: SubscriptionId) -> bool {
         let ledger = ledger_of(shard, id, self.log);
         self.held.is_empty()
+            && self.leasing.is_empty()
+            && self.dying.is_empty()
             && !self.loading
             && ledger.is_none_or(|(ledger, end)| self.dispatch.is_idle(ledger, end))
     }

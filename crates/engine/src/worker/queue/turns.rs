@@ -77,6 +77,9 @@ impl Turn<'_> {
     fn run_log(&mut self, queue: &mut Queue, at: usize, end: usize) {
         while !queue.logs[at].loading {
             let Some(handout) = self.next(queue, at) else { break };
+            if self.leases(queue, at, &handout) {
+                continue;
+            }
             match self.hand_out(queue, at, handout) {
                 Handed::Out => self.store.reached(queue.logs[at].log, handout.span.end),
                 Handed::Full(rest) => queue.logs[at].held.push_front(rest),
@@ -89,8 +92,6 @@ impl Turn<'_> {
                 return;
             }
         }
-        let log = &mut queue.logs[at];
-        let skipped = log.dispatch.take_skipped();
-        self.seat.settle(queue.subscription.subscription, log.log, &skipped);
+        self.take_out_skipped(queue, at);
     }
 }

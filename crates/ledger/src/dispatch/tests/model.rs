@@ -22,6 +22,10 @@ struct Message {
     redelivered: bool,
     is_durably_settled: bool,
     durable_returns: Option<u16>,
+    /// Its delivery is written down, and not its end.
+    is_leased: bool,
+    /// It came back since the crash.
+    came_back: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -29,6 +33,7 @@ enum Change {
     Settle(Span),
     Return(Span, bool),
     Trim(Offset),
+    Lease(Span),
 }
 
 #[derive(Clone, Debug)]
@@ -44,6 +49,7 @@ enum Step {
     Cancel(ConsumerKey),
     DropClient(ClientId),
     Window(ConsumerKey, u32),
+    Overdue(u16),
     Purge(u64),
     Trim(i64),
     Sync,
@@ -64,10 +70,12 @@ struct World {
     /// Applied since the checkpoint.
     replay: Vec<Change>,
     checkpoint: Vec<u8>,
+    /// Deliveries are written down before they are made.
+    leases: bool,
 }
 
 impl World {
-    fn new() -> World {
+    fn new(leases: bool) -> World {
         let ledger = Ledger::new(Offset(0));
         World {
             dispatch: Dispatch::new(&ledger, None),
@@ -78,6 +86,7 @@ impl World {
             unsettled: BTreeMap::new(),
             unsynced: Vec::new(),
             replay: Vec::new(),
+            leases,
         }
     }
 
@@ -123,6 +132,7 @@ impl World {
                     options.window = window;
                 }
             }
+            Step::Overdue(most) => self.overdue(most),
             Step::Purge(count) => self.purge(count),
             Step::Trim(to) => self.trim(to),
             Step::Sync => self.sync(),
@@ -141,6 +151,8 @@ impl World {
             redelivered: false,
             is_durably_settled: false,
             durable_returns: None,
+            is_leased: false,
+            came_back: false,
         };
         self.messages.extend((0..count).map(|_| message));
     }
@@ -233,6 +245,10 @@ impl World {
         assert!(!message.is_durably_settled, "{offset} is settled");
         assert_eq!((attempt, redelivered), (message.returns + 1, message.redelivered));
         message.place = if settle_now { Place::Done } else { Place::Held(key) };
+        if !settle_now && self.leases {
+            self.sync();
+            self.apply(Change::Lease(Span::one(offset)));
+        }
         if !settle_now {
             let held = self.unsettled.entry(key).or_default();
             held.messages += 1;
@@ -312,6 +328,24 @@ impl World {
         self.unsynced.extend(spans.into_iter().map(Change::Settle));
     }
 
+    /// What came back too often is taken out.
+    fn overdue(&mut self, most: u16) {
+        let all = Span::new(Offset(0), self.end());
+        // What came back before a crash is the ledger's, and looked at when its turn comes.
+        let taken = spread(&self.dispatch.take_overdue(&[all], most));
+        for (offset, message) in self.messages.iter_mut().enumerate() {
+            let is_taken = taken.contains(&Offset(offset as i64));
+            assert!(!is_taken || message.place == Place::Ready && message.returns > most);
+            let is_known = message.came_back && message.place == Place::Ready;
+            assert_eq!(is_taken, is_known && message.returns > most, "{offset}");
+            if is_taken {
+                message.place = Place::Done;
+            }
+        }
+        let spans = taken.into_iter().map(Span::one);
+        self.unsynced.extend(spans.map(Change::Settle));
+    }
+
     /// The log loses its beginning: a command like the others, applied at once with all before it.
     fn trim(&mut self, to: i64) {
         self.sync();
@@ -351,10 +385,17 @@ impl World {
             Change::Return(span, count) => {
                 for offset in span.offsets() {
                     let message = &mut self.messages[offset.0 as usize];
+                    message.is_leased = false;
                     if !message.is_durably_settled {
                         let returns = message.durable_returns.unwrap_or(0) + u16::from(count);
                         message.durable_returns = Some(returns);
                     }
+                }
+            }
+            Change::Lease(span) => {
+                for offset in span.offsets() {
+                    let message = &mut self.messages[offset.0 as usize];
+                    message.is_leased = !message.is_durably_settled;
                 }
             }
         }
@@ -371,14 +412,21 @@ impl World {
         let bytes = |ledger: &Ledger| postcard::to_stdvec(ledger).unwrap();
         assert_eq!(bytes(&again), bytes(&self.ledger));
         self.ledger = again;
+        let leased = (0..).zip(&self.messages).filter(|(_, message)| message.is_leased);
+        let leased: Vec<Offset> = leased.map(|(offset, _)| Offset(offset)).collect();
+        assert_eq!(spread(&self.ledger.leases()), leased);
+        self.unsynced.clear();
+        for span in self.ledger.leases() {
+            self.apply(Change::Return(span, true));
+        }
         self.dispatch = Dispatch::new(&self.ledger, Some(self.end()));
         self.consumers.clear();
         self.unsettled.clear();
-        self.unsynced.clear();
         for message in &mut self.messages {
             message.place = if message.is_durably_settled { Place::Done } else { Place::Ready };
             message.returns = message.durable_returns.unwrap_or(0);
             message.redelivered = true;
+            message.came_back = false;
         }
     }
 
@@ -428,12 +476,14 @@ impl Message {
     fn come_back(&mut self, count: bool) {
         self.place = Place::Ready;
         self.redelivered = true;
+        self.came_back = true;
         self.returns += u16::from(count);
     }
 
     /// Whether it was not settled before.
     fn settle(&mut self) -> bool {
         self.durable_returns = None;
+        self.is_leased = false;
         !std::mem::replace(&mut self.is_durably_settled, true)
     }
 }
@@ -444,6 +494,10 @@ fn apply(ledger: &mut Ledger, change: &Change) -> u64 {
         Change::Trim(to) => ledger.advance_floor_to(to),
         Change::Return(span, count) => {
             ledger.return_span(span, count);
+            0
+        }
+        Change::Lease(span) => {
+            ledger.lease(span);
             0
         }
     }
@@ -493,6 +547,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => key().prop_map(Step::Cancel),
         1 => (1..3u64).prop_map(|client| Step::DropClient(ClientId(client))),
         1 => (key(), 0..12u32).prop_map(|(key, messages)| Step::Window(key, messages)),
+        1 => (0..3u16).prop_map(Step::Overdue),
         1 => (1..60u64).prop_map(Step::Purge),
         1 => (0..150i64).prop_map(Step::Trim),
         5 => Just(Step::Sync),
@@ -503,8 +558,11 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
-    fn delivery_agrees_with_the_model(steps in proptest::collection::vec(step(), 1..120)) {
-        let mut world = World::new();
+    fn delivery_agrees_with_the_model(
+        leases in any::<bool>(),
+        steps in proptest::collection::vec(step(), 1..120),
+    ) {
+        let mut world = World::new(leases);
         for step in steps {
             world.step(step);
             world.compare();
