@@ -300,7 +300,9 @@ fn told(error: &EngineError) -> String {
         EngineError::Store(OpenError::Newer { .. }) | EngineError::Newer => {
             "start it with the release that wrote it, or a later one"
         }
-        EngineError::Store(OpenError::Older { .. }) => "open it with the release that wrote it",
+        EngineError::Store(OpenError::Older { .. }) | EngineError::Older => {
+            "open it with the release that wrote it"
+        }
         EngineError::Store(OpenError::Unwritable { .. }) => {
             "change the permissions, or give another directory with --data DIR"
         }

@@ -36,7 +36,7 @@ use std::collections::BTreeMap;
 use types::{LogId, Millis, Offset, ShardId, SubscriptionId};
 
 /// Behaviour of `apply`; a change that would make replicas diverge raises it (architecture: machine version).
-pub(crate) const MACHINE_VERSION: u16 = 2;
+pub(crate) const MACHINE_VERSION: u16 = 3;
 
 /// One shard's replicated state.
 #[derive(Clone, Debug, Serialize)]
@@ -136,11 +136,6 @@ impl Shard {
             renamed: None,
             holds: Holds::default(),
         }
-    }
-
-    /// Whether this build may replay the state.
-    pub(crate) fn known_version(&self) -> bool {
-        self.machine_version <= MACHINE_VERSION
     }
 
     /// The next so many frames are lost: what comes after them is applied without them.
