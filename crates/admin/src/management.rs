@@ -3,8 +3,15 @@
 //! Who may ask what goes by tags and permissions as in RabbitMQ (`docs/management.md`). Source:
 //! rabbitmq-server 3.10, the management plugin's API reference and what it answers.
 
+mod arguments;
 mod asker;
+mod bindings;
+mod exchanges;
+mod listing;
+mod nodes;
 mod permissions;
+mod queues;
+mod rates;
 mod refused;
 mod users;
 mod vhosts;
@@ -16,6 +23,8 @@ use engine::api::{Op, Reply};
 use engine::catalog::{Action, Change, Outcome, Refusal, Thing};
 use refused::Refused;
 use types::{Error, Kind};
+
+pub(crate) use rates::Rates;
 
 /// The paths, all of them below `/api`.
 pub(crate) fn router() -> Router<Admin> {
@@ -46,9 +55,32 @@ pub(crate) fn router() -> Router<Admin> {
             "/api/topic-permissions/{vhost}/{user}/{exchange}",
             get(permissions::key).delete(permissions::delete_key),
         )
+        .merge(things())
         .route("/api", get(refused::no_path))
         .route("/api/{*rest}", axum::routing::any(refused::no_path))
         .method_not_allowed_fallback(refused::wrong_method)
+}
+
+/// What is in virtual hosts, and the broker itself.
+fn things() -> Router<Admin> {
+    Router::new()
+        .route("/api/overview", get(nodes::overview))
+        .route("/api/cluster-name", get(nodes::cluster_name))
+        .route("/api/nodes", get(nodes::list))
+        .route("/api/nodes/{node}", get(nodes::one))
+        .route("/api/queues", get(queues::list))
+        .route("/api/queues/{vhost}", get(queues::of_vhost))
+        .route("/api/queues/{vhost}/{queue}", get(queues::one))
+        .route("/api/queues/{vhost}/{queue}/bindings", get(bindings::of_queue))
+        .route("/api/exchanges", get(exchanges::list))
+        .route("/api/exchanges/{vhost}", get(exchanges::of_vhost))
+        .route("/api/exchanges/{vhost}/{exchange}", get(exchanges::one))
+        .route("/api/exchanges/{vhost}/{exchange}/bindings/source", get(bindings::of_source))
+        .route("/api/exchanges/{vhost}/{exchange}/bindings/destination", get(bindings::of_exchange))
+        .route("/api/bindings", get(bindings::list))
+        .route("/api/bindings/{vhost}", get(bindings::of_vhost))
+        .route("/api/bindings/{vhost}/e/{source}/{kind}/{destination}", get(bindings::between))
+        .route("/api/bindings/{vhost}/e/{source}/{kind}/{destination}/{key}", get(bindings::one))
 }
 
 /// Carries a change of names out, whoever asks.

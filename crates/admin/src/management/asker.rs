@@ -14,6 +14,9 @@ use std::sync::Arc;
 const MANAGEMENT: &[&str] = &["management", "policymaker", "monitoring", ADMINISTRATOR];
 const MONITORING: &[&str] = &["monitoring", ADMINISTRATOR];
 
+/// What RabbitMQ says of a virtual host that somebody may not enter.
+const NOT_YOURS: &str = "User not authorised to access virtual host";
+
 /// A user who has logged in and may use the API.
 #[derive(Clone, Debug)]
 pub(super) struct Asker {
@@ -23,6 +26,10 @@ pub(super) struct Asker {
 /// An asker who may see and change everything.
 #[derive(Clone, Debug)]
 pub(super) struct Administrator(pub(super) Asker);
+
+/// An asker who may see how the broker does.
+#[derive(Clone, Debug)]
+pub(super) struct Monitor;
 
 impl Asker {
     pub(super) fn user(&self) -> &User {
@@ -41,6 +48,20 @@ impl Asker {
     /// Whether the asker sees things of `vhost`.
     pub(super) fn sees(&self, vhost: &str) -> bool {
         self.monitors() || self.user.permissions.contains_key(vhost)
+    }
+
+    /// Whether lists of all virtual hosts have those of `vhost` in them.
+    pub(super) fn lists(&self, vhost: &str) -> bool {
+        self.administrates() || self.user.permissions.contains_key(vhost)
+    }
+
+    /// Checks that there is a `vhost` and that the asker sees it.
+    pub(super) fn see(&self, names: &Names, vhost: &str) -> Result<(), Refused> {
+        match names.has_namespace(vhost) {
+            true if self.sees(vhost) => Ok(()),
+            true => Err(Refused::not_authorised(NOT_YOURS)),
+            false => Err(Refused::not_found()),
+        }
     }
 
     fn has_any(&self, tags: &[&str]) -> bool {
@@ -84,6 +105,17 @@ impl FromRequestParts<Admin> for Administrator {
         match asker.administrates() {
             true => Ok(Administrator(asker)),
             false => Err(Refused::not_authorised("Not administrator user")),
+        }
+    }
+}
+
+impl FromRequestParts<Admin> for Monitor {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, admin: &Admin) -> Result<Monitor, Refused> {
+        match Asker::from_request_parts(parts, admin).await?.monitors() {
+            true => Ok(Monitor),
+            false => Err(Refused::not_authorised("Not monitor user")),
         }
     }
 }

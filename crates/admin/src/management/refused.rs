@@ -16,36 +16,41 @@ const CHALLENGE: &str = "Basic realm=\"RabbitMQ Management\"";
 pub(super) struct Refused {
     status: StatusCode,
     error: &'static str,
-    reason: String,
+    reason: Value,
 }
 
 impl Refused {
     /// The body or the path is not right.
-    pub(super) fn bad(reason: impl Into<String>) -> Refused {
+    pub(super) fn bad(reason: impl Into<Value>) -> Refused {
         Refused { status: StatusCode::BAD_REQUEST, error: "bad_request", reason: reason.into() }
     }
 
     /// The thing is not there.
     pub(super) fn not_found() -> Refused {
         let status = StatusCode::NOT_FOUND;
-        Refused { status, error: "Object Not Found", reason: "Not Found".to_owned() }
+        Refused { status, error: "Object Not Found", reason: "Not Found".into() }
+    }
+
+    /// There is no such page.
+    pub(super) fn page(error: &'static str, reason: String) -> Refused {
+        Refused { status: StatusCode::BAD_REQUEST, error, reason: reason.into() }
     }
 
     /// Who asks is not known, or may not.
     pub(super) fn not_authorised(reason: &str) -> Refused {
         let (status, error) = (StatusCode::UNAUTHORIZED, "not_authorised");
-        Refused { status, error, reason: reason.to_owned() }
+        Refused { status, error, reason: reason.into() }
     }
 
     fn of_method(method: &Method) -> Refused {
-        let reason = format!("{method} is not for this path");
+        let reason = format!("{method} is not for this path").into();
         Refused { status: StatusCode::METHOD_NOT_ALLOWED, error: "Method Not Allowed", reason }
     }
 }
 
 impl From<Error> for Refused {
     fn from(error: Error) -> Refused {
-        let reason = error.message;
+        let reason = Value::from(error.message);
         let (status, error) = match error.kind {
             Kind::NotFound => return Refused::not_found(),
             Kind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "service_unavailable"),

@@ -38,11 +38,8 @@ pub(super) async fn one(
     asker: Asker,
 ) -> Result<Json<Value>, Refused> {
     let names = admin.engine().names();
-    match names.has_namespace(&vhost) {
-        true if asker.sees(&vhost) => Ok(Json(shown(&names, &vhost))),
-        true => Err(Refused::not_authorised("User not authorised to access virtual host")),
-        false => Err(Refused::not_found()),
-    }
+    asker.see(&names, &vhost)?;
+    Ok(Json(shown(&names, &vhost)))
 }
 
 /// `PUT /api/vhosts/NAME`: who creates one may do everything in it.

@@ -1,5 +1,7 @@
 //! RabbitMQ's management API: users, virtual hosts and permissions.
 
+mod things;
+
 use crate::running::{Running, Scratch};
 
 /// `guest:guest`.
