@@ -1,6 +1,6 @@
 """The clients: which wire each speaks, and the command that runs its cases.
 
-Every case program takes `CLIENT [--list] [--restart] [--only TEXT]`, reads KAFKA, AMQP, TARGET
+Every case program takes `CLIENT [--list] [--restart] [--only TEXT]`, reads KAFKA, AMQP, ADMIN, TARGET
 and CONTROL from its environment, and prints one JSON object a line:
 `{"client": …, "version": …}` first, then `{"case", "result", "seconds", "detail"}` each.
 """
@@ -74,4 +74,4 @@ def command(client, tools):
 
 def environment(target, control, extra):
     return dict(os.environ, KAFKA=target.address("kafka"), AMQP=target.address("amqp"),
-                TARGET=target.name, CONTROL=control.address, **extra)
+                ADMIN=target.address("admin"), TARGET=target.name, CONTROL=control.address, **extra)

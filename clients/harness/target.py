@@ -195,14 +195,16 @@ class RabbitMq(Target):
     """Debian's rabbitmq-server, started from its own scripts with nothing shared but the code."""
 
     name = "rabbitmq"
-    wires = ("amqp",)
+    wires = ("amqp", "admin")
     script = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 
     def prepare(self):
         self.epmd_port = free_port()
         self.dist_port = free_port()
-        (self.directory / "plugins").write_text("[].\n")
-        (self.directory / "rabbitmq.conf").write_text("vm_memory_high_watermark.relative = 0.6\n")
+        (self.directory / "plugins").write_text("[rabbitmq_management].\n")
+        (self.directory / "rabbitmq.conf").write_text(
+            "vm_memory_high_watermark.relative = 0.6\n"
+            f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {self.ports['admin']}\n")
 
     def command(self):
         return [self.script]

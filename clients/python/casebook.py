@@ -18,6 +18,7 @@ WAIT_SECONDS_MAX = 20
 
 KAFKA = os.environ.get("KAFKA", "")
 AMQP = os.environ.get("AMQP", "")
+ADMIN = os.environ.get("ADMIN", "")
 TARGET = os.environ.get("TARGET", "")
 
 CASES = []

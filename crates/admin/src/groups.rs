@@ -10,7 +10,7 @@ use engine::groups::GroupState;
 use serde_json::{Value, json};
 use types::Kind;
 
-/// `GET /api/groups`
+/// `GET /v1/groups`
 pub(crate) async fn groups(
     State(admin): State<Admin>,
     Query(scope): Query<Scope>,
@@ -32,7 +32,7 @@ pub(crate) async fn groups(
     Ok(Json(json!(groups)))
 }
 
-/// `GET /api/groups/NAME`
+/// `GET /v1/groups/NAME`
 pub(crate) async fn group(
     State(admin): State<Admin>,
     Path(name): Path<String>,

@@ -1,12 +1,14 @@
-//! The HTTP side of the broker: health, metrics, and the JSON API that the command line uses.
+//! The HTTP side of the broker: health, metrics, the JSON API that the command line uses (`/v1`), and
+//! RabbitMQ's management API (`/api`), for which one logs in.
 //!
-//! `docs/admin.md` lists every path. There is no authentication yet, so requests that a browser
-//! sends for some other page (they carry `Origin`) are refused.
+//! `docs/admin.md` and `docs/management.md` list every path. Requests that a browser sends for some
+//! other page (they carry `Origin`) are refused, for `/v1` asks for no login.
 
 mod base64;
 mod failure;
 mod groups;
 mod guard;
+mod management;
 mod messages;
 mod metrics;
 mod names;

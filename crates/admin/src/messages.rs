@@ -115,7 +115,7 @@ impl Default for SentHeaders {
     }
 }
 
-/// `POST /api/queues/NAME/publish`, `POST /api/topics/NAME/publish`
+/// `POST /v1/queues/NAME/publish`, `POST /v1/topics/NAME/publish`
 pub(crate) async fn publish(
     State(admin): State<Admin>,
     Path(name): Path<String>,
@@ -137,7 +137,7 @@ pub(crate) async fn publish(
     Ok(Json(json!({"published": places})))
 }
 
-/// `POST /api/queues/NAME/consume`, `POST /api/topics/NAME/consume`
+/// `POST /v1/queues/NAME/consume`, `POST /v1/topics/NAME/consume`
 pub(crate) async fn consume(
     State(admin): State<Admin>,
     Path(name): Path<String>,
@@ -158,7 +158,7 @@ pub(crate) async fn consume(
     Ok(([(CONTENT_TYPE, "application/x-ndjson")], body).into_response())
 }
 
-/// `POST /api/queues/NAME/read`, `POST /api/topics/NAME/read`
+/// `POST /v1/queues/NAME/read`, `POST /v1/topics/NAME/read`
 pub(crate) async fn read(
     State(admin): State<Admin>,
     Path(name): Path<String>,

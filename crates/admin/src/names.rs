@@ -49,7 +49,7 @@ pub(crate) async fn health(State(admin): State<Admin>) -> Result<Json<Value>, Fa
     Ok(Json(json!({"status": "ok"})))
 }
 
-/// `GET /api/overview`
+/// `GET /v1/overview`
 pub(crate) async fn overview(State(admin): State<Admin>) -> Json<Value> {
     let names = admin.engine().names();
     let (mut queues, mut topics) = (0, 0);
@@ -84,7 +84,7 @@ pub(crate) async fn overview(State(admin): State<Admin>) -> Json<Value> {
     }))
 }
 
-/// `GET /api/queues`
+/// `GET /v1/queues`
 pub(crate) async fn queues(State(admin): State<Admin>, Query(scope): Query<Scope>) -> Answer {
     let stats = admin.stats().await?;
     let names = admin.engine().names();
@@ -98,7 +98,7 @@ pub(crate) async fn queues(State(admin): State<Admin>, Query(scope): Query<Scope
     Ok(Json(json!(queues)))
 }
 
-/// `GET /api/topics`
+/// `GET /v1/topics`
 pub(crate) async fn topics(State(admin): State<Admin>, Query(scope): Query<Scope>) -> Answer {
     let names = admin.engine().names();
     let topics: Vec<Arc<Topic>> = names
@@ -115,7 +115,7 @@ pub(crate) async fn topics(State(admin): State<Admin>, Query(scope): Query<Scope
     Ok(Json(json!(lines)))
 }
 
-/// `GET /api/queues/NAME`
+/// `GET /v1/queues/NAME`
 pub(crate) async fn queue(
     State(admin): State<Admin>,
     Path(name): Path<String>,
@@ -149,7 +149,7 @@ pub(crate) async fn queue(
     Ok(Json(shown))
 }
 
-/// `GET /api/topics/NAME`
+/// `GET /v1/topics/NAME`
 pub(crate) async fn topic(
     State(admin): State<Admin>,
     Path(name): Path<String>,
@@ -188,7 +188,7 @@ pub(crate) async fn topic(
     })))
 }
 
-/// `PUT /api/queues/NAME`
+/// `PUT /v1/queues/NAME`
 pub(crate) async fn create_queue(
     State(admin): State<Admin>,
     Path(name): Path<String>,
@@ -200,7 +200,7 @@ pub(crate) async fn create_queue(
     Ok(made(created))
 }
 
-/// `PUT /api/topics/NAME`
+/// `PUT /v1/topics/NAME`
 pub(crate) async fn create_topic(
     State(admin): State<Admin>,
     Path(name): Path<String>,
@@ -221,7 +221,7 @@ pub(crate) async fn create_topic(
     Ok(made(created))
 }
 
-/// `DELETE /api/queues/NAME`
+/// `DELETE /v1/queues/NAME`
 pub(crate) async fn delete_queue(
     State(admin): State<Admin>,
     Path(name): Path<String>,
@@ -235,7 +235,7 @@ pub(crate) async fn delete_queue(
     }
 }
 
-/// `DELETE /api/topics/NAME`
+/// `DELETE /v1/topics/NAME`
 pub(crate) async fn delete_topic(
     State(admin): State<Admin>,
     Path(name): Path<String>,

@@ -1,6 +1,6 @@
 //! Paths and sockets.
 
-use crate::{About, Admin, WireStatus, groups, guard, messages, metrics, names};
+use crate::{About, Admin, WireStatus, groups, guard, management, messages, metrics, names};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn;
@@ -40,6 +40,7 @@ impl AdminServer {
         let mut serving = JoinSet::new();
         for listener in listeners {
             let router = router(admin.clone());
+            let router = router.into_make_service_with_connect_info::<SocketAddr>();
             let stopping = admin.clone();
             serving.spawn(async move {
                 let stop = async move { stopping.stopped().await };
@@ -70,25 +71,26 @@ fn router(admin: Admin) -> Router {
     Router::new()
         .route("/health", get(names::health))
         .route("/metrics", get(metrics::metrics))
-        .route("/api/overview", get(names::overview))
-        .route("/api/queues", get(names::queues))
-        .route("/api/topics", get(names::topics))
+        .route("/v1/overview", get(names::overview))
+        .route("/v1/queues", get(names::queues))
+        .route("/v1/topics", get(names::topics))
         .route(
-            "/api/queues/{name}",
+            "/v1/queues/{name}",
             get(names::queue).put(names::create_queue).delete(names::delete_queue),
         )
         .route(
-            "/api/topics/{name}",
+            "/v1/topics/{name}",
             get(names::topic).put(names::create_topic).delete(names::delete_topic),
         )
-        .route("/api/queues/{name}/publish", post(messages::publish))
-        .route("/api/topics/{name}/publish", post(messages::publish))
-        .route("/api/queues/{name}/consume", post(messages::consume))
-        .route("/api/topics/{name}/consume", post(messages::consume))
-        .route("/api/queues/{name}/read", post(messages::read))
-        .route("/api/topics/{name}/read", post(messages::read))
-        .route("/api/groups", get(groups::groups))
-        .route("/api/groups/{name}", get(groups::group))
+        .route("/v1/queues/{name}/publish", post(messages::publish))
+        .route("/v1/topics/{name}/publish", post(messages::publish))
+        .route("/v1/queues/{name}/consume", post(messages::consume))
+        .route("/v1/topics/{name}/consume", post(messages::consume))
+        .route("/v1/queues/{name}/read", post(messages::read))
+        .route("/v1/topics/{name}/read", post(messages::read))
+        .route("/v1/groups", get(groups::groups))
+        .route("/v1/groups/{name}", get(groups::group))
+        .merge(management::router())
         .fallback(guard::unknown)
         .method_not_allowed_fallback(guard::wrong_method)
         .layer(from_fn(guard::no_foreign_page))

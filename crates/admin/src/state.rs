@@ -1,5 +1,6 @@
 //! What the pages are made from.
 
+use crate::management::Rates;
 use engine::Handle;
 use frontend::{Counters, Local};
 use std::net::SocketAddr;
@@ -35,6 +36,7 @@ pub struct Admin {
     pub(crate) about: About,
     pub(crate) wires: Arc<[WireStatus]>,
     pub(crate) local: Local,
+    pub(crate) rates: Arc<Rates>,
     pub(crate) stopping: watch::Receiver<bool>,
 }
 
@@ -49,7 +51,8 @@ impl Admin {
     ) -> (Admin, watch::Sender<bool>) {
         let (switch, stopping) = watch::channel(false);
         let local = Local::connect(engine);
-        (Admin { about, wires: wires.into(), local, stopping }, switch)
+        let rates = Arc::default();
+        (Admin { about, wires: wires.into(), local, rates, stopping }, switch)
     }
 
     pub(crate) fn engine(&self) -> &Handle {

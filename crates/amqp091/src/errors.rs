@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod tests;
 
+use engine::catalog::{Denied, DeniedThing};
 use std::fmt;
 use types::{Error, Kind};
 
@@ -178,6 +179,21 @@ impl From<&Error> for Exception {
             Kind::Corrupt => Code::InternalError,
         };
         Exception::new(code, error.message.clone())
+    }
+}
+
+impl From<Denied> for Exception {
+    /// 403: a user does not have a right. In the words of rabbitmq-server 3; 4 names the right first.
+    fn from(denied: Denied) -> Exception {
+        let Denied { user, namespace, of, .. } = &denied;
+        let what = match of {
+            DeniedThing::Queue(name) => Resource::queue(name, namespace).to_string(),
+            DeniedThing::Router(name) => Resource::exchange(name, namespace).to_string(),
+            DeniedThing::Key { router, key } => {
+                format!("topic '{key}' in {}", Resource::exchange(router, namespace))
+            }
+        };
+        Exception::new(Code::AccessRefused, format!("access to {what} refused for user '{user}'"))
     }
 }
 

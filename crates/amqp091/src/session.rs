@@ -33,17 +33,12 @@ use link::Link;
 use publish::Publisher;
 use request::{Request, Step};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use types::{ConsumerId, RECORD_BYTES_MAX};
 
-/// What the wire offers and whom it lets in.
-#[derive(Clone)]
+/// What the wire offers.
+#[derive(Clone, Debug)]
 pub struct Options {
-    /// The one user there is.
-    pub user: String,
-    /// Its password.
-    pub password: String,
     /// Largest frame, in bytes.
     pub frame_bytes_max: u32,
     /// Most channels of a connection.
@@ -58,19 +53,11 @@ impl Default for Options {
     /// RabbitMQ's, but for the largest body.
     fn default() -> Options {
         Options {
-            user: "guest".to_owned(),
-            password: "guest".to_owned(),
             frame_bytes_max: 131_072,
             channel_max: 2047,
             heartbeat_s: 60,
             body_bytes_max: RECORD_BYTES_MAX as u64,
         }
-    }
-}
-
-impl fmt::Debug for Options {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options").field("user", &self.user).finish_non_exhaustive()
     }
 }
 
@@ -289,8 +276,7 @@ impl AmqpSession {
         if channel.closing {
             return self.closing_channel(frame);
         }
-        let site =
-            publish::Site { vhost: &self.vhost, user: &self.options.user, link: &mut self.link };
+        let site = publish::Site { vhost: &self.vhost, link: &mut self.link };
         let publication = match frame.kind {
             FrameKind::Method if channel.assembly.idle() => return self.method(frame, cx),
             FrameKind::Method => return Err(channel.assembly.unexpected()),

@@ -7,6 +7,7 @@ mod queues;
 mod routers;
 mod stored;
 mod topics;
+mod users;
 
 #[cfg(test)]
 mod tests;
@@ -85,7 +86,7 @@ impl Layer {
 
 impl Catalog {
     /// A catalog that places logs on `shards`, of which there is at least one. The shared one has the
-    /// namespace `/`; the local one has nothing.
+    /// namespace `/` and the user `guest`; the local one has nothing.
     #[must_use]
     pub fn new(layer: Layer, shards: &[ShardId]) -> Catalog {
         assert!(!shards.is_empty(), "logs have to be placed somewhere");
@@ -100,6 +101,7 @@ impl Catalog {
         };
         if layer == Layer::Shared {
             catalog.create_namespace(&Name::from(crate::NAMESPACE_DEFAULT));
+            catalog.create_guest();
         }
         catalog
     }
@@ -138,6 +140,8 @@ impl Catalog {
                 return Ok(self.remove_owners(first, last, work));
             }
             Action::Forget(deleted) => return Ok(self.forget(deleted, work)),
+            Action::PutUser(user) => return self.put_user(user),
+            Action::DeleteUser { name } => return self.delete_user(name),
             _ => {}
         }
         if self.layer == Layer::Shared && self.names.scope(space).is_none() {
@@ -160,11 +164,20 @@ impl Catalog {
             Action::DeleteRouter { name, if_unused } => self.delete_router(space, name, *if_unused),
             Action::Bind(bind) => self.bind(space, bind),
             Action::Unbind(bind) => self.unbind(space, bind),
+            Action::Permit { user, permission } => self.permit(space, user, permission),
+            Action::Forbid { user } => self.forbid(space, user),
+            Action::PermitKeys { user, router, permission } => {
+                self.permit_keys((space, router), user, permission)
+            }
+            Action::ForbidKeys { user, router } => self.forbid_keys(space, user, router.as_ref()),
+            Action::Describe(description) => Ok(self.describe(space, description)),
             Action::DeclareNamespace
             | Action::DeleteNamespace
             | Action::RemoveClient(_)
             | Action::RemoveNode(_)
-            | Action::Forget(_) => Ok(Outcome::Declared { created: false }),
+            | Action::Forget(_)
+            | Action::PutUser(_)
+            | Action::DeleteUser { .. } => Ok(Outcome::Declared { created: false }),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What can be asked of the catalog: each change is a plain value that names its namespace.
 
+use crate::access::{PasswordHash, Permission, TopicPermission};
 use crate::entry::{Destination, NodeId, Owner, QueueOptions, RouterId, RouterKind, TopicId};
 use crate::outcome::Deleted;
 use crate::value::Arguments;
@@ -85,6 +86,65 @@ pub enum Action {
     /// namespaces. To be sent to the local layer with what each change of the shared one deleted.
     /// Outcome: `Deleted`.
     Forget(Deleted),
+    /// Creates a user without permissions, or gives one another password and other tags.
+    /// Outcome: `Declared`.
+    PutUser(PutUser),
+    /// Deletes a user. Outcome: `Deleted`.
+    DeleteUser {
+        /// Whom.
+        name: Name,
+    },
+    /// Lets a user into the namespace and says what the user may do there. Outcome: `Declared`.
+    Permit {
+        /// Whom.
+        user: Name,
+        /// What.
+        permission: Permission,
+    },
+    /// Keeps a user out of the namespace. Outcome: `Deleted`.
+    Forbid {
+        /// Whom.
+        user: Name,
+    },
+    /// Says which routing keys a user may use with a topic router of the namespace, which need not
+    /// be there. Outcome: `Declared`.
+    PermitKeys {
+        /// Who.
+        user: Name,
+        /// With which router.
+        router: Name,
+        /// Which keys.
+        permission: TopicPermission,
+    },
+    /// Lets a user use any routing key again. Outcome: `Deleted`.
+    ForbidKeys {
+        /// Who.
+        user: Name,
+        /// With which router; none: with every router of the namespace.
+        router: Option<Name>,
+    },
+    /// Says what the namespace is for. Outcome: `Declared`.
+    Describe(Description),
+}
+
+/// What people say of a namespace; it has no effect.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    /// What it is for.
+    pub text: String,
+    /// Words to find it by.
+    pub tags: Vec<Name>,
+}
+
+/// A user to create or to change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PutUser {
+    /// The name.
+    pub name: Name,
+    /// How a password is known to be the user's.
+    pub password: PasswordHash,
+    /// What the user may manage.
+    pub tags: Vec<Name>,
 }
 
 /// A topic to create.

@@ -1,5 +1,5 @@
 //! What exists and where: namespaces, topics, queues, subscriptions, routers and bindings, and how a
-//! publish finds its logs.
+//! publish finds its logs; who may log in, and what they may do.
 //!
 //! [`Catalog`] is a pure state machine: [`Catalog::apply`] takes a [`Change`] and the time, and gives
 //! an outcome and what the data shards have to do. There are two of them: the shared one, durable,
@@ -9,6 +9,7 @@
 //!
 //! Nothing here knows a protocol, a clock, a disk or random numbers; equal changes give equal bytes.
 
+mod access;
 mod catalog;
 mod change;
 mod config;
@@ -25,10 +26,15 @@ mod value;
 #[cfg(test)]
 mod world;
 
+pub use access::{
+    ADMINISTRATOR, BadPattern, DEFAULT_ROUTER, Demand, Denied, DeniedThing, GUEST, Guarded,
+    HashAlgorithm, IMPERSONATOR, LoginRefused, PasswordHash, Pattern, Permission, Right,
+    TopicPermission, User,
+};
 pub use catalog::{Catalog, Layer, Unreadable};
 pub use change::{
     Action, Bind, Change, ConfigChange, DeclareQueue, DeclareRouter, DeclareTopic, DeleteQueue,
-    Elsewhere, Target,
+    Description, Elsewhere, PutUser, Target,
 };
 pub use config::{Config, MESSAGE_BYTES_MAX_DEFAULT, RETENTION_MS_DEFAULT, TimestampType};
 pub use entry::{

@@ -4,8 +4,9 @@ mod place;
 mod route;
 #[cfg(test)]
 mod tests;
+mod users;
 
-use crate::change::Target;
+use crate::change::{Description, Target};
 use crate::entry::{Binding, Destination, Found, Router, TopicId};
 use crate::naming::visible_to_streams;
 use crate::snapshot::{Inbound, Scope, Snapshot};
@@ -85,6 +86,12 @@ impl Names {
     #[must_use]
     pub fn has_namespace(&self, namespace: &str) -> bool {
         self.shared.namespaces.contains_key(namespace)
+    }
+
+    /// What people say of `namespace`, if anything.
+    #[must_use]
+    pub fn description(&self, namespace: &str) -> Option<&Description> {
+        self.shared.scope(namespace)?.description.as_deref()
     }
 
     /// All namespaces, by name.

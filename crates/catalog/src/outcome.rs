@@ -11,7 +11,7 @@ use types::{Error, Kind, LogRef, Millis, SubscriptionRef};
 /// What a change came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
-    /// A namespace, router or binding is there.
+    /// A namespace, router, binding, user or permission is there.
     Declared {
         /// It was not before.
         created: bool,
@@ -87,6 +87,10 @@ pub enum Thing {
     Router,
     /// A binding.
     Binding,
+    /// A user.
+    User,
+    /// What a user may do; it has the user's name.
+    Permission,
 }
 
 /// Why a change was refused; nothing has changed then.
@@ -295,6 +299,8 @@ impl fmt::Display for Thing {
             Thing::Subscription => "subscription",
             Thing::Router => "router",
             Thing::Binding => "binding",
+            Thing::User => "user",
+            Thing::Permission => "permission of user",
         })
     }
 }

@@ -1,5 +1,7 @@
 //! One layer as its readers see it: persistent maps, so that a copy costs a few counters.
 
+use crate::access::User;
+use crate::change::Description;
 use crate::entry::{Binding, Destination, Found, Router, TopicId};
 use crate::table::Table;
 use crate::{GROUP_SLOTS, Name};
@@ -15,6 +17,7 @@ pub struct Snapshot {
     pub(crate) ids: OrdMap<TopicId, FullName>,
     pub(crate) subscriptions: OrdMap<SubscriptionId, FullName>,
     pub(crate) group_slots: Arc<[ShardId]>,
+    pub(crate) users: OrdMap<Name, Arc<User>>,
 }
 
 /// Namespace and name; shared, for every queue has it in two maps.
@@ -31,6 +34,7 @@ pub(crate) struct Scope {
     pub(crate) inbound: OrdMap<Inbound, Arc<Binding>>,
     /// Topics by what their names may not share.
     pub(crate) topic_forms: OrdMap<String, Name>,
+    pub(crate) description: Option<Arc<Description>>,
 }
 
 /// A binding's identity, by destination first.
@@ -51,6 +55,7 @@ impl Snapshot {
             ids: OrdMap::new(),
             subscriptions: OrdMap::new(),
             group_slots: shards.iter().copied().cycle().take(GROUP_SLOTS).collect(),
+            users: OrdMap::new(),
         }
     }
 

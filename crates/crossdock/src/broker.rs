@@ -32,8 +32,8 @@ pub enum StartError {
     },
     /// An address that other machines can reach.
     #[error(
-        "{wire}: refusing to listen on {address}: other machines can reach it and there is no \
-         authentication yet; listen on 127.0.0.1 or [::1], or add --insecure-listen"
+        "{wire}: refusing to listen on {address}: other machines can reach it, and not every wire \
+         asks for a login yet; listen on 127.0.0.1 or [::1], or add --insecure-listen"
     )]
     Insecure {
         /// The wire.
@@ -300,7 +300,9 @@ fn told(error: &EngineError) -> String {
         EngineError::Store(OpenError::Newer { .. }) | EngineError::Newer => {
             "start it with the release that wrote it, or a later one"
         }
-        EngineError::Store(OpenError::Older { .. }) => "open it with the release that wrote it",
+        EngineError::Store(OpenError::Older { .. }) | EngineError::Older => {
+            "open it with the release that wrote it"
+        }
         EngineError::Store(OpenError::Unwritable { .. }) => {
             "change the permissions, or give another directory with --data DIR"
         }

@@ -29,7 +29,8 @@ pub struct Options {
     #[arg(long, env = "CROSSDOCK_ADVERTISE", value_name = "WIRE=HOST:PORT", value_delimiter = ',')]
     pub advertise: Vec<Advertise>,
 
-    /// Listen also on addresses that other machines can reach: there is no authentication yet
+    /// Listen also on addresses that other machines can reach: nothing is encrypted yet, and Kafka and
+    /// the admin side's /v1 ask for no login
     #[arg(long, env = "CROSSDOCK_INSECURE_LISTEN", num_args = 0..=1, require_equals = true)]
     #[arg(default_value_t = false, default_missing_value = "true", value_name = "BOOL")]
     #[arg(action = clap::ArgAction::Set)]

@@ -129,6 +129,9 @@ pub enum EngineError {
     /// The store was written by a later release.
     #[error("the store holds state of a newer release of crossdock; use that release to open it")]
     Newer,
+    /// The store was written by an earlier release, before there was one to keep stores of.
+    #[error("the store holds state of an older crossdock, which this one does not read")]
+    Older,
     /// The first files could not be written.
     #[error("the store cannot be written")]
     Write(#[source] Failed),
@@ -198,6 +201,7 @@ pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
     let (writer, reader, pool, mut recovery) =
         journal::open(Arc::clone(&options.disk), journal_options.clone())?;
     let shards = match recovery.checkpoint() {
+        Some(checkpoint) if Shard::outdated(&checkpoint.pages) => return Err(EngineError::Older),
         Some(checkpoint) => Shard::read_all(&checkpoint.pages, options.sizes.chunk_bits)
             .ok_or(EngineError::Newer)?,
         None => new_shards(options),

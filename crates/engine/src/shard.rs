@@ -138,11 +138,6 @@ impl Shard {
         }
     }
 
-    /// Whether this build may replay the state.
-    pub(crate) fn known_version(&self) -> bool {
-        self.machine_version <= MACHINE_VERSION
-    }
-
     /// The next so many frames are lost: what comes after them is applied without them.
     pub(crate) fn pass_over(&mut self, frames: u64) {
         self.applied += frames;

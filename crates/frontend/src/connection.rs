@@ -3,6 +3,7 @@
 mod memory;
 
 use crate::flights::Flights;
+use crate::identity::Identity;
 use crate::output::Output;
 use crate::{Cx, Door, Peer, Session};
 use bytes::BytesMut;
@@ -41,6 +42,8 @@ pub(crate) struct State {
     /// It is not read from, for other connections' input has the room.
     pub(crate) starved: bool,
     pub(crate) deadline: Option<Millis>,
+    /// Whom the connection speaks for; nobody: it may do everything.
+    pub(crate) identity: Option<Identity>,
 }
 
 /// Drives one session: the caller moves bytes, events and time.

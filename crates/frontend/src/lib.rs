@@ -20,6 +20,7 @@ mod cx;
 mod door;
 mod flights;
 mod gather;
+mod identity;
 #[cfg(test)]
 mod lines;
 mod listen;
@@ -36,6 +37,7 @@ pub use connection::{Connection, INPUT_BYTES_MAX, OUTPUT_BYTES_MAX, SUBMITTED_BY
 pub use cx::Cx;
 pub use door::{Door, Doors};
 pub use gather::Gather;
+pub use identity::NotEntered;
 pub use listen::{bind, loopback};
 pub use local::{Consumer, Local};
 pub use message::{Headers, Message, Place, Received};

@@ -45,6 +45,8 @@ const FENCED: &[(&str, &[&str])] = &[
     ("rustix", &["io", "crossdock"]),
     ("libc", &[]),
     ("rand", &["io"]),
+    ("regex", &["catalog", "admin"]),
+    ("sha2", &["catalog"]),
     ("tokio", &["frontend", "kafka", "amqp091", "admin", "crossdock", "sim"]),
 ];
 

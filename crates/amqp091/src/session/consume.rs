@@ -11,7 +11,9 @@ use crate::codec::Method;
 use crate::errors::{self, Code, Exception, MethodId, Resource};
 use crate::message::{ContentWriter, Message};
 use engine::api::{Delivery, Get, Leave, Op, Reply, Source, StartAt, Take, Window};
-use engine::catalog::{Action, DeclareQueue, Found, Name, Outcome, QueueKind, QueueOptions};
+use engine::catalog::{
+    Action, Change, DeclareQueue, Demand, Found, Guarded, Name, Outcome, QueueKind, QueueOptions,
+};
 use frontend::Cx;
 use record::properties::Value;
 use record::tail;
@@ -86,6 +88,7 @@ impl AmqpSession {
                 None => self.declare_replies((number, method.id()), tag, nowait, cx),
             };
         }
+        cx.permit(Demand::read(Guarded::Queue(&name)))?;
         let found = self.find_queue(&name, cx)?;
         let (source, reading) = self.source(number, &found, method)?;
         let holder = Holder { tag: Some(tag), reading, ..Holder::new(NEW, source, name) };
@@ -225,7 +228,8 @@ impl AmqpSession {
         };
         self.owns_names = true;
         let step = Step::DeclareReplies { name, tag, nowait };
-        self.ask_change(at, step, Action::DeclareQueue(declare), cx)
+        let change = Change::new(Name::clone(&self.vhost), Action::DeclareQueue(declare));
+        self.ask_own_change(at, step, (change, false), cx)
     }
 
     pub(super) fn replies_declared(
@@ -305,6 +309,7 @@ impl AmqpSession {
         cx: &mut Cx<'_>,
     ) -> Result<(), Exception> {
         let name = self.queue_name(number, queue)?;
+        cx.permit(Demand::read(Guarded::Queue(&name)))?;
         let resource = Resource::queue(&name, &self.vhost);
         let found = self.find_queue(&name, cx)?;
         let reading = match &found {

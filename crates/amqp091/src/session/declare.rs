@@ -29,7 +29,19 @@ impl AmqpSession {
         cx: &mut Cx<'_>,
     ) -> Result<(), Exception> {
         let deletes = matches!(action, Action::DeleteRouter { .. } | Action::DeleteQueue(_));
-        let mut change = Change::new(Name::clone(&self.vhost), action);
+        let change = Change::new(Name::clone(&self.vhost), action);
+        cx.permit_change(&change)?;
+        self.ask_own_change(at, step, (change, deletes), cx)
+    }
+
+    /// Sends a change that the session makes for itself: no user has to be permitted it.
+    pub(super) fn ask_own_change(
+        &mut self,
+        at: (u16, MethodId),
+        step: Step,
+        (mut change, deletes): (Change, bool),
+        cx: &mut Cx<'_>,
+    ) -> Result<(), Exception> {
         let placed = cx.names().place(&mut change);
         let layer = placed.map_err(|refusal| self.refused(&refusal, deletes))?;
         let op = Op::Change { shard: engine::shard_of(layer), change: Box::new(change) };

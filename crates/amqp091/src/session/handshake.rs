@@ -5,7 +5,7 @@ use super::{AmqpSession, Phase, Step};
 use crate::codec::frame::{PROTOCOL_HEADER, PROTOCOL_HEADER_0_9};
 use crate::codec::{Method, Table, table};
 use crate::errors::{self, Code, Exception};
-use frontend::Cx;
+use frontend::{Cx, NotEntered};
 use record::properties::Value;
 use types::Millis;
 
@@ -114,16 +114,18 @@ impl AmqpSession {
             other => return Err(errors::unknown_mechanism(other)),
         };
         let options = &self.options;
-        let known = credentials.filter(|(user, password)| {
-            *user == options.user.as_bytes() && *password == options.password.as_bytes()
-        });
-        if known.is_none() {
-            tracing::info!(peer = %cx.peer(), mechanism, "login refused");
-            if self.link.client.authentication_failure_close {
-                self.close_connection(&errors::login_refused(mechanism), cx);
+        let (name, password) = credentials.unwrap_or_default();
+        let name = String::from_utf8_lossy(name);
+        match cx.log_in(&name, password) {
+            Ok(user) => self.link.user = user,
+            Err(why) => {
+                tracing::info!(peer = %cx.peer(), mechanism, user = %name, %why, "login refused");
+                if self.link.client.authentication_failure_close {
+                    self.close_connection(&errors::login_refused(mechanism), cx);
+                }
+                cx.close_after_flush();
+                return Ok(());
             }
-            cx.close_after_flush();
-            return Ok(());
         }
         let tune = Method::ConnectionTune {
             channel_max: options.channel_max,
@@ -153,8 +155,13 @@ impl AmqpSession {
     }
 
     fn open(&mut self, virtual_host: &str, cx: &mut Cx<'_>) -> Result<(), Exception> {
-        if !cx.names().has_namespace(virtual_host) {
-            return Err(errors::vhost_not_found(virtual_host).in_method((10, 40)));
+        let refused = match cx.enter(virtual_host) {
+            Ok(()) => None,
+            Err(NotEntered::NotFound) => Some(errors::vhost_not_found(virtual_host)),
+            Err(NotEntered::Refused) => Some(errors::vhost_refused(virtual_host, &self.link.user)),
+        };
+        if let Some(exception) = refused {
+            return Err(exception.in_method((10, 40)));
         }
         self.vhost = virtual_host.into();
         self.link.send(0, &Method::ConnectionOpenOk { known_hosts: "" });

@@ -2,6 +2,7 @@
 
 use crate::codec::Method;
 use crate::codec::frame::{self, FRAME_BYTES_MIN, HEARTBEAT};
+use engine::catalog::Name;
 use frontend::Cx;
 use types::Millis;
 
@@ -26,6 +27,8 @@ pub(super) struct Link {
     /// Between two signs of life; 0 is none.
     pub(super) heartbeat: Millis,
     pub(super) client: Capabilities,
+    /// Who logged in.
+    pub(super) user: Name,
     /// Why publishing is blocked.
     pub(super) blocked: Option<&'static str>,
     sent: Millis,
@@ -40,6 +43,7 @@ impl Default for Link {
             channel_max: 0,
             heartbeat: Millis(0),
             client: Capabilities::default(),
+            user: Name::from(""),
             blocked: None,
             sent: Millis(0),
             heard: Millis(0),

@@ -14,7 +14,7 @@ use crate::message::{self, ContentWriter};
 use bytes::Bytes;
 use engine::Names;
 use engine::api::{Append, Op, Payload, Reply, Verdict};
-use engine::catalog::{Name, Routes};
+use engine::catalog::{IMPERSONATOR, Name, Routes};
 use frontend::Cx;
 use record::tails;
 use std::collections::BTreeMap;
@@ -44,7 +44,6 @@ pub(super) struct Lane {
 #[derive(Debug)]
 pub(super) struct Site<'a> {
     pub(super) vhost: &'a str,
-    pub(super) user: &'a str,
     pub(super) link: &'a mut Link,
 }
 
@@ -152,10 +151,9 @@ impl Publisher {
     ) -> Result<(), Exception> {
         let mut content = Content::decode(publication.properties).map_err(|_| malformed())?;
         let replies;
-        if let Some(user) = content.properties.user_id
-            && user != site.user.as_bytes()
-        {
-            return Err(errors::user_id_mismatch(&String::from_utf8_lossy(user), site.user));
+        let names = self.names.get_or_insert_with(|| cx.names());
+        if let Some(claimed) = content.properties.user_id {
+            check_user_id(claimed, &site.link.user, names)?;
         }
         if content.properties.expiration.is_some() {
             message::expiration_ms(&content)?;
@@ -168,8 +166,12 @@ impl Publisher {
             Some(_) => message::carbon_copies(&content)?,
             None => Vec::new(),
         };
-        let names = self.names.get_or_insert_with(|| cx.names());
-        let asked = super::route::Asked { vhost: site.vhost, copies: &copies, turn: self.turn };
+        let asked = super::route::Asked {
+            vhost: site.vhost,
+            user: &site.link.user,
+            copies: &copies,
+            turn: self.turn,
+        };
         lane.route.find(names, publication, &content, &asked, &mut self.routes)?;
         let to = lane.route.destinations();
         if to.is_empty() {
@@ -273,6 +275,15 @@ fn stored(result: &Result<Reply, Error>) -> bool {
             }
             error.kind == Kind::NotFound
         }
+    }
+}
+
+/// The property `user-id` names who publishes, or anybody where the user may speak for others.
+fn check_user_id(claimed: &[u8], user: &str, names: &Names) -> Result<(), Exception> {
+    let may_claim = || names.user(user).is_some_and(|user| user.has_tag(IMPERSONATOR));
+    match claimed == user.as_bytes() || may_claim() {
+        true => Ok(()),
+        false => Err(errors::user_id_mismatch(&String::from_utf8_lossy(claimed), user)),
     }
 }
 

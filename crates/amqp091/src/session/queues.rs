@@ -8,10 +8,11 @@ use crate::codec::Method;
 use crate::errors::{Code, Exception, MethodId, Resource};
 use engine::api::{Op, Reply};
 use engine::catalog::{
-    Action, Change, DeadLetter, DeclareQueue, DeleteQueue, Found, Layer, Name, Outcome, Owner,
-    QueueKind, QueueOptions,
+    Action, Change, DeadLetter, DeclareQueue, DeleteQueue, Demand, Found, Guarded, Layer, Name,
+    Outcome, Owner, QueueKind, QueueOptions,
 };
 use frontend::Cx;
+use record::properties::Value;
 use std::sync::Arc;
 use types::{Error, Millis, SubscriptionRef};
 
@@ -65,9 +66,23 @@ impl AmqpSession {
             return self.count_declared(at, queue.into(), nowait, subscription, cx);
         }
         let declare = self.declaration(method, cx)?;
+        self.permit_dead_lettering(&declare, cx)?;
         self.owns_names |= exclusive;
         let step = Step::DeclareQueue { name: Name::clone(&declare.name), nowait };
         self.ask_change(at, step, Action::DeclareQueue(declare), cx)
+    }
+
+    /// A new queue that dead-letters passes on what is in it, to where its declarer may publish.
+    fn permit_dead_lettering(&self, declare: &DeclareQueue, cx: &Cx<'_>) -> Result<(), Exception> {
+        let target = arguments::find(&declare.arguments, "x-dead-letter-exchange");
+        let Some(Value::String(exchange)) = target else { return Ok(()) };
+        if cx.names().find(&self.vhost, &declare.name).is_none() {
+            let queue = Guarded::Queue(&declare.name);
+            cx.permit(Demand::configure(queue))?;
+            cx.permit(Demand::read(queue))?;
+            cx.permit(Demand::write(Guarded::Router(exchange)))?;
+        }
+        Ok(())
     }
 
     /// What a queue.declare asks for.
@@ -181,6 +196,7 @@ impl AmqpSession {
         cx: &mut Cx<'_>,
     ) -> Result<(), Exception> {
         let name = self.queue_name(number, queue)?;
+        cx.permit(Demand::read(Guarded::Queue(&name)))?;
         let found = self.find_queue(&name, cx)?;
         if let Found::Queue(queue) = &found
             && queue.options.kind == QueueKind::Stream
@@ -220,6 +236,7 @@ impl AmqpSession {
             return Ok(());
         };
         let name = self.queue_name(number, queue)?;
+        cx.permit(Demand::configure(Guarded::Queue(&name)))?;
         let known = cx.names().find(&self.vhost, &name).and_then(Found::subscription);
         if known.is_none() {
             self.reply(number, nowait, &Method::QueueDeleteOk { message_count: 0 });

@@ -28,6 +28,7 @@ pub(super) struct Route {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked<'a> {
     pub(super) vhost: &'a str,
+    pub(super) user: &'a str,
     /// Further routing keys.
     pub(super) copies: &'a [String],
     /// Chooses the partition of what has no key.
@@ -89,6 +90,7 @@ impl Route {
         self.version = None;
         let headers = TableHeaders(content.headers.unwrap_or_default());
         let (vhost, exchange) = (asked.vhost, publication.exchange);
+        names.permit_publish(asked.user, vhost, (exchange, publication.routing_key))?;
         let one = [publication.routing_key];
         let many: Vec<&str>;
         let keys = match asked.copies {

@@ -1,5 +1,6 @@
 //! The session against the real engine on a simulated disk, and against scripts.
 
+mod access;
 mod basics;
 mod client;
 mod dead;

@@ -1,6 +1,7 @@
 //! Namespaces, and the end of connections.
 
 use super::{Catalog, Layer};
+use crate::change::Description;
 use crate::entry::{Found, NodeId, Owner, Router, RouterKind};
 use crate::outcome::{Deleted, LogChange, Outcome, Refusal, Thing};
 use crate::{NAMESPACE_DEFAULT, Name, naming};
@@ -55,6 +56,12 @@ impl Catalog {
         }
     }
 
+    pub(super) fn describe(&mut self, namespace: &Name, description: &Description) -> Outcome {
+        let description = Some(Arc::new(description.clone()));
+        self.scope_mut(namespace).description = description;
+        Outcome::Declared { created: false }
+    }
+
     pub(super) fn delete_namespace(
         &mut self,
         namespace: &Name,
@@ -81,6 +88,7 @@ impl Catalog {
     ) {
         let Some(scope) = self.names.namespaces.remove(namespace) else { return };
         self.names.version += 1;
+        self.forbid_all(namespace);
         for found in scope.names.values() {
             self.drop_contents(namespace, found, work);
             deleted.queues.push((Name::clone(namespace), Name::clone(found.name())));

@@ -1,6 +1,8 @@
 //! The catalog as it is stored: what was declared, in order of names; indexes are built anew.
 
 use super::{Catalog, Layer, Next, Unreadable};
+use crate::access::User;
+use crate::change::Description;
 use crate::entry::{Binding, Found, Router};
 use crate::snapshot::{Scope, Snapshot};
 use crate::{Name, naming};
@@ -18,6 +20,7 @@ pub(super) struct Stored {
     version: u64,
     group_slots: Arc<[ShardId]>,
     namespaces: Vec<StoredScope>,
+    users: Vec<Arc<User>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -26,6 +29,7 @@ struct StoredScope {
     entries: Vec<StoredEntry>,
     routers: Vec<Arc<Router>>,
     bindings: Vec<Arc<Binding>>,
+    description: Option<Arc<Description>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -49,6 +53,7 @@ impl Serialize for Catalog {
             entries: scope.names.values().map(StoredEntry::of).collect(),
             routers: scope.routers.values().cloned().collect(),
             bindings: scope.inbound.values().cloned().collect(),
+            description: scope.description.clone(),
         });
         let stored = Stored {
             layer: self.layer,
@@ -57,6 +62,7 @@ impl Serialize for Catalog {
             version: self.names.version,
             group_slots: Arc::clone(&self.names.group_slots),
             namespaces: namespaces.collect(),
+            users: self.names.users.values().cloned().collect(),
         };
         stored.serialize(serializer)
     }
@@ -86,6 +92,11 @@ impl TryFrom<Stored> for Catalog {
         for scope in stored.namespaces {
             catalog.restore(scope)?;
         }
+        for user in stored.users {
+            if catalog.names.users.insert(Name::clone(&user.name), user).is_some() {
+                return Err(Unreadable);
+            }
+        }
         catalog.names.version = stored.version;
         Ok(catalog)
     }
@@ -93,7 +104,7 @@ impl TryFrom<Stored> for Catalog {
 
 impl Catalog {
     fn restore(&mut self, stored: StoredScope) -> Result<(), Unreadable> {
-        let mut scope = Scope::default();
+        let mut scope = Scope { description: stored.description, ..Scope::default() };
         for entry in stored.entries {
             let found = entry.found();
             self.index(&stored.name, &found)?;

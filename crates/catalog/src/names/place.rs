@@ -20,7 +20,10 @@ impl Names {
     pub fn place(&self, change: &mut Change) -> Result<Layer, Refusal> {
         let namespace = Name::clone(&change.namespace);
         match &mut change.action {
-            Action::DeclareNamespace | Action::DeleteNamespace => return Ok(Layer::Shared),
+            Action::DeclareNamespace
+            | Action::DeleteNamespace
+            | Action::PutUser(_)
+            | Action::DeleteUser { .. } => return Ok(Layer::Shared),
             Action::RemoveClient(_) | Action::RemoveNode(_) | Action::Forget(_) => {
                 return Ok(Layer::Local);
             }
@@ -65,7 +68,12 @@ impl Names {
             | Action::AddPartitions { .. }
             | Action::AlterConfig { .. }
             | Action::DeclareSubscription { .. }
-            | Action::DeleteSubscription { .. } => {}
+            | Action::DeleteSubscription { .. }
+            | Action::Permit { .. }
+            | Action::Forbid { .. }
+            | Action::PermitKeys { .. }
+            | Action::ForbidKeys { .. }
+            | Action::Describe(_) => {}
         }
         Ok(Layer::Shared)
     }

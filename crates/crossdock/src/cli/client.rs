@@ -26,9 +26,9 @@ pub(super) struct Answer {
 }
 
 impl Remote {
-    /// The path of `parts` under `/api`, each one escaped.
+    /// The path of `parts` under `/v1`, each one escaped.
     pub(super) fn path(&self, parts: &[&str]) -> String {
-        let mut path = "/api".to_owned();
+        let mut path = "/v1".to_owned();
         for part in parts {
             path.push('/');
             escape(&mut path, part);

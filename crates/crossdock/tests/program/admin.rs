@@ -101,9 +101,9 @@ fn the_api_says_no_in_json() {
         ("GET /nowhere HTTP/1.0\r\n\r\n", 404, "not_found"),
         ("POST /health HTTP/1.0\r\n\r\n", 405, "invalid"),
         ("GET /health HTTP/1.0\r\nOrigin: http://evil.example\r\n\r\n", 403, "denied"),
-        ("GET /api/queues/x HTTP/1.0\r\n\r\n", 404, "not_found"),
-        ("PUT /api/topics/x HTTP/1.0\r\nContent-Length: 1\r\n\r\n{", 400, "invalid"),
-        ("PUT /api/topics/a..%2F HTTP/1.0\r\n\r\n", 400, "invalid"),
+        ("GET /v1/queues/x HTTP/1.0\r\n\r\n", 404, "not_found"),
+        ("PUT /v1/topics/x HTTP/1.0\r\nContent-Length: 1\r\n\r\n{", 400, "invalid"),
+        ("PUT /v1/topics/a..%2F HTTP/1.0\r\n\r\n", 400, "invalid"),
     ] {
         let answer = broker.http(request);
         assert!(answer.starts_with(&format!("HTTP/1.0 {status} ")), "{request}: {answer}");
@@ -116,12 +116,12 @@ fn the_api_says_no_in_json() {
 fn names_come_and_go() {
     let scratch = Scratch::new();
     let broker = Running::start(&scratch.store());
-    let put = "PUT /api/queues/a%2Fb HTTP/1.0\r\n\r\n";
+    let put = "PUT /v1/queues/a%2Fb HTTP/1.0\r\n\r\n";
     assert!(broker.http(put).contains("201 Created"));
     assert!(broker.http(put).contains("200 OK"));
     assert!(broker.ok(&["list", "queues"], "").contains("a/b"));
-    assert!(broker.http("DELETE /api/topics/a%2Fb HTTP/1.0\r\n\r\n").contains("404"));
-    assert!(broker.http("DELETE /api/queues/a%2Fb HTTP/1.0\r\n\r\n").contains("204"));
+    assert!(broker.http("DELETE /v1/topics/a%2Fb HTTP/1.0\r\n\r\n").contains("404"));
+    assert!(broker.http("DELETE /v1/queues/a%2Fb HTTP/1.0\r\n\r\n").contains("204"));
     assert!(!broker.ok(&["list", "queues"], "").contains("a/b"));
     broker.stop();
 }

@@ -5,5 +5,6 @@
 mod admin;
 mod durable;
 mod embedded;
+mod management;
 mod running;
 mod start;

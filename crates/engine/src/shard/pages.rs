@@ -1,7 +1,7 @@
 //! A shard as checkpoints keep it: its head, and its chunks.
 
 use super::chunked::Cut;
-use super::{Outbox, Shard};
+use super::{MACHINE_VERSION, Outbox, Shard};
 use bytes::Bytes;
 use catalog::Catalog;
 use journal::{Page, PageKind};
@@ -100,10 +100,20 @@ impl Shard {
             && self.groups.cut_on(room, |chunk, bytes| pages.push(groups(chunk, bytes)))
     }
 
+    /// Whether a checkpoint is of an older release, whose state this one does not read.
+    pub(crate) fn outdated(pages: &[Page]) -> bool {
+        let heads = pages.iter().filter(|page| is_head(page));
+        let versions = heads.filter_map(|page| {
+            let head = postcard::take_from_bytes::<(ShardId, u16)>(&page.bytes);
+            Some(head.ok()?.0.1)
+        });
+        versions.min().is_some_and(|version| version < MACHINE_VERSION)
+    }
+
     /// The shards of a checkpoint. `None` when this build does not know what is stored.
     pub(crate) fn read_all(pages: &[Page], chunk_bits: u32) -> Option<Vec<Shard>> {
         let replicated = || pages.iter().filter(|page| page.kind == PageKind::Replicated);
-        let heads = replicated().filter(|page| page.chunk.is_none());
+        let heads = pages.iter().filter(|page| is_head(page));
         let shards = heads.map(|page| Shard::of_head(&page.bytes, chunk_bits));
         let mut shards = shards.collect::<Option<Vec<Shard>>>()?;
         for page in replicated() {
@@ -128,7 +138,7 @@ impl Shard {
             received: head.received,
             ..Shard::new(head.id, None, chunk_bits)
         };
-        shard.known_version().then_some(shard)
+        (shard.machine_version == MACHINE_VERSION).then_some(shard)
     }
 
     /// Puts a chunk back. `None` when this build does not know it.
@@ -147,6 +157,13 @@ impl Shard {
     }
 }
 
+fn is_head(page: &Page) -> bool {
+    page.kind == PageKind::Replicated && page.chunk.is_none()
+}
+
 fn page(shard: ShardId, chunk: Option<u64>, bytes: Bytes) -> Page {
     Page { kind: PageKind::Replicated, shard, chunk, bytes }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,12 +4,14 @@ use crate::codec::frame::{self, FrameKind, PROTOCOL_HEADER};
 use crate::codec::{ContentHeader, Frame, Method, Table};
 use crate::{Amqp, Options};
 use engine::Stepped;
+use engine::api::{Call, Event, Op, Reply};
+use engine::catalog::{Action, Change};
 use frontend::transcript::peer;
 use frontend::{Connection, Door, Wire as _};
 use io::sim::{SimClock, SimDisk, SimRandom};
 use std::io::IoSlice;
 use std::sync::Arc;
-use types::Millis;
+use types::{Millis, Token};
 
 /// A broker without threads.
 pub(super) struct Broker {
@@ -53,29 +55,52 @@ impl Broker {
     /// A connection with channel 1 open.
     pub(super) fn connect(&mut self) -> Client {
         let mut client = self.accept();
-        client.sending.extend_from_slice(&PROTOCOL_HEADER);
-        client.method(
-            0,
-            &Method::ConnectionStartOk {
-                client_properties: Table::of(
-                    b"\x0ccapabilitiesF\0\0\0\x19\x16consumer_cancel_notifyt\x01",
-                ),
-                mechanism: "PLAIN",
-                response: b"\0guest\0guest",
-                locale: "en_US",
-            },
-        );
-        let tune = Method::ConnectionTuneOk { channel_max: 2047, frame_max: 131_072, heartbeat: 0 };
-        client.method(0, &tune);
-        let open = Method::ConnectionOpen { virtual_host: "/", capabilities: "", insist: false };
-        client.method(0, &open);
-        client.method(1, &Method::ChannelOpen { out_of_band: "" });
-        let shown = self.talk(&mut client);
+        let shown = self.log_in(&mut client, "guest", "/");
         assert!(
             shown.last().is_some_and(|last| last.starts_with("1 channel.open-ok")),
             "{shown:?}"
         );
         client
+    }
+
+    /// Changes names as the broker's operator does.
+    pub(super) fn change(&mut self, namespace: &str, action: Action) {
+        let door = self.engine.handle().connect(Arc::new(|| {}));
+        let mut change = Change::new(namespace, action);
+        let layer = self.engine.handle().names().place(&mut change).expect("it is allowed");
+        let op = Op::Change { shard: engine::shard_of(layer), change: Box::new(change) };
+        door.submit(engine::shard_of(layer), vec![Call { token: Token(1), op }]);
+        for _ in 0..4 {
+            self.engine.run(4).expect("the disk works");
+            self.clock.pass(3_000);
+        }
+        let events = door.outbox().take();
+        let Some(Event::Reply { result: Ok(Reply::Changed(changed)), .. }) = events.first() else {
+            panic!("it is not answered: {events:?}");
+        };
+        assert!(changed.is_ok(), "{changed:?}");
+    }
+
+    /// A client's whole way to an open channel, with its name as its password; gives the frames that
+    /// came.
+    pub(super) fn log_in(&mut self, client: &mut Client, user: &str, vhost: &str) -> Vec<String> {
+        client.sending.extend_from_slice(&PROTOCOL_HEADER);
+        let login = format!("\0{user}\0{user}").into_bytes();
+        let start_ok = Method::ConnectionStartOk {
+            client_properties: Table::of(
+                b"\x0ccapabilitiesF\0\0\0\x19\x16consumer_cancel_notifyt\x01",
+            ),
+            mechanism: "PLAIN",
+            response: &login,
+            locale: "en_US",
+        };
+        client.method(0, &start_ok);
+        let tune = Method::ConnectionTuneOk { channel_max: 2047, frame_max: 131_072, heartbeat: 0 };
+        client.method(0, &tune);
+        let open = Method::ConnectionOpen { virtual_host: vhost, capabilities: "", insist: false };
+        client.method(0, &open);
+        client.method(1, &Method::ChannelOpen { out_of_band: "" });
+        self.talk(client)
     }
 
     /// Sends what the client wrote as one read, lets everybody go on until nothing happens, and

@@ -7,7 +7,10 @@ use crate::value::Value;
 use crate::world::{
     arguments, binding, bytes, config, delete_queue, delete_router, name, owner, router, text,
 };
-use crate::{Config, DeclareTopic, QueueOptions};
+use crate::{
+    Config, DeclareTopic, HashAlgorithm, PasswordHash, Pattern, Permission, PutUser, QueueOptions,
+    TopicPermission,
+};
 use proptest::prelude::*;
 use types::{Millis, ShardId};
 
@@ -57,6 +60,25 @@ fn a_router() -> impl Strategy<Value = DeclareRouter> {
     })
 }
 
+fn a_user() -> impl Strategy<Value = Action> {
+    (a_name(), 0..6).prop_map(|(it, what)| {
+        let (user, router) = (name(&it), name("amq.topic"));
+        match what {
+            0 | 1 => {
+                let password = PasswordHash::new(HashAlgorithm::Sha256, &it, *b"salt");
+                Action::PutUser(PutUser { name: user, password, tags: vec![router] })
+            }
+            2 => Action::Permit { user, permission: Permission::all() },
+            3 => Action::Forbid { user },
+            4 => {
+                let permission = TopicPermission { write: Pattern::all(), read: Pattern::all() };
+                Action::PermitKeys { user, router, permission }
+            }
+            _ => Action::DeleteUser { name: user },
+        }
+    })
+}
+
 fn a_topic() -> impl Strategy<Value = DeclareTopic> {
     (a_name(), an_id(), 0..4_u32).prop_map(|(it, id, partitions)| DeclareTopic {
         name: name(&it),
@@ -93,6 +115,7 @@ fn an_action() -> impl Strategy<Value = Action> {
         12 => a_bind().prop_map(Action::Bind),
         4 => a_bind().prop_map(Action::Unbind),
         1 => (1..3_u64).prop_map(|client| Action::RemoveClient(owner(client))),
+        4 => a_user(),
     ]
 }
 

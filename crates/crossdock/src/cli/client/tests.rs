@@ -32,5 +32,5 @@ fn an_answer_that_is_not_whole_is_no_answer() {
 #[test]
 fn names_are_escaped() {
     let remote = Remote { admin: String::new(), namespace: "/".into() };
-    assert_eq!(remote.path(&["queues", "a/b é"]), "/api/queues/a%2Fb%20%C3%A9?namespace=%2F");
+    assert_eq!(remote.path(&["queues", "a/b é"]), "/v1/queues/a%2Fb%20%C3%A9?namespace=%2F");
 }

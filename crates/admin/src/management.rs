@@ -1,0 +1,104 @@
+//! RabbitMQ's management API under `/api`, in its shapes, for tools that speak it.
+//!
+//! Who may ask what goes by tags and permissions as in RabbitMQ (`docs/management.md`). Source:
+//! rabbitmq-server 3.10, the management plugin's API reference and what it answers.
+
+mod arguments;
+mod asker;
+mod bindings;
+mod exchanges;
+mod listing;
+mod nodes;
+mod permissions;
+mod queues;
+mod rates;
+mod refused;
+mod users;
+mod vhosts;
+
+use crate::Admin;
+use axum::Router;
+use axum::routing::{get, post};
+use engine::api::{Op, Reply};
+use engine::catalog::{Action, Change, Outcome, Refusal, Thing};
+use refused::Refused;
+use types::{Error, Kind};
+
+pub(crate) use rates::Rates;
+
+/// The paths, all of them below `/api`.
+pub(crate) fn router() -> Router<Admin> {
+    Router::new()
+        .route("/api/whoami", get(users::whoami))
+        .route("/api/users", get(users::list))
+        .route("/api/users/", get(users::list))
+        .route("/api/users/without-permissions", get(users::without_permissions))
+        .route("/api/users/bulk-delete", post(users::bulk_delete))
+        .route("/api/users/{user}", get(users::one).put(users::put).delete(users::delete))
+        .route("/api/users/{user}/permissions", get(permissions::of_user))
+        .route("/api/users/{user}/topic-permissions", get(permissions::keys_of_user))
+        .route("/api/vhosts", get(vhosts::list))
+        .route("/api/vhosts/{vhost}", get(vhosts::one).put(vhosts::put).delete(vhosts::delete))
+        .route("/api/vhosts/{vhost}/permissions", get(permissions::of_vhost))
+        .route("/api/vhosts/{vhost}/topic-permissions", get(permissions::keys_of_vhost))
+        .route("/api/permissions", get(permissions::list))
+        .route(
+            "/api/permissions/{vhost}/{user}",
+            get(permissions::one).put(permissions::put).delete(permissions::delete),
+        )
+        .route("/api/topic-permissions", get(permissions::keys))
+        .route(
+            "/api/topic-permissions/{vhost}/{user}",
+            get(permissions::keys_of).put(permissions::put_keys).delete(permissions::delete_keys),
+        )
+        .route(
+            "/api/topic-permissions/{vhost}/{user}/{exchange}",
+            get(permissions::key).delete(permissions::delete_key),
+        )
+        .merge(things())
+        .route("/api", get(refused::no_path))
+        .route("/api/{*rest}", axum::routing::any(refused::no_path))
+        .method_not_allowed_fallback(refused::wrong_method)
+}
+
+/// What is in virtual hosts, and the broker itself.
+fn things() -> Router<Admin> {
+    Router::new()
+        .route("/api/overview", get(nodes::overview))
+        .route("/api/cluster-name", get(nodes::cluster_name))
+        .route("/api/nodes", get(nodes::list))
+        .route("/api/nodes/{node}", get(nodes::one))
+        .route("/api/queues", get(queues::list))
+        .route("/api/queues/{vhost}", get(queues::of_vhost))
+        .route("/api/queues/{vhost}/{queue}", get(queues::one))
+        .route("/api/queues/{vhost}/{queue}/bindings", get(bindings::of_queue))
+        .route("/api/exchanges", get(exchanges::list))
+        .route("/api/exchanges/{vhost}", get(exchanges::of_vhost))
+        .route("/api/exchanges/{vhost}/{exchange}", get(exchanges::one))
+        .route("/api/exchanges/{vhost}/{exchange}/bindings/source", get(bindings::of_source))
+        .route("/api/exchanges/{vhost}/{exchange}/bindings/destination", get(bindings::of_exchange))
+        .route("/api/bindings", get(bindings::list))
+        .route("/api/bindings/{vhost}", get(bindings::of_vhost))
+        .route("/api/bindings/{vhost}/e/{source}/{kind}/{destination}", get(bindings::between))
+        .route("/api/bindings/{vhost}/e/{source}/{kind}/{destination}/{key}", get(bindings::one))
+}
+
+/// Carries a change of names out, whoever asks.
+async fn change(admin: &Admin, vhost: &str, action: Action) -> Result<Outcome, Refused> {
+    let mut change = Change::new(vhost, action);
+    let layer = admin.engine().names().place(&mut change).map_err(of_refusal)?;
+    let op = Op::Change { shard: engine::shard_of(layer), change: Box::new(change) };
+    match admin.local.call(op).await? {
+        Reply::Changed(changed) => changed.map_err(of_refusal),
+        other => Err(Error::new(Kind::Invalid, format!("the engine answered {other:?}")).into()),
+    }
+}
+
+fn of_refusal(refusal: Refusal) -> Refused {
+    match refusal {
+        Refusal::NotFound { what: Thing::Namespace | Thing::User | Thing::Permission, .. } => {
+            Refused::not_found()
+        }
+        refusal => Refused::from(Error::from(refusal)),
+    }
+}

@@ -1,0 +1,105 @@
+//! Virtual hosts.
+
+use super::asker::{Administrator, Asker};
+use super::change;
+use super::refused::{Refused, parse};
+use super::users::{Tags, done};
+use crate::Admin;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use bytes::Bytes;
+use engine::Names;
+use engine::catalog::{Action, Description, NAMESPACE_DEFAULT, Name, Permission};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// What RabbitMQ says of the one virtual host that it makes itself.
+const DEFAULT: &str = "Default virtual host";
+
+/// A virtual host as a request gives it.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Given {
+    description: Option<String>,
+    tags: Option<Tags>,
+}
+
+/// `GET /api/vhosts`
+pub(super) async fn list(State(admin): State<Admin>, asker: Asker) -> Json<Value> {
+    let names = admin.engine().names();
+    let seen = names.namespaces().filter(|vhost| asker.sees(vhost));
+    Json(seen.map(|vhost| shown(&names, vhost)).collect())
+}
+
+/// `GET /api/vhosts/NAME`
+pub(super) async fn one(
+    State(admin): State<Admin>,
+    Path(vhost): Path<String>,
+    asker: Asker,
+) -> Result<Json<Value>, Refused> {
+    let names = admin.engine().names();
+    asker.see(&names, &vhost)?;
+    Ok(Json(shown(&names, &vhost)))
+}
+
+/// `PUT /api/vhosts/NAME`: who creates one may do everything in it.
+pub(super) async fn put(
+    State(admin): State<Admin>,
+    Path(vhost): Path<String>,
+    Administrator(asker): Administrator,
+    body: Bytes,
+) -> Result<StatusCode, Refused> {
+    let given: Given = parse(&body)?;
+    let created = change(&admin, &vhost, Action::DeclareNamespace).await?;
+    let status = done(&created);
+    if given.description.is_some() || given.tags.is_some() {
+        change(&admin, &vhost, Action::Describe(given.description())).await?;
+    }
+    if status == StatusCode::CREATED {
+        let user = Name::clone(&asker.user().name);
+        let permission = Permission::all();
+        change(&admin, &vhost, Action::Permit { user, permission }).await?;
+    }
+    Ok(status)
+}
+
+/// `DELETE /api/vhosts/NAME`
+pub(super) async fn delete(
+    State(admin): State<Admin>,
+    Path(vhost): Path<String>,
+    _asker: Administrator,
+) -> Result<StatusCode, Refused> {
+    change(&admin, &vhost, Action::DeleteNamespace).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A virtual host as lists have it.
+pub(super) fn shown(names: &Names, vhost: &str) -> Value {
+    let given = names.description(vhost);
+    let text = match given {
+        Some(given) => given.text.as_str(),
+        None if vhost == NAMESPACE_DEFAULT => DEFAULT,
+        None => "",
+    };
+    let tags: Vec<&str> =
+        given.map(|given| given.tags.iter().map(|tag| &**tag).collect()).unwrap_or_default();
+    json!({
+        "name": vhost,
+        "description": text,
+        "tags": tags,
+        "metadata": {"description": text, "tags": tags},
+        "tracing": false,
+    })
+}
+
+impl Given {
+    pub(super) fn description(self) -> Description {
+        let tags: Vec<Name> = match self.tags {
+            None => Vec::new(),
+            Some(Tags::Text(text)) => text.split(',').map(str::trim).map(Name::from).collect(),
+            Some(Tags::List(list)) => list.into_iter().map(Name::from).collect(),
+        };
+        let tags = tags.into_iter().filter(|tag| !tag.is_empty()).collect();
+        Description { text: self.description.unwrap_or_default(), tags }
+    }
+}

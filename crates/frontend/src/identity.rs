@@ -1,0 +1,76 @@
+//! Whom a connection speaks for: login, and what the user may do.
+//!
+//! A connection of a wire that asks for no login speaks for nobody, and may do everything.
+
+use crate::Cx;
+use engine::catalog::{Change, Demand, Denied, LoginRefused, Name};
+
+/// The user of a connection, and the namespace it has entered.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    user: Name,
+    namespace: Name,
+}
+
+/// Why a namespace is not entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotEntered {
+    /// There is no such namespace.
+    NotFound,
+    /// The user may not enter it.
+    Refused,
+}
+
+impl Cx<'_> {
+    /// From now on the connection speaks for the user whose name and password these are; gives the
+    /// name. It has entered no namespace then.
+    ///
+    /// # Errors
+    /// Says why there is no such user, which is for the log only.
+    pub fn log_in(&mut self, user: &str, password: &[u8]) -> Result<Name, LoginRefused> {
+        let local = self.peer.address.ip().to_canonical().is_loopback();
+        let names = self.names();
+        let user = Name::clone(&names.log_in(user, password, local)?.name);
+        self.state.identity = Some(Identity { user: Name::clone(&user), namespace: "".into() });
+        Ok(user)
+    }
+
+    /// Enters a namespace: what is permitted is asked of it from now on.
+    ///
+    /// # Errors
+    /// Says why it may not be entered.
+    pub fn enter(&mut self, namespace: &str) -> Result<(), NotEntered> {
+        let names = self.names();
+        if !names.has_namespace(namespace) {
+            return Err(NotEntered::NotFound);
+        }
+        let Some(identity) = &mut self.state.identity else { return Ok(()) };
+        if !names.may_enter(&identity.user, namespace) {
+            return Err(NotEntered::Refused);
+        }
+        identity.namespace = namespace.into();
+        Ok(())
+    }
+
+    /// Checks that the connection's user has what `demand` asks for.
+    ///
+    /// # Errors
+    /// Says what the user does not have.
+    pub fn permit(&self, demand: Demand<'_>) -> Result<(), Denied> {
+        match &self.state.identity {
+            Some(identity) => self.names().permit(&identity.user, &identity.namespace, demand),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that the connection's user may make `change`.
+    ///
+    /// # Errors
+    /// Names the first right that the user does not have.
+    pub fn permit_change(&self, change: &Change) -> Result<(), Denied> {
+        match &self.state.identity {
+            Some(identity) => self.names().permit_change(&identity.user, change),
+            None => Ok(()),
+        }
+    }
+}
