@@ -9,7 +9,7 @@ use engine::catalog::{
     Action, Change, Config, DeclareQueue, DeclareTopic, DeleteQueue, Found, Outcome, QueueOptions,
 };
 use std::collections::BTreeMap;
-use types::{LogRef, Token};
+use types::{Kind, LogRef, Token};
 
 /// Names it works on: queues, and topics.
 const NAMES: [&str; 6] = ["c0", "c1", "c2", "c3", "d0", "d1"];
@@ -79,6 +79,10 @@ impl Churn {
         for event in self.client.outbox().take() {
             let Event::Reply { token, result } = event else { continue };
             let Some(name) = self.asked.remove(&token) else { continue };
+            if result.as_ref().is_err_and(|error| error.kind == Kind::Throttled) {
+                // Whether it is there is looked up at the next start.
+                continue;
+            }
             let Ok(Reply::Changed(outcome)) = result else {
                 return broken(format!("a change of {name} was answered {result:?}"));
             };

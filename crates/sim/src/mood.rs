@@ -20,18 +20,22 @@ pub(crate) struct Mood {
     /// Most steps of the engine between two operations: where they are few, many operations are in
     /// one round, and much is on its way when it ends.
     steps_max: u64,
+    /// Clients ask for so many things in a row, more or less, before the engine goes on: those that
+    /// do not wait for answers share a turn of the worker and a round.
+    pub(crate) burst: u64,
 }
 
 impl Mood {
     pub(crate) fn by_chance(random: &SimRandom) -> Mood {
         let topics_percent = [0, 4, 50, 100][usize::try_from(random.below(4)).unwrap_or(0)];
         let steps_max = [1, 2, 3, 6][usize::try_from(random.below(4)).unwrap_or(0)];
-        Mood { topics_percent, prompt: random.chance(60), slow: None, steps_max }
+        let burst = [1, 1, 8, 40][usize::try_from(random.below(4)).unwrap_or(0)];
+        Mood { topics_percent, prompt: random.chance(60), slow: None, steps_max, burst }
     }
 
     /// How many steps the engine goes on before the next operation.
     pub(crate) fn steps(&self, random: &SimRandom) -> u64 {
-        random.below(self.steps_max + 1)
+        if random.below(self.burst) > 0 { 0 } else { random.below(self.steps_max + 1) }
     }
 
     pub(crate) fn choose_slow(&mut self, random: &SimRandom) {

@@ -42,7 +42,7 @@ impl std::ops::AddAssign for Tally {
 }
 
 /// Steps in which an engine that nobody asks anything has to come to rest.
-const QUIET_STEPS_MAX: usize = 5_000;
+const QUIET_STEPS_MAX: usize = 200_000;
 
 /// The same, where it matters less.
 const REST_STEPS_MAX: usize = 60;
@@ -131,22 +131,26 @@ impl Crowd {
     /// Works until the ops are done or the disk ends it: whether it lives.
     fn live(&mut self, world: &mut World, ops: u64) -> Result<bool, Violation> {
         for _ in 0..ops {
-            for _ in 0..world.mood.steps(&world.random) {
+            let steps = world.mood.steps(&world.random);
+            for _ in 0..steps {
                 if world.step_any().is_err() {
                     return Ok(false);
                 }
             }
+            // Nothing else makes events.
+            if steps > 0 {
+                self.listen(world)?;
+            }
             let at = usize::try_from(world.random.below(self.clients.len() as u64)).unwrap_or(0);
             self.clients[at].act(world);
             world.tally.ops += 1;
-            match world.random.below(500) {
+            match world.random.below(500 * world.mood.burst) {
                 0 => self.clients[at].drop_connection(world),
                 1..20 => self.churn.act(world),
                 20..23 if !self.idle(world)? => return Ok(false),
                 23..29 if !self.rest(world)? => return Ok(false),
                 _ => {}
             }
-            self.listen(world)?;
         }
         Ok(true)
     }
