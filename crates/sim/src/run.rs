@@ -42,7 +42,7 @@ impl std::ops::AddAssign for Tally {
 }
 
 /// Steps in which an engine that nobody asks anything has to come to rest.
-const QUIET_STEPS_MAX: usize = 20_000;
+const QUIET_STEPS_MAX: usize = 200_000;
 
 /// The same, where it matters less.
 const REST_STEPS_MAX: usize = 60;

@@ -71,6 +71,9 @@ impl Copies {
     }
 }
 
+/// A batch to be written again.
+type Copied = (LogId, Run, Bytes);
+
 /// Bytes of batches in one frame of copies, and of those that are in memory for one.
 pub(super) const FRAME_BYTES: usize = 256 << 10;
 /// The term of a single node's shards.
@@ -223,9 +226,9 @@ impl Worker {
 
     /// Appends batches to the journal once more, those of a shard together as far as a frame takes
     /// them.
-    fn copy_forward(&mut self, copies: Vec<(LogId, Run, Bytes)>) {
+    fn copy_forward(&mut self, copies: Vec<Copied>) {
         let synced = !io::planted("relocate-unsynced");
-        let mut frames: BTreeMap<ShardId, (Vec<(LogId, Run, Bytes)>, usize)> = BTreeMap::new();
+        let mut frames: BTreeMap<ShardId, (Vec<Copied>, usize)> = BTreeMap::new();
         for (log, run, bytes) in copies {
             let Some(shard) = self.shard_of_log(log) else { continue };
             if !self.store.index.log(log).is_some_and(|runs| runs.has(&run)) {
@@ -253,12 +256,7 @@ impl Worker {
     /// Appends batches of a shard's logs to the journal once more, in one frame. What is on its way
     /// already stays out: of two copies the index of a segment would have one, and a replay take the
     /// other.
-    pub(super) fn copy_together(
-        &mut self,
-        shard: ShardId,
-        mut copies: Vec<(LogId, Run, Bytes)>,
-        synced: bool,
-    ) {
+    pub(super) fn copy_together(&mut self, shard: ShardId, mut copies: Vec<Copied>, synced: bool) {
         let going = &mut self.copies.going;
         copies
             .retain(|(log, run, _)| going.insert((*log, run.first)) || io::planted("copied-twice"));
