@@ -6,8 +6,11 @@
 mod arguments;
 mod asker;
 mod bindings;
+mod changing;
 mod exchanges;
+mod given;
 mod listing;
+mod messages;
 mod nodes;
 mod permissions;
 mod queues;
@@ -18,7 +21,7 @@ mod vhosts;
 
 use crate::Admin;
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use engine::api::{Op, Reply};
 use engine::catalog::{Action, Change, Outcome, Refusal, Thing};
 use refused::Refused;
@@ -70,17 +73,33 @@ fn things() -> Router<Admin> {
         .route("/api/nodes/{node}", get(nodes::one))
         .route("/api/queues", get(queues::list))
         .route("/api/queues/{vhost}", get(queues::of_vhost))
-        .route("/api/queues/{vhost}/{queue}", get(queues::one))
+        .route(
+            "/api/queues/{vhost}/{queue}",
+            get(queues::one).put(queues::put).delete(queues::delete),
+        )
+        .route("/api/queues/{vhost}/{queue}/contents", delete(queues::purge))
+        .route("/api/queues/{vhost}/{queue}/get", post(messages::get))
+        .route("/api/queues/{vhost}/{queue}/actions", post(queues::act))
         .route("/api/queues/{vhost}/{queue}/bindings", get(bindings::of_queue))
         .route("/api/exchanges", get(exchanges::list))
         .route("/api/exchanges/{vhost}", get(exchanges::of_vhost))
-        .route("/api/exchanges/{vhost}/{exchange}", get(exchanges::one))
+        .route(
+            "/api/exchanges/{vhost}/{exchange}",
+            get(exchanges::one).put(exchanges::put).delete(exchanges::delete),
+        )
+        .route("/api/exchanges/{vhost}/{exchange}/publish", post(messages::publish))
         .route("/api/exchanges/{vhost}/{exchange}/bindings/source", get(bindings::of_source))
         .route("/api/exchanges/{vhost}/{exchange}/bindings/destination", get(bindings::of_exchange))
         .route("/api/bindings", get(bindings::list))
         .route("/api/bindings/{vhost}", get(bindings::of_vhost))
-        .route("/api/bindings/{vhost}/e/{source}/{kind}/{destination}", get(bindings::between))
-        .route("/api/bindings/{vhost}/e/{source}/{kind}/{destination}/{key}", get(bindings::one))
+        .route(
+            "/api/bindings/{vhost}/e/{source}/{kind}/{destination}",
+            get(bindings::between).post(bindings::post),
+        )
+        .route(
+            "/api/bindings/{vhost}/e/{source}/{kind}/{destination}/{key}",
+            get(bindings::one).delete(bindings::delete),
+        )
 }
 
 /// Carries a change of names out, whoever asks.

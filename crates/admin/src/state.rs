@@ -1,5 +1,6 @@
 //! What the pages are made from.
 
+use crate::Dialect;
 use crate::management::Rates;
 use engine::Handle;
 use frontend::{Counters, Local};
@@ -36,6 +37,7 @@ pub struct Admin {
     pub(crate) about: About,
     pub(crate) wires: Arc<[WireStatus]>,
     pub(crate) local: Local,
+    pub(crate) dialect: Dialect,
     pub(crate) rates: Arc<Rates>,
     pub(crate) stopping: watch::Receiver<bool>,
 }
@@ -48,11 +50,12 @@ impl Admin {
         engine: &Handle,
         about: About,
         wires: Vec<WireStatus>,
+        dialect: Dialect,
     ) -> (Admin, watch::Sender<bool>) {
         let (switch, stopping) = watch::channel(false);
         let local = Local::connect(engine);
         let rates = Arc::default();
-        (Admin { about, wires: wires.into(), local, rates, stopping }, switch)
+        (Admin { about, wires: wires.into(), local, dialect, rates, stopping }, switch)
     }
 
     pub(crate) fn engine(&self) -> &Handle {

@@ -14,7 +14,6 @@ mod holdings;
 mod link;
 mod publish;
 mod queues;
-mod refusal;
 mod request;
 mod route;
 mod settle;

@@ -64,6 +64,15 @@ impl Asker {
         }
     }
 
+    /// Checks that there is a `vhost` and that the asker may enter it, whatever the tags.
+    pub(super) fn enter(&self, names: &Names, vhost: &str) -> Result<(), Refused> {
+        match names.has_namespace(vhost) {
+            true if self.user.permissions.contains_key(vhost) => Ok(()),
+            true => Err(Refused::not_authorised(NOT_YOURS)),
+            false => Err(Refused::missing("vhost_not_found")),
+        }
+    }
+
     fn has_any(&self, tags: &[&str]) -> bool {
         tags.iter().any(|tag| self.user.has_tag(tag))
     }

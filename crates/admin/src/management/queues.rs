@@ -1,4 +1,6 @@
-//! Queues: lists, and one of them.
+//! Queues: lists, one of them, and what is done with one.
+
+mod changes;
 
 use super::arguments;
 use super::asker::Asker;
@@ -16,6 +18,8 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use types::{Error, LogRef, SubscriptionId};
+
+pub(super) use changes::{act, delete, not_locked, purge, put};
 
 type Answer = Result<Json<Value>, Refused>;
 

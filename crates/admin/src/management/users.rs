@@ -113,7 +113,9 @@ pub(super) async fn bulk_delete(
 /// The status of something that was put.
 pub(super) fn done(outcome: &Outcome) -> StatusCode {
     match outcome {
-        Outcome::Declared { created: true } => StatusCode::CREATED,
+        Outcome::Declared { created: true } | Outcome::Queue { created: true, .. } => {
+            StatusCode::CREATED
+        }
         _ => StatusCode::NO_CONTENT,
     }
 }

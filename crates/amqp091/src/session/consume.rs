@@ -8,6 +8,7 @@ use super::request::{changed, queue_failed, unexpected};
 use super::{AmqpSession, Step};
 use crate::arguments::{self, ConsumeArguments, StreamStart};
 use crate::codec::Method;
+use crate::dialect;
 use crate::errors::{self, Code, Exception, MethodId, Resource};
 use crate::message::{ContentWriter, Message};
 use engine::api::{Delivery, Get, Leave, Op, Reply, Source, StartAt, Take, Window};
@@ -240,7 +241,8 @@ impl AmqpSession {
         result: Result<Reply, Error>,
         cx: &mut Cx<'_>,
     ) -> Result<(), Exception> {
-        let outcome = changed(result)?.map_err(|refusal| self.refused(&refusal, false))?;
+        let outcome =
+            changed(result)?.map_err(|refusal| dialect::refusal(&self.vhost, &refusal, false))?;
         let Outcome::Queue { subscription, .. } = outcome else {
             return Err(Exception::new(Code::InternalError, "not a queue"));
         };

@@ -1,5 +1,6 @@
 //! RabbitMQ's management API: users, virtual hosts and permissions.
 
+mod changes;
 mod things;
 
 use crate::running::{Running, Scratch};
