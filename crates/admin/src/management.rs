@@ -7,6 +7,7 @@ mod arguments;
 mod asker;
 mod bindings;
 mod changing;
+mod definitions;
 mod exchanges;
 mod given;
 mod listing;
@@ -67,6 +68,11 @@ pub(crate) fn router() -> Router<Admin> {
 /// What is in virtual hosts, and the broker itself.
 fn things() -> Router<Admin> {
     Router::new()
+        .route("/api/definitions", get(definitions::export).post(definitions::import))
+        .route(
+            "/api/definitions/{vhost}",
+            get(definitions::export_of_vhost).post(definitions::import_of_vhost),
+        )
         .route("/api/overview", get(nodes::overview))
         .route("/api/cluster-name", get(nodes::cluster_name))
         .route("/api/nodes", get(nodes::list))

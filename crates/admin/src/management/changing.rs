@@ -19,12 +19,18 @@ impl Admin {
         vhost: &str,
         action: Action,
     ) -> Result<Outcome, Refused> {
-        let deletes = matches!(action, Action::DeleteQueue(_) | Action::DeleteRouter { .. });
-        let mut change = Change::new(vhost, action);
+        let change = Change::new(vhost, action);
         let names = self.engine().names();
         names.permit_change(&asker.user().name, &change).map_err(|_| Refused::access())?;
+        self.change(vhost, change.action).await
+    }
+
+    /// Carries a change out, whoever asks.
+    pub(super) async fn change(&self, vhost: &str, action: Action) -> Result<Outcome, Refused> {
+        let deletes = matches!(action, Action::DeleteQueue(_) | Action::DeleteRouter { .. });
+        let mut change = Change::new(vhost, action);
         let refused = |refusal| refused((self.dialect.refusal)(vhost, &refusal, deletes));
-        let layer = names.place(&mut change).map_err(refused)?;
+        let layer = self.engine().names().place(&mut change).map_err(refused)?;
         let op = Op::Change { shard: engine::shard_of(layer), change: Box::new(change) };
         match self.local.call(op).await? {
             Reply::Changed(changed) => changed.map_err(refused),

@@ -14,7 +14,7 @@ use engine::catalog::{DEFAULT_ROUTER, Router};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-pub(super) use changes::{delete, put};
+pub(super) use changes::{ExchangeGiven, delete, put};
 
 type Answer = Result<Json<Value>, Refused>;
 

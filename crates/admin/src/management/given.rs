@@ -71,6 +71,22 @@ impl Given {
         arguments::given(self.0)
     }
 
+    /// A field that is a list of objects; empty if it is not there.
+    pub(super) fn list(&self, name: &str) -> Result<Vec<Given>, Refused> {
+        let wrong = || Refused::bad(json!(["not_a_list_of_objects", name]));
+        let parts = match self.0.get(name) {
+            None | Some(Value::Null) => return Ok(Vec::new()),
+            Some(Value::Array(parts)) => parts,
+            Some(_) => return Err(wrong()),
+        };
+        let fields = |part: &Value| part.as_object().cloned().map(Given).ok_or_else(wrong);
+        parts.iter().map(fields).collect()
+    }
+
+    pub(super) fn into_fields(self) -> Map<String, Value> {
+        self.0
+    }
+
     pub(super) fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use types::{Error, LogRef, SubscriptionId};
 
-pub(super) use changes::{act, delete, not_locked, purge, put};
+pub(super) use changes::{QueueGiven, act, delete, not_locked, purge, put};
 
 type Answer = Result<Json<Value>, Refused>;
 

@@ -52,7 +52,7 @@ pub(super) async fn put(
     let given: Given = parse(&body)?;
     let created = change(&admin, &vhost, Action::DeclareNamespace).await?;
     let status = done(&created);
-    if given.description.is_some() || given.tags.is_some() {
+    if !given.says_nothing() {
         change(&admin, &vhost, Action::Describe(given.description())).await?;
     }
     if status == StatusCode::CREATED {
@@ -93,6 +93,11 @@ pub(super) fn shown(names: &Names, vhost: &str) -> Value {
 }
 
 impl Given {
+    /// Whether it says nothing but that the virtual host is there.
+    pub(super) fn says_nothing(&self) -> bool {
+        self.description.is_none() && self.tags.is_none()
+    }
+
     pub(super) fn description(self) -> Description {
         let tags: Vec<Name> = match self.tags {
             None => Vec::new(),
