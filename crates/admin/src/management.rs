@@ -7,6 +7,7 @@ mod arguments;
 mod asker;
 mod bindings;
 mod changing;
+mod connections;
 mod definitions;
 mod exchanges;
 mod given;
@@ -60,9 +61,28 @@ pub(crate) fn router() -> Router<Admin> {
             get(permissions::key).delete(permissions::delete_key),
         )
         .merge(things())
+        .merge(of_clients())
         .route("/api", get(refused::no_path))
         .route("/api/{*rest}", axum::routing::any(refused::no_path))
         .method_not_allowed_fallback(refused::wrong_method)
+}
+
+/// Who is connected.
+fn of_clients() -> Router<Admin> {
+    Router::new()
+        .route("/api/connections", get(connections::list))
+        .route("/api/connections/{name}", get(connections::one).delete(connections::end))
+        .route("/api/connections/{name}/channels", get(connections::channels_of))
+        .route(
+            "/api/connections/username/{user}",
+            get(connections::of_user).delete(connections::end_of_user),
+        )
+        .route("/api/channels", get(connections::channels))
+        .route("/api/channels/{name}", get(connections::channel))
+        .route("/api/consumers", get(connections::consumers))
+        .route("/api/consumers/{vhost}", get(connections::consumers_of_vhost))
+        .route("/api/vhosts/{vhost}/connections", get(connections::of_vhost))
+        .route("/api/vhosts/{vhost}/channels", get(connections::channels_of_vhost))
 }
 
 /// What is in virtual hosts, and the broker itself.

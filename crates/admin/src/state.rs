@@ -3,7 +3,7 @@
 use crate::Dialect;
 use crate::management::Rates;
 use engine::Handle;
-use frontend::{Counters, Local};
+use frontend::{Counters, Local, Registry};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -29,6 +29,8 @@ pub struct WireStatus {
     pub addresses: Vec<SocketAddr>,
     /// What it has done.
     pub counters: Arc<Counters>,
+    /// Its open connections.
+    pub registry: Arc<Registry>,
 }
 
 /// Everything the HTTP side needs.

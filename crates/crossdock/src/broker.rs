@@ -209,6 +209,7 @@ impl Broker {
                 name,
                 addresses: server.addresses().to_vec(),
                 counters: server.counters(),
+                registry: server.registry(),
             })
             .collect()
     }

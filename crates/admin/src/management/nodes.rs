@@ -35,6 +35,8 @@ pub(super) async fn overview(
         exchanges += names.routers(vhost, None).count();
     }
     let open: usize = admin.wires.iter().map(|wire| wire.counters.open()).sum();
+    let channels: usize =
+        admin.reports().await.iter().map(|report| report.session.channels.len()).sum();
     let mut shown = json!({
         "management_version": RABBITMQ_VERSION,
         "rabbitmq_version": RABBITMQ_VERSION,
@@ -49,7 +51,7 @@ pub(super) async fn overview(
         "message_stats": totals.flows(),
         "queue_totals": totals.depths(),
         "object_totals": {
-            "channels": 0,
+            "channels": channels,
             "connections": open,
             "consumers": totals.consumers,
             "exchanges": exchanges,

@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use bytes::Bytes;
 use engine::Names;
 use engine::catalog::{Action, Description, NAMESPACE_DEFAULT, Name, Permission};
+use frontend::Whom;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -70,6 +71,8 @@ pub(super) async fn delete(
     _asker: Administrator,
 ) -> Result<StatusCode, Refused> {
     change(&admin, &vhost, Action::DeleteNamespace).await?;
+    let why = format!("vhost '{vhost}' is deleted");
+    admin.dismiss(&Whom::Namespace(vhost.into()), &why);
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -15,10 +15,11 @@ use engine::api::{Delivery, Get, Leave, Op, Reply, Source, StartAt, Take, Window
 use engine::catalog::{
     Action, Change, DeclareQueue, Demand, Found, Guarded, Name, Outcome, QueueKind, QueueOptions,
 };
-use frontend::Cx;
+use frontend::{ConsumerTerms, Cx};
 use record::properties::Value;
 use record::tail;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use types::{ConsumerId, Error, Millis, Offset, ShardId, SubscriptionId};
 
 /// What frames and fields of a delivery take beside its tail, roughly.
@@ -167,12 +168,14 @@ impl AmqpSession {
             let window = Window { shard: source.shard(), window: number.into(), prefetch, binds };
             cx.submit_unanswered(Op::Window(window));
         }
-        let place = channel.holdings.add(Holder { consumer, no_ack, ..holder });
+        let prefetch = if no_ack { 0 } else { qos.prefetch };
+        let terms = Some(Arc::new(ConsumerTerms { prefetch, exclusive, arguments: given }));
+        let place = channel.holdings.add(Holder { consumer, no_ack, terms, ..holder });
         self.consumers.insert(consumer, (number, place));
         let take = Take {
             consumer,
             source,
-            prefetch: if no_ack { 0 } else { qos.prefetch },
+            prefetch,
             window: window.map(|_| number.into()),
             settle_on_delivery: no_ack,
             exclusive,
