@@ -228,3 +228,12 @@ def rabbitmqadmin_declares_publishes_gets_and_deletes():
              f"destination={queue}", "properties_key=k.%23"), "binding deleted")
     same(say("delete", "exchange", f"name={exchange}"), "exchange deleted")
     same(say("delete", "queue", f"name={queue}"), "queue deleted")
+
+
+@case
+def rabbitmqadmin_lists_everything():
+    for kind in ["queues", "exchanges", "bindings", "connections", "channels", "consumers", "nodes",
+                 "policies", "operator_policies", "parameters", "vhost_limits", "users", "vhosts",
+                 "permissions"]:
+        rabbitmqadmin("list", kind)
+    rabbitmqadmin("show", "overview")

@@ -11,6 +11,7 @@ mod connections;
 mod definitions;
 mod exchanges;
 mod given;
+mod health;
 mod listing;
 mod messages;
 mod nodes;
@@ -18,6 +19,7 @@ mod permissions;
 mod queues;
 mod rates;
 mod refused;
+mod rest;
 mod users;
 mod vhosts;
 
@@ -62,6 +64,8 @@ pub(crate) fn router() -> Router<Admin> {
         )
         .merge(things())
         .merge(of_clients())
+        .merge(checks())
+        .merge(always())
         .route("/api", get(refused::no_path))
         .route("/api/{*rest}", axum::routing::any(refused::no_path))
         .method_not_allowed_fallback(refused::wrong_method)
@@ -83,6 +87,51 @@ fn of_clients() -> Router<Admin> {
         .route("/api/consumers/{vhost}", get(connections::consumers_of_vhost))
         .route("/api/vhosts/{vhost}/connections", get(connections::of_vhost))
         .route("/api/vhosts/{vhost}/channels", get(connections::channels_of_vhost))
+}
+
+/// Whether the broker is well.
+fn checks() -> Router<Admin> {
+    Router::new()
+        .route("/api/health/checks/alarms", get(health::alarms))
+        .route("/api/health/checks/local-alarms", get(health::alarms))
+        .route("/api/health/checks/virtual-hosts", get(health::fine))
+        .route("/api/health/checks/port-listener/{port}", get(health::port))
+        .route("/api/health/checks/protocol-listener/{protocol}", get(health::protocol))
+        .route("/api/health/checks/node-is-quorum-critical", get(health::alone))
+        .route("/api/health/checks/node-is-mirror-sync-critical", get(health::alone))
+        .route(
+            "/api/health/checks/certificate-expiration/{count}/{unit}",
+            get(health::certificates),
+        )
+        .route("/api/healthchecks/node", get(health::alarms))
+        .route("/api/healthchecks/node/{node}", get(health::alarms))
+        .route("/api/aliveness-test/{vhost}", get(rest::alive))
+}
+
+/// What is the same whoever asks when.
+fn always() -> Router<Admin> {
+    let lists = [
+        "/api/extensions",
+        "/api/parameters",
+        "/api/parameters/{component}",
+        "/api/parameters/{component}/{vhost}",
+        "/api/global-parameters",
+        "/api/policies",
+        "/api/policies/{vhost}",
+        "/api/operator-policies",
+        "/api/operator-policies/{vhost}",
+        "/api/vhost-limits",
+        "/api/vhost-limits/{vhost}",
+        "/api/user-limits",
+        "/api/user-limits/{user}",
+        "/api/auth/attempts/{node}/source",
+    ];
+    let empty = lists.into_iter().fold(Router::new(), |all, path| all.route(path, get(rest::none)));
+    empty
+        .route("/api/feature-flags", get(rest::features))
+        .route("/api/auth", get(rest::auth))
+        .route("/api/auth/attempts/{node}", get(rest::attempts))
+        .route("/api/rebalance/queues", post(rest::rebalance))
 }
 
 /// What is in virtual hosts, and the broker itself.

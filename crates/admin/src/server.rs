@@ -39,7 +39,7 @@ impl AdminServer {
     ) -> io::Result<AdminServer> {
         let addresses: Vec<SocketAddr> =
             listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
-        let (admin, switch) = Admin::new(engine, about, wires, dialect);
+        let (admin, switch) = Admin::new(engine, about, wires, dialect, &addresses);
         let mut serving = JoinSet::new();
         for listener in listeners {
             let router = router(admin.clone());

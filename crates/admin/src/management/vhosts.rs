@@ -2,11 +2,14 @@
 
 use super::asker::{Administrator, Asker};
 use super::change;
+use super::listing::Listing;
+use super::nodes::NODE;
+use super::queues::Counted;
 use super::refused::{Refused, parse};
 use super::users::{Tags, done};
 use crate::Admin;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use bytes::Bytes;
 use engine::Names;
@@ -26,21 +29,28 @@ pub(super) struct Given {
 }
 
 /// `GET /api/vhosts`
-pub(super) async fn list(State(admin): State<Admin>, asker: Asker) -> Json<Value> {
+pub(super) async fn list(
+    State(admin): State<Admin>,
+    Query(listing): Query<Listing>,
+    asker: Asker,
+) -> Result<Json<Value>, Refused> {
     let names = admin.engine().names();
+    let counted = Counted::gather(&admin, std::iter::empty()).await?;
     let seen = names.namespaces().filter(|vhost| asker.sees(vhost));
-    Json(seen.map(|vhost| shown(&names, vhost)).collect())
+    listing.of(seen.map(|vhost| shown(&names, vhost, &counted)).collect())
 }
 
 /// `GET /api/vhosts/NAME`
 pub(super) async fn one(
     State(admin): State<Admin>,
     Path(vhost): Path<String>,
+    Query(listing): Query<Listing>,
     asker: Asker,
 ) -> Result<Json<Value>, Refused> {
     let names = admin.engine().names();
     asker.see(&names, &vhost)?;
-    Ok(Json(shown(&names, &vhost)))
+    let counted = Counted::gather(&admin, std::iter::empty()).await?;
+    Ok(listing.one(shown(&names, &vhost, &counted)))
 }
 
 /// `PUT /api/vhosts/NAME`: who creates one may do everything in it.
@@ -76,8 +86,8 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A virtual host as lists have it.
-pub(super) fn shown(names: &Names, vhost: &str) -> Value {
+/// A virtual host as lists have it, with what its queues hold.
+fn shown(names: &Names, vhost: &str, counted: &Counted) -> Value {
     let given = names.description(vhost);
     let text = match given {
         Some(given) => given.text.as_str(),
@@ -86,13 +96,21 @@ pub(super) fn shown(names: &Names, vhost: &str) -> Value {
     };
     let tags: Vec<&str> =
         given.map(|given| given.tags.iter().map(|tag| &**tag).collect()).unwrap_or_default();
-    json!({
+    let totals = counted.totals(names, vhost);
+    let mut fields = totals.depths();
+    let described = json!({
         "name": vhost,
         "description": text,
         "tags": tags,
         "metadata": {"description": text, "tags": tags},
         "tracing": false,
-    })
+        "cluster_state": {NODE: "running"},
+        "message_stats": totals.flows(),
+    });
+    if let Value::Object(described) = described {
+        fields.extend(described);
+    }
+    Value::Object(fields)
 }
 
 impl Given {

@@ -1,6 +1,7 @@
 //! RabbitMQ's management API: users, virtual hosts and permissions.
 
 mod changes;
+mod checks;
 mod connections;
 mod definitions;
 mod things;
