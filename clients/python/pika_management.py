@@ -1,7 +1,7 @@
-"""pika and the management API: what tools read of queues, exchanges and bindings."""
+"""pika and the management API: what tools read of queues, exchanges, bindings and the broker."""
 
 from amqp_pika import VERSION, close, connect, publish
-from casebook import case, same, unique, wait_for
+from casebook import AMQP, case, same, unique, wait_for
 from management import ask, get, quote
 
 __all__ = ["VERSION"]
@@ -124,3 +124,33 @@ def api_shows_the_broker():
         assert name in node, name
     same(get(path("nodes", node["name"]))["running"], True)
     assert get("cluster-name")["name"]
+
+
+@case
+def health_checks_pass():
+    # A login that is counted.
+    close(connect())
+    port = int(AMQP.rsplit(":", 1)[1])
+    for check, answer in [
+            ("alarms", {"status": "ok"}),
+            ("local-alarms", {"status": "ok"}),
+            ("virtual-hosts", {"status": "ok"}),
+            (f"port-listener/{port}", {"status": "ok", "port": port}),
+            ("protocol-listener/amqp091", {"status": "ok", "protocol": "amqp"}),
+            ("node-is-quorum-critical", {"status": "ok", "reason": "single node cluster"}),
+            ("node-is-mirror-sync-critical", {"status": "ok", "reason": "single node cluster"}),
+            ("certificate-expiration/1/months", {"status": "ok"})]:
+        same(get(f"health/checks/{check}"), answer, check)
+    same(get("aliveness-test/%2F"), {"status": "ok"})
+    status, answer = ask("GET", "health/checks/port-listener/1")
+    same((status, answer["status"], answer["reason"], answer["missing"]),
+         (503, "failed", "No active listener", 1))
+    status, answer = ask("GET", "health/checks/protocol-listener/bogus")
+    same((status, answer["status"], answer["missing"]), (503, "failed", "bogus"))
+    for wrong in ["port-listener/x", "certificate-expiration/x/days", "certificate-expiration/1/x"]:
+        same(ask("GET", f"health/checks/{wrong}")[0], 400, wrong)
+    for kind in ["parameters", "policies", "operator-policies", "vhost-limits", "user-limits"]:
+        same(get(kind), [], kind)
+    same({it["state"] for it in get("feature-flags")}, {"enabled"})
+    node = quote(get("overview")["node"], safe="")
+    assert any(it["protocol"] == "amqp091" for it in get(f"auth/attempts/{node}"))

@@ -5,6 +5,7 @@
 //! other page (they carry `Origin`) are refused, for `/v1` asks for no login.
 
 mod base64;
+mod dialect;
 mod failure;
 mod groups;
 mod guard;
@@ -17,6 +18,7 @@ mod state;
 mod survey;
 mod text;
 
+pub use dialect::{Dialect, Told};
 pub use server::AdminServer;
 pub use state::{About, Admin, WireStatus};
 pub use text::Text;

@@ -6,19 +6,26 @@
 mod arguments;
 mod asker;
 mod bindings;
+mod changing;
+mod connections;
+mod definitions;
 mod exchanges;
+mod given;
+mod health;
 mod listing;
+mod messages;
 mod nodes;
 mod permissions;
 mod queues;
 mod rates;
 mod refused;
+mod rest;
 mod users;
 mod vhosts;
 
 use crate::Admin;
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use engine::api::{Op, Reply};
 use engine::catalog::{Action, Change, Outcome, Refusal, Thing};
 use refused::Refused;
@@ -56,31 +63,118 @@ pub(crate) fn router() -> Router<Admin> {
             get(permissions::key).delete(permissions::delete_key),
         )
         .merge(things())
+        .merge(of_clients())
+        .merge(checks())
+        .merge(always())
         .route("/api", get(refused::no_path))
         .route("/api/{*rest}", axum::routing::any(refused::no_path))
         .method_not_allowed_fallback(refused::wrong_method)
 }
 
+/// Who is connected.
+fn of_clients() -> Router<Admin> {
+    Router::new()
+        .route("/api/connections", get(connections::list))
+        .route("/api/connections/{name}", get(connections::one).delete(connections::end))
+        .route("/api/connections/{name}/channels", get(connections::channels_of))
+        .route(
+            "/api/connections/username/{user}",
+            get(connections::of_user).delete(connections::end_of_user),
+        )
+        .route("/api/channels", get(connections::channels))
+        .route("/api/channels/{name}", get(connections::channel))
+        .route("/api/consumers", get(connections::consumers))
+        .route("/api/consumers/{vhost}", get(connections::consumers_of_vhost))
+        .route("/api/vhosts/{vhost}/connections", get(connections::of_vhost))
+        .route("/api/vhosts/{vhost}/channels", get(connections::channels_of_vhost))
+}
+
+/// Whether the broker is well.
+fn checks() -> Router<Admin> {
+    Router::new()
+        .route("/api/health/checks/alarms", get(health::alarms))
+        .route("/api/health/checks/local-alarms", get(health::alarms))
+        .route("/api/health/checks/virtual-hosts", get(health::fine))
+        .route("/api/health/checks/port-listener/{port}", get(health::port))
+        .route("/api/health/checks/protocol-listener/{protocol}", get(health::protocol))
+        .route("/api/health/checks/node-is-quorum-critical", get(health::alone))
+        .route("/api/health/checks/node-is-mirror-sync-critical", get(health::alone))
+        .route(
+            "/api/health/checks/certificate-expiration/{count}/{unit}",
+            get(health::certificates),
+        )
+        .route("/api/healthchecks/node", get(health::alarms))
+        .route("/api/healthchecks/node/{node}", get(health::alarms))
+        .route("/api/aliveness-test/{vhost}", get(rest::alive))
+}
+
+/// What is the same whoever asks when.
+fn always() -> Router<Admin> {
+    let lists = [
+        "/api/extensions",
+        "/api/parameters",
+        "/api/parameters/{component}",
+        "/api/parameters/{component}/{vhost}",
+        "/api/global-parameters",
+        "/api/policies",
+        "/api/policies/{vhost}",
+        "/api/operator-policies",
+        "/api/operator-policies/{vhost}",
+        "/api/vhost-limits",
+        "/api/vhost-limits/{vhost}",
+        "/api/user-limits",
+        "/api/user-limits/{user}",
+        "/api/auth/attempts/{node}/source",
+    ];
+    let empty = lists.into_iter().fold(Router::new(), |all, path| all.route(path, get(rest::none)));
+    empty
+        .route("/api/feature-flags", get(rest::features))
+        .route("/api/auth", get(rest::auth))
+        .route("/api/auth/attempts/{node}", get(rest::attempts))
+        .route("/api/rebalance/queues", post(rest::rebalance))
+}
+
 /// What is in virtual hosts, and the broker itself.
 fn things() -> Router<Admin> {
     Router::new()
+        .route("/api/definitions", get(definitions::export).post(definitions::import))
+        .route(
+            "/api/definitions/{vhost}",
+            get(definitions::export_of_vhost).post(definitions::import_of_vhost),
+        )
         .route("/api/overview", get(nodes::overview))
         .route("/api/cluster-name", get(nodes::cluster_name))
         .route("/api/nodes", get(nodes::list))
         .route("/api/nodes/{node}", get(nodes::one))
         .route("/api/queues", get(queues::list))
         .route("/api/queues/{vhost}", get(queues::of_vhost))
-        .route("/api/queues/{vhost}/{queue}", get(queues::one))
+        .route(
+            "/api/queues/{vhost}/{queue}",
+            get(queues::one).put(queues::put).delete(queues::delete),
+        )
+        .route("/api/queues/{vhost}/{queue}/contents", delete(queues::purge))
+        .route("/api/queues/{vhost}/{queue}/get", post(messages::get))
+        .route("/api/queues/{vhost}/{queue}/actions", post(queues::act))
         .route("/api/queues/{vhost}/{queue}/bindings", get(bindings::of_queue))
         .route("/api/exchanges", get(exchanges::list))
         .route("/api/exchanges/{vhost}", get(exchanges::of_vhost))
-        .route("/api/exchanges/{vhost}/{exchange}", get(exchanges::one))
+        .route(
+            "/api/exchanges/{vhost}/{exchange}",
+            get(exchanges::one).put(exchanges::put).delete(exchanges::delete),
+        )
+        .route("/api/exchanges/{vhost}/{exchange}/publish", post(messages::publish))
         .route("/api/exchanges/{vhost}/{exchange}/bindings/source", get(bindings::of_source))
         .route("/api/exchanges/{vhost}/{exchange}/bindings/destination", get(bindings::of_exchange))
         .route("/api/bindings", get(bindings::list))
         .route("/api/bindings/{vhost}", get(bindings::of_vhost))
-        .route("/api/bindings/{vhost}/e/{source}/{kind}/{destination}", get(bindings::between))
-        .route("/api/bindings/{vhost}/e/{source}/{kind}/{destination}/{key}", get(bindings::one))
+        .route(
+            "/api/bindings/{vhost}/e/{source}/{kind}/{destination}",
+            get(bindings::between).post(bindings::post),
+        )
+        .route(
+            "/api/bindings/{vhost}/e/{source}/{kind}/{destination}/{key}",
+            get(bindings::one).delete(bindings::delete),
+        )
 }
 
 /// Carries a change of names out, whoever asks.

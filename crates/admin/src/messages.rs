@@ -5,7 +5,7 @@ mod acking;
 use crate::failure::{Failure, parse};
 use crate::names::Scope;
 use crate::{Admin, Text};
-use acking::Acking;
+pub(crate) use acking::Acking;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};

@@ -1,6 +1,8 @@
 //! Paths and sockets.
 
-use crate::{About, Admin, WireStatus, groups, guard, management, messages, metrics, names};
+use crate::{
+    About, Admin, Dialect, WireStatus, groups, guard, management, messages, metrics, names,
+};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn;
@@ -32,11 +34,12 @@ impl AdminServer {
         engine: &Handle,
         about: About,
         wires: Vec<WireStatus>,
+        dialect: Dialect,
         listeners: Vec<TcpListener>,
     ) -> io::Result<AdminServer> {
         let addresses: Vec<SocketAddr> =
             listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
-        let (admin, switch) = Admin::new(engine, about, wires);
+        let (admin, switch) = Admin::new(engine, about, wires, dialect, &addresses);
         let mut serving = JoinSet::new();
         for listener in listeners {
             let router = router(admin.clone());

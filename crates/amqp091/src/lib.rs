@@ -6,8 +6,8 @@
 //!
 //! [`codec`] turns bytes into frames, methods and contents and back; [`message`] turns a publication
 //! into the tail of a record and a record into a delivery; [`arguments`] says which x-arguments work;
-//! [`errors`] has the reply codes and RabbitMQ's texts; [`Amqp`] is the wire, whose sessions put it all
-//! to work.
+//! [`errors`] has the reply codes and RabbitMQ's texts, [`dialect`] those of declarations; [`Amqp`] is the
+//! wire, whose sessions put it all to work.
 //!
 //! What differs from RabbitMQ: frames before tune-ok are at most 4096 bytes; field tables nest at
 //! most 32 deep and their names are UTF-8; of headers beyond what one frame holds, which only another
@@ -15,6 +15,7 @@
 
 pub mod arguments;
 pub mod codec;
+pub mod dialect;
 pub mod errors;
 pub mod message;
 mod session;

@@ -14,7 +14,7 @@ mod holdings;
 mod link;
 mod publish;
 mod queues;
-mod refusal;
+mod report;
 mod request;
 mod route;
 mod settle;
@@ -27,7 +27,7 @@ use bytes::{Buf as _, BytesMut};
 use channel::Channel;
 use engine::api::Event;
 use engine::catalog::Name;
-use frontend::{Cx, Peer, Session, Wire};
+use frontend::{Cx, Peer, Session, SessionReport, Wire};
 use holdings::Settles;
 use link::Link;
 use publish::Publisher;
@@ -187,6 +187,19 @@ impl Session for AmqpSession {
             cx.close_now();
         }
         self.finish(cx);
+    }
+
+    fn on_dismiss(&mut self, why: &str, cx: &mut Cx<'_>) {
+        match self.phase {
+            Phase::Header => cx.close_now(),
+            Phase::Closing => {}
+            _ => self.close_connection(&Exception::new(Code::ConnectionForced, why), cx),
+        }
+        self.finish(cx);
+    }
+
+    fn report(&self) -> SessionReport {
+        self.told()
     }
 
     fn on_drain(&mut self, cx: &mut Cx<'_>) {

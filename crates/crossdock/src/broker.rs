@@ -1,5 +1,6 @@
 //! The broker inside a Rust program.
 
+use crate::dialect::DIALECT;
 use crate::listening::{self, Bound};
 use crate::memory_limit::{self, TooLittle};
 use crate::options::{Opening, Options};
@@ -114,7 +115,7 @@ impl Broker {
         if !for_admin.is_empty() {
             let about = About { version: env!("CARGO_PKG_VERSION"), data, started };
             let wires = broker.wire_status();
-            let server = AdminServer::start(&handle, about, wires, for_admin);
+            let server = AdminServer::start(&handle, about, wires, DIALECT, for_admin);
             broker.admin = Some(server.map_err(StartError::Machine)?);
         }
         Ok(broker)
@@ -208,6 +209,7 @@ impl Broker {
                 name,
                 addresses: server.addresses().to_vec(),
                 counters: server.counters(),
+                registry: server.registry(),
             })
             .collect()
     }

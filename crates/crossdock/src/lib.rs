@@ -5,6 +5,7 @@
 
 mod broker;
 pub mod cli;
+mod dialect;
 mod listening;
 mod memory_limit;
 mod options;

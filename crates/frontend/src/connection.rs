@@ -5,9 +5,11 @@ mod memory;
 use crate::flights::Flights;
 use crate::identity::Identity;
 use crate::output::Output;
-use crate::{Cx, Door, Peer, Session};
+use crate::registry::Answer;
+use crate::{Cx, Door, Peer, Session, Whom};
 use bytes::BytesMut;
 use engine::api::Event;
+use engine::catalog::Name;
 use engine::{Account, MemoryPool};
 use memory::Baton;
 use std::collections::VecDeque;
@@ -44,6 +46,8 @@ pub(crate) struct State {
     pub(crate) deadline: Option<Millis>,
     /// Whom the connection speaks for; nobody: it may do everything.
     pub(crate) identity: Option<Identity>,
+    /// Whether a login succeeded that was not counted yet.
+    pub(crate) login: Option<bool>,
 }
 
 /// Drives one session: the caller moves bytes, events and time.
@@ -184,6 +188,38 @@ impl Connection {
         let (session, mut cx) = self.parts(door, now);
         session.on_drain(&mut cx);
         self.go_on(door, now);
+    }
+
+    /// The connection is to end, if it is one of those that are meant.
+    pub fn dismiss(&mut self, whom: &Whom, why: &str, door: &dyn Door, now: Millis) {
+        let identity = self.state.identity.as_ref();
+        let meant = match whom {
+            Whom::Client(client) => *client == self.peer.client,
+            Whom::User(user) => identity.is_some_and(|it| it.user == *user),
+            Whom::Namespace(name) => identity.is_some_and(|it| it.namespace == *name),
+        };
+        if meant {
+            let (session, mut cx) = self.parts(door, now);
+            session.on_dismiss(why, &mut cx);
+            self.go_on(door, now);
+        }
+    }
+
+    /// Whether somebody logged in since this was asked last.
+    pub(crate) fn take_login(&mut self) -> Option<bool> {
+        self.state.login.take()
+    }
+
+    /// What there is to tell of it.
+    pub(crate) fn answer(&self) -> Answer {
+        let identity = self.state.identity.as_ref();
+        let entered =
+            |it: &Identity| (!it.namespace.is_empty()).then(|| Name::clone(&it.namespace));
+        Answer {
+            user: identity.map(|it| Name::clone(&it.user)),
+            namespace: identity.and_then(entered),
+            session: self.session.report(),
+        }
     }
 
     /// The socket is gone.

@@ -8,8 +8,9 @@ use engine::catalog::{Change, Demand, Denied, LoginRefused, Name};
 /// The user of a connection, and the namespace it has entered.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
-    user: Name,
-    namespace: Name,
+    pub(crate) user: Name,
+    /// Empty before one is entered.
+    pub(crate) namespace: Name,
 }
 
 /// Why a namespace is not entered.
@@ -30,7 +31,9 @@ impl Cx<'_> {
     pub fn log_in(&mut self, user: &str, password: &[u8]) -> Result<Name, LoginRefused> {
         let local = self.peer.address.ip().to_canonical().is_loopback();
         let names = self.names();
-        let user = Name::clone(&names.log_in(user, password, local)?.name);
+        let logged_in = names.log_in(user, password, local);
+        self.state.login = Some(logged_in.is_ok());
+        let user = Name::clone(&logged_in?.name);
         self.state.identity = Some(Identity { user: Name::clone(&user), namespace: "".into() });
         Ok(user)
     }

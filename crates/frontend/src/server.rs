@@ -1,7 +1,7 @@
 //! Accepting connections, counting them, and letting them go.
 
 use crate::socket::Task;
-use crate::{Connection, Doors, Peer, Wire};
+use crate::{Connection, Doors, Peer, Registry, Wire};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,6 +38,8 @@ pub struct Counters {
     panicked: AtomicU64,
     received_bytes: AtomicU64,
     sent_bytes: AtomicU64,
+    logins: AtomicU64,
+    logins_refused: AtomicU64,
 }
 
 impl Counters {
@@ -77,6 +79,17 @@ impl Counters {
         self.sent_bytes.load(Relaxed)
     }
 
+    /// Logins that succeeded, and those that were refused.
+    #[must_use]
+    pub fn logins(&self) -> (u64, u64) {
+        (self.logins.load(Relaxed), self.logins_refused.load(Relaxed))
+    }
+
+    pub(crate) fn count_login(&self, succeeded: bool) {
+        let counter = if succeeded { &self.logins } else { &self.logins_refused };
+        counter.fetch_add(1, Relaxed);
+    }
+
     pub(crate) fn count_received(&self, bytes: usize) {
         self.received_bytes.fetch_add(bytes as u64, Relaxed);
     }
@@ -90,6 +103,7 @@ impl Counters {
 #[derive(Debug)]
 pub struct Server {
     counters: Arc<Counters>,
+    registry: Arc<Registry>,
     addresses: Vec<SocketAddr>,
     phase: watch::Sender<Phase>,
     accepting: JoinSet<()>,
@@ -112,6 +126,7 @@ struct Shared {
     doors: Arc<dyn Doors>,
     limits: Limits,
     counters: Arc<Counters>,
+    registry: Arc<Registry>,
     phase: watch::Receiver<Phase>,
 }
 
@@ -138,6 +153,7 @@ impl Server {
             listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
         let (phase, receiver) = watch::channel(Phase::Serving);
         let counters = Arc::new(Counters::default());
+        let registry = Arc::new(Registry::default());
         let mut accepting = JoinSet::new();
         for listener in listeners {
             let shared = Arc::new(Shared {
@@ -145,12 +161,13 @@ impl Server {
                 doors: Arc::clone(&doors),
                 limits,
                 counters: Arc::clone(&counters),
+                registry: Arc::clone(&registry),
                 phase: receiver.clone(),
             });
             accepting.spawn(accept(listener, shared));
         }
         info!(wire = wire.name(), ?addresses, "listening");
-        Ok(Server { counters, addresses, phase, accepting })
+        Ok(Server { counters, registry, addresses, phase, accepting })
     }
 
     /// The addresses it listens on, in the order given.
@@ -163,6 +180,12 @@ impl Server {
     #[must_use]
     pub fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.counters)
+    }
+
+    /// Its open connections.
+    #[must_use]
+    pub fn registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.registry)
     }
 
     /// Stops accepting, tells every session, waits for the connections to end, and cuts those that
@@ -232,12 +255,14 @@ async fn converse(shared: Arc<Shared>, stream: TcpStream, address: SocketAddr) {
     let ring = Arc::clone(&bell);
     let door = shared.doors.connect(Arc::new(move || ring.notify_one()));
     let peer = Peer { client: door.client(), address, local };
+    let listed = shared.registry.add(peer, shared.wire.name(), door.time());
     let mut task = Task {
         connection: Connection::new(shared.wire.session(&peer), peer),
         door: &*door,
         bell: &bell,
         phase: shared.phase.clone(),
         counters: &shared.counters,
+        entry: &listed.entry,
         start: Instant::now(),
     };
     task.run(stream).await;

@@ -1,6 +1,6 @@
 //! What a wire implements.
 
-use crate::Cx;
+use crate::{Cx, SessionReport};
 use bytes::BytesMut;
 use engine::api::Event;
 use std::fmt;
@@ -49,6 +49,18 @@ pub trait Session: Send {
     /// grace is over. Unless overridden, what was asked is answered and the connection closed.
     fn on_drain(&mut self, cx: &mut Cx<'_>) {
         cx.close_when_answered();
+    }
+
+    /// The connection is to end, for its user or what it works with is gone, or somebody says so.
+    /// Unless overridden, it is cut.
+    fn on_dismiss(&mut self, why: &str, cx: &mut Cx<'_>) {
+        let _ = why;
+        cx.close_now();
+    }
+
+    /// What there is to tell of the connection.
+    fn report(&self) -> SessionReport {
+        SessionReport::default()
     }
 
     /// The socket is gone; nothing that is written now arrives. Leases return and what was

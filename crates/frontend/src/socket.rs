@@ -1,9 +1,11 @@
 //! One connection's task: moves bytes between a socket and a [`Connection`].
 
+use crate::registry::Entry;
 use crate::server::{Counters, Phase};
 use crate::{Connection, Door};
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -29,6 +31,7 @@ pub(crate) struct Task<'a> {
     pub(crate) bell: &'a Notify,
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) counters: &'a Counters,
+    pub(crate) entry: &'a Entry,
     pub(crate) start: Instant,
 }
 
@@ -40,6 +43,8 @@ enum Woke {
     Timer,
     /// Memory may not be short any more.
     Memory,
+    /// Somebody asks for a report, or wants it to end.
+    Asked,
     Phase,
 }
 
@@ -81,7 +86,11 @@ impl Task<'_> {
                         return Err(io::ErrorKind::UnexpectedEof.into());
                     }
                     self.counters.count_received(count);
+                    self.entry.received_bytes.fetch_add(count as u64, Relaxed);
                     self.connection.received(count, self.door, now);
+                    if let Some(succeeded) = self.connection.take_login() {
+                        self.counters.count_login(succeeded);
+                    }
                 }
                 Woke::Events => self.connection.events(self.door, now),
                 Woke::Writable(result) => result?,
@@ -91,6 +100,7 @@ impl Task<'_> {
                 }
                 // The loop looks again.
                 Woke::Memory => {}
+                Woke::Asked => self.asked(now),
                 Woke::Phase => {
                     if *self.phase.borrow_and_update() == Phase::Draining {
                         self.connection.drain(self.door, now);
@@ -125,8 +135,21 @@ impl Task<'_> {
             count = read, if wants_input => Woke::Read(count),
             result = writer.writable(), if has_output => Woke::Writable(result),
             () = sleep, if has_deadline => Woke::Timer,
+            () = self.entry.bell.notified() => Woke::Asked,
             () = pause(memory_wait), if memory_wait.is_some() => Woke::Memory,
             Ok(()) = self.phase.changed() => Woke::Phase,
+        }
+    }
+
+    /// Tells of itself and ends, as it was asked.
+    fn asked(&mut self, now: Millis) {
+        let asked = self.entry.asked();
+        for (whom, why) in &asked.dismissals {
+            self.connection.dismiss(whom, why, self.door, now);
+        }
+        for report in asked.reports {
+            // Whoever asked may have gone away.
+            let _ = report.send(self.connection.answer());
         }
     }
 
@@ -138,6 +161,7 @@ impl Task<'_> {
             match writer.try_write_vectored(&slices[..filled]) {
                 Ok(count) => {
                     self.counters.count_sent(count);
+                    self.entry.sent_bytes.fetch_add(count as u64, Relaxed);
                     self.connection.written(count, self.door);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),

@@ -15,7 +15,9 @@ use crate::wire::Options;
 use crate::{api_versions, requests};
 use bytes::{Buf as _, Bytes, BytesMut};
 use engine::api::{Event, Op, Reply};
-use frontend::{Cx, Gather, INPUT_BYTES_MAX, OUTPUT_BYTES_MAX, Pipeline, Session, Slot};
+use frontend::{
+    Cx, Gather, INPUT_BYTES_MAX, OUTPUT_BYTES_MAX, Pipeline, Session, SessionReport, Slot,
+};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -252,6 +254,10 @@ impl KafkaSession {
 }
 
 impl Session for KafkaSession {
+    fn report(&self) -> SessionReport {
+        SessionReport { protocol: "Kafka", state: "running", ..SessionReport::default() }
+    }
+
     fn on_open(&mut self, cx: &mut Cx<'_>) {
         self.active = cx.now();
         cx.wake_at(self.active.plus(self.options.idle_max));

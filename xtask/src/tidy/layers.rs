@@ -20,7 +20,7 @@ pub(super) const LAYERS: &[(&str, &[&str])] = &[
     ("frontend", &["types", "record", "io", "engine"]),
     ("kafka", &["types", "record", "engine", "frontend"]),
     ("amqp091", &["types", "record", "engine", "frontend"]),
-    ("admin", &["types", "engine", "frontend"]),
+    ("admin", &["types", "record", "engine", "frontend"]),
     ("crossdock", EVERYTHING),
     ("sim", EVERYTHING_BUT_THE_BINARY),
     ("xtask", &[]),

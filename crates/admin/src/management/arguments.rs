@@ -1,8 +1,12 @@
-//! Arguments as JSON.
+//! Arguments and headers between JSON and the broker's typed values.
 
+use super::refused::Refused;
 use crate::base64;
 use engine::catalog::{Arguments, Value as Typed};
-use serde_json::{Number, Value};
+use serde_json::{Map, Number, Value};
+
+/// Deepest nesting of arguments that is taken.
+const DEPTH_MAX: usize = 16;
 
 /// Named values as an object; of a name that repeats the last one.
 pub(super) fn shown(arguments: &Arguments) -> Value {
@@ -10,8 +14,14 @@ pub(super) fn shown(arguments: &Arguments) -> Value {
     Value::Object(fields.collect())
 }
 
+/// The named values of an object.
+pub(super) fn given(fields: Map<String, Value>) -> Result<Arguments, Refused> {
+    let of = |(name, value)| Ok((name, given_value(value, DEPTH_MAX)?));
+    fields.into_iter().map(of).collect()
+}
+
 /// Seconds, as AMQP has times.
-fn shown_value(value: &Typed) -> Value {
+pub(super) fn shown_value(value: &Typed) -> Value {
     match value {
         Typed::Null => Value::Null,
         Typed::Bool(set) => Value::Bool(*set),
@@ -30,6 +40,29 @@ fn shown_value(value: &Typed) -> Value {
         Typed::Table(fields) => shown(fields),
         integer => Value::from(integer.as_i64().unwrap_or_default()),
     }
+}
+
+fn given_value(value: Value, depth: usize) -> Result<Typed, Refused> {
+    let Some(below) = depth.checked_sub(1) else {
+        return Err(Refused::bad("arguments are nested too deep"));
+    };
+    Ok(match value {
+        Value::Null => Typed::Null,
+        Value::Bool(set) => Typed::Bool(set),
+        Value::Number(number) => match number.as_i64() {
+            Some(integer) => Typed::I64(integer),
+            None => Typed::F64(number.as_f64().unwrap_or_default()),
+        },
+        Value::String(text) => Typed::String(text),
+        Value::Array(values) => {
+            let values = values.into_iter().map(|value| given_value(value, below));
+            Typed::Array(values.collect::<Result<_, _>>()?)
+        }
+        Value::Object(fields) => {
+            let of = |(name, value)| Ok((name, given_value(value, below)?));
+            Typed::Table(fields.into_iter().map(of).collect::<Result<_, Refused>>()?)
+        }
+    })
 }
 
 fn float(number: f64) -> Value {

@@ -64,6 +64,15 @@ impl Asker {
         }
     }
 
+    /// Checks that there is a `vhost` and that the asker may enter it, whatever the tags.
+    pub(super) fn enter(&self, names: &Names, vhost: &str) -> Result<(), Refused> {
+        match names.has_namespace(vhost) {
+            true if self.user.permissions.contains_key(vhost) => Ok(()),
+            true => Err(Refused::not_authorised(NOT_YOURS)),
+            false => Err(Refused::missing("vhost_not_found")),
+        }
+    }
+
     fn has_any(&self, tags: &[&str]) -> bool {
         tags.iter().any(|tag| self.user.has_tag(tag))
     }
@@ -79,7 +88,9 @@ impl FromRequestParts<Admin> for Asker {
         let address = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         let local = address.is_some_and(|it| it.0.ip().to_canonical().is_loopback());
         let names: Arc<Names> = admin.engine().names();
-        let user = names.log_in(&name, &password, local).map_err(|why| {
+        let logged_in = names.log_in(&name, &password, local);
+        admin.logins.count(logged_in.is_ok());
+        let user = logged_in.map_err(|why| {
             tracing::info!(user = %name, %why, "management login refused");
             match !local && name == GUEST {
                 true => Refused::not_authorised("User can only log in via localhost"),

@@ -1,5 +1,6 @@
-//! Bindings: lists, and one of them.
+//! Bindings: lists, one of them, and making and deleting one.
 
+mod changes;
 mod key;
 
 use super::arguments;
@@ -16,6 +17,7 @@ use engine::catalog::{Arguments, Binding, Destination, Name};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+pub(super) use changes::{delete, post};
 pub(super) use key::Key;
 
 type Answer = Result<Json<Value>, Refused>;

@@ -1,4 +1,6 @@
-//! Exchanges: lists, and one of them.
+//! Exchanges: lists, one of them, and making and deleting one.
+
+mod changes;
 
 use super::arguments;
 use super::asker::Asker;
@@ -11,6 +13,8 @@ use engine::Names;
 use engine::catalog::{DEFAULT_ROUTER, Router};
 use serde_json::{Value, json};
 use std::sync::Arc;
+
+pub(super) use changes::{ExchangeGiven, delete, put};
 
 type Answer = Result<Json<Value>, Refused>;
 

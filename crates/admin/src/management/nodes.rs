@@ -4,12 +4,13 @@ use super::asker::{Asker, Monitor};
 use super::listing::Listing;
 use super::queues::{Counted, Totals};
 use super::refused::Refused;
-use crate::{Admin, WireStatus};
+use crate::Admin;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use engine::POOLS;
 use engine::catalog::RouterKind;
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// The name of the only node.
@@ -35,6 +36,8 @@ pub(super) async fn overview(
         exchanges += names.routers(vhost, None).count();
     }
     let open: usize = admin.wires.iter().map(|wire| wire.counters.open()).sum();
+    let channels: usize =
+        admin.reports().await.iter().map(|report| report.session.channels.len()).sum();
     let mut shown = json!({
         "management_version": RABBITMQ_VERSION,
         "rabbitmq_version": RABBITMQ_VERSION,
@@ -49,7 +52,7 @@ pub(super) async fn overview(
         "message_stats": totals.flows(),
         "queue_totals": totals.depths(),
         "object_totals": {
-            "channels": 0,
+            "channels": channels,
             "connections": open,
             "consumers": totals.consumers,
             "exchanges": exchanges,
@@ -58,7 +61,7 @@ pub(super) async fn overview(
         "statistics_db_event_queue": 0,
     });
     if asker.monitors() {
-        shown["listeners"] = admin.wires.iter().flat_map(listeners).collect();
+        shown["listeners"] = admin.listening().map(listener).collect();
         shown["contexts"] = json!([]);
     }
     Ok(listing.one(shown))
@@ -91,15 +94,12 @@ pub(super) async fn one(
     }
 }
 
-/// The addresses of a wire, under the name that RabbitMQ gives it.
-pub(super) fn listeners(wire: &WireStatus) -> impl Iterator<Item = Value> {
-    wire.addresses.iter().map(|address| {
-        json!({
-            "node": NODE,
-            "protocol": wire.name,
-            "ip_address": address.ip().to_string(),
-            "port": address.port(),
-        })
+fn listener((protocol, address): (&str, SocketAddr)) -> Value {
+    json!({
+        "node": NODE,
+        "protocol": protocol,
+        "ip_address": address.ip().to_string(),
+        "port": address.port(),
     })
 }
 

@@ -1,4 +1,6 @@
-//! Queues: lists, and one of them.
+//! Queues: lists, one of them, and what is done with one.
+
+mod changes;
 
 use super::arguments;
 use super::asker::Asker;
@@ -16,6 +18,8 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use types::{Error, LogRef, SubscriptionId};
+
+pub(super) use changes::{QueueGiven, act, delete, not_locked, purge, put};
 
 type Answer = Result<Json<Value>, Refused>;
 
@@ -93,6 +97,12 @@ pub(super) async fn one(
     let counted = Counted::gather(&admin, [queue.log].into_iter()).await?;
     let mut shown = counted.shown(&vhost, queue);
     if let Value::Object(fields) = &mut shown {
+        let consumers = admin.consumers_of(&vhost, &name).await;
+        fields.insert("consumer_details".to_owned(), consumers.into());
+        let owner = queue.exclusive.and_then(|owner| admin.connection_name(owner.client));
+        if let Some(owner) = owner {
+            fields.insert("owner_pid_details".to_owned(), json!({"name": owner}));
+        }
         fields.insert("incoming".to_owned(), json!([]));
         fields.insert("deliveries".to_owned(), json!([]));
     }

@@ -36,10 +36,20 @@ impl Refused {
         Refused { status: StatusCode::BAD_REQUEST, error, reason: reason.into() }
     }
 
+    /// What a request names is not there.
+    pub(super) fn missing(reason: impl Into<Value>) -> Refused {
+        Refused { status: StatusCode::NOT_FOUND, error: "not_found", reason: reason.into() }
+    }
+
     /// Who asks is not known, or may not.
-    pub(super) fn not_authorised(reason: &str) -> Refused {
+    pub(super) fn not_authorised(reason: impl Into<Value>) -> Refused {
         let (status, error) = (StatusCode::UNAUTHORIZED, "not_authorised");
         Refused { status, error, reason: reason.into() }
+    }
+
+    /// The user does not have a right.
+    pub(super) fn access() -> Refused {
+        Refused::not_authorised("Access refused.")
     }
 
     fn of_method(method: &Method) -> Refused {

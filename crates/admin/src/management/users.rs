@@ -11,6 +11,7 @@ use bytes::Bytes;
 use engine::catalog::{
     Action, HashAlgorithm, NAMESPACE_DEFAULT, Name, Outcome, PasswordHash, PutUser, User,
 };
+use frontend::Whom;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -90,8 +91,7 @@ pub(super) async fn delete(
     Path(name): Path<String>,
     _asker: Administrator,
 ) -> Result<StatusCode, Refused> {
-    let name = Name::from(name);
-    change(&admin, NAMESPACE_DEFAULT, Action::DeleteUser { name }).await?;
+    delete_one(&admin, name.into()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -103,17 +103,27 @@ pub(super) async fn bulk_delete(
 ) -> Result<StatusCode, Refused> {
     for name in parse::<Several>(&body)?.users {
         if admin.engine().names().user(&name).is_some() {
-            let name = Name::from(name);
-            change(&admin, NAMESPACE_DEFAULT, Action::DeleteUser { name }).await?;
+            delete_one(&admin, name.into()).await?;
         }
     }
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Deletes a user and ends the user's connections.
+async fn delete_one(admin: &Admin, name: Name) -> Result<(), Refused> {
+    let action = Action::DeleteUser { name: Name::clone(&name) };
+    change(admin, NAMESPACE_DEFAULT, action).await?;
+    let why = format!("user '{name}' is deleted");
+    admin.dismiss(&Whom::User(name), &why);
+    Ok(())
+}
+
 /// The status of something that was put.
 pub(super) fn done(outcome: &Outcome) -> StatusCode {
     match outcome {
-        Outcome::Declared { created: true } => StatusCode::CREATED,
+        Outcome::Declared { created: true } | Outcome::Queue { created: true, .. } => {
+            StatusCode::CREATED
+        }
         _ => StatusCode::NO_CONTENT,
     }
 }

@@ -2,15 +2,19 @@
 
 use super::asker::{Administrator, Asker};
 use super::change;
+use super::listing::Listing;
+use super::nodes::NODE;
+use super::queues::Counted;
 use super::refused::{Refused, parse};
 use super::users::{Tags, done};
 use crate::Admin;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use bytes::Bytes;
 use engine::Names;
 use engine::catalog::{Action, Description, NAMESPACE_DEFAULT, Name, Permission};
+use frontend::Whom;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -25,21 +29,28 @@ pub(super) struct Given {
 }
 
 /// `GET /api/vhosts`
-pub(super) async fn list(State(admin): State<Admin>, asker: Asker) -> Json<Value> {
+pub(super) async fn list(
+    State(admin): State<Admin>,
+    Query(listing): Query<Listing>,
+    asker: Asker,
+) -> Result<Json<Value>, Refused> {
     let names = admin.engine().names();
+    let counted = Counted::gather(&admin, std::iter::empty()).await?;
     let seen = names.namespaces().filter(|vhost| asker.sees(vhost));
-    Json(seen.map(|vhost| shown(&names, vhost)).collect())
+    listing.of(seen.map(|vhost| shown(&names, vhost, &counted)).collect())
 }
 
 /// `GET /api/vhosts/NAME`
 pub(super) async fn one(
     State(admin): State<Admin>,
     Path(vhost): Path<String>,
+    Query(listing): Query<Listing>,
     asker: Asker,
 ) -> Result<Json<Value>, Refused> {
     let names = admin.engine().names();
     asker.see(&names, &vhost)?;
-    Ok(Json(shown(&names, &vhost)))
+    let counted = Counted::gather(&admin, std::iter::empty()).await?;
+    Ok(listing.one(shown(&names, &vhost, &counted)))
 }
 
 /// `PUT /api/vhosts/NAME`: who creates one may do everything in it.
@@ -52,7 +63,7 @@ pub(super) async fn put(
     let given: Given = parse(&body)?;
     let created = change(&admin, &vhost, Action::DeclareNamespace).await?;
     let status = done(&created);
-    if given.description.is_some() || given.tags.is_some() {
+    if !given.says_nothing() {
         change(&admin, &vhost, Action::Describe(given.description())).await?;
     }
     if status == StatusCode::CREATED {
@@ -70,11 +81,13 @@ pub(super) async fn delete(
     _asker: Administrator,
 ) -> Result<StatusCode, Refused> {
     change(&admin, &vhost, Action::DeleteNamespace).await?;
+    let why = format!("vhost '{vhost}' is deleted");
+    admin.dismiss(&Whom::Namespace(vhost.into()), &why);
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A virtual host as lists have it.
-pub(super) fn shown(names: &Names, vhost: &str) -> Value {
+/// A virtual host as lists have it, with what its queues hold.
+fn shown(names: &Names, vhost: &str, counted: &Counted) -> Value {
     let given = names.description(vhost);
     let text = match given {
         Some(given) => given.text.as_str(),
@@ -83,16 +96,29 @@ pub(super) fn shown(names: &Names, vhost: &str) -> Value {
     };
     let tags: Vec<&str> =
         given.map(|given| given.tags.iter().map(|tag| &**tag).collect()).unwrap_or_default();
-    json!({
+    let totals = counted.totals(names, vhost);
+    let mut fields = totals.depths();
+    let described = json!({
         "name": vhost,
         "description": text,
         "tags": tags,
         "metadata": {"description": text, "tags": tags},
         "tracing": false,
-    })
+        "cluster_state": {NODE: "running"},
+        "message_stats": totals.flows(),
+    });
+    if let Value::Object(described) = described {
+        fields.extend(described);
+    }
+    Value::Object(fields)
 }
 
 impl Given {
+    /// Whether it says nothing but that the virtual host is there.
+    pub(super) fn says_nothing(&self) -> bool {
+        self.description.is_none() && self.tags.is_none()
+    }
+
     pub(super) fn description(self) -> Description {
         let tags: Vec<Name> = match self.tags {
             None => Vec::new(),

@@ -13,7 +13,7 @@ const TURNS: u32 = 2;
 type Settling = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 /// A body of one piece that ends after `settle`.
-pub(super) struct Acking {
+pub(crate) struct Acking {
     bytes: Option<Bytes>,
     turns: u32,
     settle: Option<Settling>,
@@ -21,7 +21,7 @@ pub(super) struct Acking {
 
 impl Acking {
     /// `settle` owns the leases: dropped before it ran, they return.
-    pub(super) fn new(
+    pub(crate) fn new(
         bytes: Vec<u8>,
         settle: impl Future<Output = Result<(), Error>> + Send + 'static,
     ) -> Acking {

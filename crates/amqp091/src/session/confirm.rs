@@ -49,6 +49,11 @@ impl Confirms {
         }
     }
 
+    /// How many are not answered.
+    pub(super) fn unanswered(&self) -> u64 {
+        self.last - self.answered
+    }
+
     /// The append `group` was answered.
     pub(super) fn settle(&mut self, group: u64, stored: bool) {
         let fate = if stored { Fate::Acked } else { Fate::Nacked };

@@ -8,16 +8,18 @@ use super::request::{changed, queue_failed, unexpected};
 use super::{AmqpSession, Step};
 use crate::arguments::{self, ConsumeArguments, StreamStart};
 use crate::codec::Method;
+use crate::dialect;
 use crate::errors::{self, Code, Exception, MethodId, Resource};
 use crate::message::{ContentWriter, Message};
 use engine::api::{Delivery, Get, Leave, Op, Reply, Source, StartAt, Take, Window};
 use engine::catalog::{
     Action, Change, DeclareQueue, Demand, Found, Guarded, Name, Outcome, QueueKind, QueueOptions,
 };
-use frontend::Cx;
+use frontend::{ConsumerTerms, Cx};
 use record::properties::Value;
 use record::tail;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use types::{ConsumerId, Error, Millis, Offset, ShardId, SubscriptionId};
 
 /// What frames and fields of a delivery take beside its tail, roughly.
@@ -166,12 +168,14 @@ impl AmqpSession {
             let window = Window { shard: source.shard(), window: number.into(), prefetch, binds };
             cx.submit_unanswered(Op::Window(window));
         }
-        let place = channel.holdings.add(Holder { consumer, no_ack, ..holder });
+        let prefetch = if no_ack { 0 } else { qos.prefetch };
+        let terms = Some(Arc::new(ConsumerTerms { prefetch, exclusive, arguments: given }));
+        let place = channel.holdings.add(Holder { consumer, no_ack, terms, ..holder });
         self.consumers.insert(consumer, (number, place));
         let take = Take {
             consumer,
             source,
-            prefetch: if no_ack { 0 } else { qos.prefetch },
+            prefetch,
             window: window.map(|_| number.into()),
             settle_on_delivery: no_ack,
             exclusive,
@@ -240,7 +244,8 @@ impl AmqpSession {
         result: Result<Reply, Error>,
         cx: &mut Cx<'_>,
     ) -> Result<(), Exception> {
-        let outcome = changed(result)?.map_err(|refusal| self.refused(&refusal, false))?;
+        let outcome =
+            changed(result)?.map_err(|refusal| dialect::refusal(&self.vhost, &refusal, false))?;
         let Outcome::Queue { subscription, .. } = outcome else {
             return Err(Exception::new(Code::InternalError, "not a queue"));
         };

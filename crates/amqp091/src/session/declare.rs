@@ -3,11 +3,12 @@
 use super::{AmqpSession, Step};
 use crate::arguments;
 use crate::codec::{Method, Table};
+use crate::dialect;
 use crate::errors::{self, Exception, MethodId, Resource};
 use engine::api::Op;
 use engine::catalog::{
     Action, Bind, Change, DeclareRouter, Destination, Elsewhere, Layer, NAMESPACE_DEFAULT, Name,
-    Owner, RouterKind,
+    Owner,
 };
 use frontend::Cx;
 
@@ -43,7 +44,7 @@ impl AmqpSession {
         cx: &mut Cx<'_>,
     ) -> Result<(), Exception> {
         let placed = cx.names().place(&mut change);
-        let layer = placed.map_err(|refusal| self.refused(&refusal, deletes))?;
+        let layer = placed.map_err(|refusal| dialect::refusal(&self.vhost, &refusal, deletes))?;
         let op = Op::Change { shard: engine::shard_of(layer), change: Box::new(change) };
         self.ask(at.0, at.1, step, op, cx);
         Ok(())
@@ -125,18 +126,18 @@ impl AmqpSession {
             self.reply(number, nowait, &Method::ExchangeDeclareOk {});
             return Ok(());
         }
-        let kind = exchange_kind(kind)?;
+        let kind = dialect::exchange_kind(kind)?;
         let arguments = arguments::decode(arguments)?;
-        let alternate = arguments::alternate_exchange(resource, &arguments)?.map(Name::from);
-        let declare = DeclareRouter {
+        let mut declare = DeclareRouter {
             name: exchange.into(),
             kind,
             durable,
             auto_delete,
             internal,
-            alternate,
+            alternate: None,
             arguments,
         };
+        declare.alternate = dialect::alternate(&vhost, &declare)?;
         let ok = (!nowait).then_some(Method::ExchangeDeclareOk {});
         let step = Step::Change { ok, deletes: false };
         self.ask_change((number, method.id()), step, Action::DeclareRouter(declare), cx)
@@ -198,14 +199,4 @@ fn binding(ends: Ends<'_>, owner: Owner) -> Result<Bind, Exception> {
         by: Some(owner),
         elsewhere: Elsewhere::default(),
     })
-}
-
-fn exchange_kind(name: &str) -> Result<RouterKind, Exception> {
-    match name {
-        "direct" => Ok(RouterKind::Direct),
-        "fanout" => Ok(RouterKind::Fanout),
-        "topic" => Ok(RouterKind::Topic),
-        "headers" => Ok(RouterKind::Headers),
-        other => Err(errors::unknown_exchange_type(other)),
-    }
 }

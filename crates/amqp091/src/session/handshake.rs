@@ -83,6 +83,7 @@ impl AmqpSession {
                 Method::ConnectionStartOk { client_properties, mechanism, response, .. },
             ) => {
                 self.link.client = capabilities(client_properties);
+                self.link.properties = client_properties.bytes().into();
                 self.log_in(mechanism, response, cx)?;
             }
             (Phase::Tune, Method::ConnectionTuneOk { channel_max, frame_max, heartbeat }) => {
@@ -108,11 +109,12 @@ impl AmqpSession {
         response: &[u8],
         cx: &mut Cx<'_>,
     ) -> Result<(), Exception> {
-        let credentials = match mechanism {
-            "PLAIN" => plain(response),
-            "AMQPLAIN" => amqplain(response),
+        let (known, credentials) = match mechanism {
+            "PLAIN" => ("PLAIN", plain(response)),
+            "AMQPLAIN" => ("AMQPLAIN", amqplain(response)),
             other => return Err(errors::unknown_mechanism(other)),
         };
+        self.link.mechanism = known;
         let options = &self.options;
         let (name, password) = credentials.unwrap_or_default();
         let name = String::from_utf8_lossy(name);

@@ -2,8 +2,9 @@
 
 use engine::api::{Disposition, LeaseRange, Leave, Op, Settle, Source};
 use engine::catalog::Name;
-use frontend::Cx;
+use frontend::{ConsumerTerms, Cx};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use types::{ConsumerId, LogId, LogRef, Offset, ShardId};
 
 /// A consumer that no channel has.
@@ -60,6 +61,8 @@ pub(super) struct Holder {
     pub(super) tag: Option<Box<str>>,
     pub(super) no_ack: bool,
     pub(super) unsettled: u32,
+    /// How a consumer was asked for.
+    pub(super) terms: Option<Arc<ConsumerTerms>>,
 }
 
 /// A channel's consumers and their unsettled deliveries.
@@ -83,7 +86,8 @@ pub(super) struct Settles {
 impl Holder {
     pub(super) fn new(consumer: ConsumerId, source: Source, name: Name) -> Holder {
         let (tag, no_ack, unsettled) = (None, false, 0);
-        Holder { consumer, source, name, reading: Reading::Classic, tag, no_ack, unsettled }
+        let (reading, terms) = (Reading::Classic, None);
+        Holder { consumer, source, name, reading, tag, no_ack, unsettled, terms }
     }
 }
 

@@ -29,6 +29,10 @@ pub(super) struct Link {
     pub(super) client: Capabilities,
     /// Who logged in.
     pub(super) user: Name,
+    /// What the client says of itself: a table as it came.
+    pub(super) properties: Box<[u8]>,
+    /// How the user logged in.
+    pub(super) mechanism: &'static str,
     /// Why publishing is blocked.
     pub(super) blocked: Option<&'static str>,
     sent: Millis,
@@ -44,6 +48,8 @@ impl Default for Link {
             heartbeat: Millis(0),
             client: Capabilities::default(),
             user: Name::from(""),
+            properties: Box::default(),
+            mechanism: "",
             blocked: None,
             sent: Millis(0),
             heard: Millis(0),

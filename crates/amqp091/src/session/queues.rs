@@ -3,18 +3,18 @@
 use super::channel::is_reply_to;
 use super::request::{changed, queue_failed, unexpected};
 use super::{AmqpSession, Step};
-use crate::arguments::{self, QueueArguments};
+use crate::arguments;
 use crate::codec::Method;
+use crate::dialect;
 use crate::errors::{Code, Exception, MethodId, Resource};
 use engine::api::{Op, Reply};
 use engine::catalog::{
-    Action, Change, DeadLetter, DeclareQueue, DeleteQueue, Demand, Found, Guarded, Layer, Name,
-    Outcome, Owner, QueueKind, QueueOptions,
+    Action, Change, DeclareQueue, DeleteQueue, Demand, Found, Guarded, Layer, Name, Outcome, Owner,
+    QueueKind, QueueOptions,
 };
 use frontend::Cx;
 use record::properties::Value;
-use std::sync::Arc;
-use types::{Error, Millis, SubscriptionRef};
+use types::{Error, SubscriptionRef};
 
 /// What begins the name of a queue that the broker names.
 const GENERATED: &str = "amq.gen-";
@@ -98,29 +98,18 @@ impl AmqpSession {
             true => Name::from(format!("{GENERATED}{}", token(cx))),
             false => Name::from(queue),
         };
-        let resource = Resource::queue(&name, &self.vhost);
-        let parsed = QueueArguments::parse(resource, &arguments)?;
-        if parsed.kind != arguments::QueueKind::Classic {
-            let wrong = [
-                (!durable, "non-durable"),
-                (exclusive, "exclusive-owner"),
-                (auto_delete, "auto-delete"),
-            ];
-            if let Some((_, property)) = wrong.iter().find(|(wrong, _)| *wrong) {
-                let text = format!("invalid property '{property}' for {resource}");
-                return Err(Exception::new(Code::PreconditionFailed, text));
-            }
-        }
-        Ok(DeclareQueue {
+        let mut declare = DeclareQueue {
             id: cx.new_topic_id(),
             durable,
             exclusive: exclusive.then(|| cx.owner()),
             auto_delete,
             server_named,
-            options: options(&parsed),
+            options: QueueOptions::default(),
             arguments,
             name,
-        })
+        };
+        declare.options = dialect::queue_options(&self.vhost, &declare)?;
+        Ok(declare)
     }
 
     pub(super) fn queue_declared(
@@ -131,7 +120,8 @@ impl AmqpSession {
         result: Result<Reply, Error>,
         cx: &mut Cx<'_>,
     ) -> Result<(), Exception> {
-        let outcome = changed(result)?.map_err(|refusal| self.refused(&refusal, false))?;
+        let outcome =
+            changed(result)?.map_err(|refusal| dialect::refusal(&self.vhost, &refusal, false))?;
         if let Some(channel) = self.channels.get_mut(&at.0) {
             channel.last_queue = Some(Name::clone(&name));
         }
@@ -297,25 +287,4 @@ pub(super) fn token(cx: &Cx<'_>) -> String {
 /// A count as a method carries it.
 pub(super) fn clamped(count: u64) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
-}
-
-fn options(parsed: &QueueArguments) -> QueueOptions {
-    let natural = |value: i64| u64::try_from(value).unwrap_or_default();
-    QueueOptions {
-        message_ttl: parsed.message_ttl_ms.map(Millis),
-        expires: parsed.expires_ms.map(Millis),
-        max_len: parsed.length_max.map(natural),
-        max_bytes: parsed.length_bytes_max.map(natural),
-        // A count goes no further, and so no limit that is higher is ever passed.
-        returns_max: parsed.returns_max.and_then(|most| u16::try_from(most).ok()),
-        dead_letter: parsed.dead_letter.as_ref().map(|(exchange, key)| {
-            let key = key.as_deref().map(Name::from);
-            Arc::new(DeadLetter { router: Name::from(exchange.as_str()), key })
-        }),
-        kind: match parsed.kind {
-            arguments::QueueKind::Classic => QueueKind::Classic,
-            arguments::QueueKind::Quorum => QueueKind::Quorum,
-            arguments::QueueKind::Stream => QueueKind::Stream,
-        },
-    }
 }

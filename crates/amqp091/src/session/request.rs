@@ -3,6 +3,7 @@
 use super::consume::Fetched;
 use super::{AmqpSession, blame};
 use crate::codec::Method;
+use crate::dialect;
 use crate::errors::{Code, Exception, MethodId, Resource};
 use engine::api::{Op, Reply};
 use engine::catalog::{Name, Outcome, Refusal};
@@ -159,7 +160,7 @@ impl AmqpSession {
                     Ok(_) => {}
                     // What is to be deleted is gone already.
                     Err(Refusal::NotFound { .. }) if deletes => {}
-                    Err(refusal) => return Err(self.refused(&refusal, deletes)),
+                    Err(refusal) => return Err(dialect::refusal(&self.vhost, &refusal, deletes)),
                 }
                 if let Some(ok) = ok {
                     self.link.send(number, &ok);
@@ -179,7 +180,7 @@ impl AmqpSession {
             Step::DeleteQueue { message_count, nowait } => {
                 match changed(result)? {
                     Ok(_) | Err(Refusal::NotFound { .. }) => {}
-                    Err(refusal) => return Err(self.refused(&refusal, true)),
+                    Err(refusal) => return Err(dialect::refusal(&self.vhost, &refusal, true)),
                 }
                 self.reply(number, nowait, &Method::QueueDeleteOk { message_count });
                 Ok(())

@@ -1,5 +1,9 @@
 //! RabbitMQ's management API: users, virtual hosts and permissions.
 
+mod changes;
+mod checks;
+mod connections;
+mod definitions;
 mod things;
 
 use crate::running::{Running, Scratch};

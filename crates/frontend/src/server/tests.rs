@@ -1,7 +1,7 @@
 use super::{Limits, Phase, Server, Shared, converse};
 use crate::lines::{Lines, appended};
 use crate::transcript::Desk;
-use crate::{Door, Doors, listen};
+use crate::{Door, Doors, Whom, listen};
 use engine::api::{Call, Event};
 use engine::catalog::{NodeId, Owner, TopicId};
 use engine::{Names, Outbox, Wake};
@@ -147,10 +147,32 @@ fn the_task_of_a_connection_is_small() {
             doors,
             limits: Limits::default(),
             counters: server.counters(),
+            registry: server.registry(),
             phase,
         };
         let idle = converse(Arc::new(shared), stream, address);
         assert!(size_of_val(&idle) < 2048, "{} bytes", size_of_val(&idle));
+    });
+}
+
+#[test]
+fn a_connection_tells_of_itself_and_is_ended() {
+    with_server(Limits::default(), |server, _| async move {
+        let registry = server.registry();
+        let mut stream = connect(&server).await;
+        assert_eq!(ask(&mut stream, "echo a\n").await, "a\n");
+        let reports = registry.reports().await;
+        let report = &reports[0];
+        assert_eq!((reports.len(), report.wire, report.user.as_ref()), (1, "lines", None));
+        assert_eq!((report.received_bytes, report.sent_bytes), (7, 2));
+        assert_eq!(report.peer.address, stream.get_ref().local_addr().unwrap());
+        registry.dismiss(&Whom::User("nobody".into()), "gone");
+        registry.dismiss(&Whom::Client(ClientId(2)), "another");
+        assert_eq!(ask(&mut stream, "echo b\n").await, "b\n");
+        registry.dismiss(&Whom::Client(ClientId(1)), "ended");
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.unwrap();
+        assert!(rest.is_empty() && registry.reports().await.is_empty());
     });
 }
 
