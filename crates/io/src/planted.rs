@@ -31,8 +31,6 @@ pub const FAULTS: &[(&str, &str)] = &[
     ("dead-letter-forgotten", "a dead letter is sometimes settled and not sent on"),
     ("lease-forgotten", "a message is delivered and that it is about to be is not written down"),
     ("relocate-unsynced", "copies are believed before they are synced"),
-    ("copied-parts-early", "parts of copies count as placed when another shard's copies are"),
-    ("copied-twice", "a batch on its way to the end of the journal is copied once more"),
     ("page-of-another-log", "a page in memory is taken for any page of its segment"),
     ("trimmed-runs-back", "a page of the index has again what was trimmed of it"),
     ("trimmed-page-live", "a page of the index that was trimmed still counts as live"),

@@ -321,6 +321,21 @@ fn a_page_of_which_something_was_copied_before_it_was_stored_covers_nothing_else
 }
 
 /// Everything that checkpoints keep, as it is taken in pieces of so many runs.
+#[test]
+fn a_copy_that_the_index_of_its_segment_does_not_have_counts_elsewhere() {
+    let mut stage = Stage::new(1 << 20, 8);
+    stage.add(1, 0..10);
+    stage.store(1);
+    stage.add(2, 20..23);
+    stage.store(2);
+    let index = stage.restarted(0, 30).index;
+    let counts_elsewhere =
+        |segment, first| index.counts_elsewhere(LOG, &run(first, &in_one(segment, first)));
+    assert!(counts_elsewhere(2, 5) && counts_elsewhere(2, 25) && counts_elsewhere(1, 21));
+    assert!(!counts_elsewhere(1, 5) && !counts_elsewhere(2, 20) && !counts_elsewhere(2, 22));
+    assert!(!counts_elsewhere(3, 5), "no index says so");
+}
+
 fn unindexed(index: &Index, look_at_max: usize) -> StoredRuns {
     let mut all = index.unindexed_hidden(|_| true);
     let mut next = Some((LogId(0), Offset(i64::MIN)));

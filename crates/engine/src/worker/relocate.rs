@@ -62,12 +62,7 @@ impl Copies {
     }
 
     pub(super) fn placed(&self, shard: ShardId) -> Position {
-        let of = if io::planted("copied-parts-early") {
-            self.placed.values().max()
-        } else {
-            self.placed.get(&shard)
-        };
-        of.copied().unwrap_or_default()
+        self.placed.get(&shard).copied().unwrap_or_default()
     }
 }
 
@@ -258,8 +253,7 @@ impl Worker {
     /// other.
     pub(super) fn copy_together(&mut self, shard: ShardId, mut copies: Vec<Copied>, synced: bool) {
         let going = &mut self.copies.going;
-        copies
-            .retain(|(log, run, _)| going.insert((*log, run.first)) || io::planted("copied-twice"));
+        copies.retain(|(log, run, _)| going.insert((*log, run.first)));
         let Some(leader_ts) = copies.first().map(|(_, run, _)| run.appended) else { return };
         self.copies.next += 1;
         let index = self.copies.next;
@@ -343,7 +337,7 @@ impl Worker {
                 expiring: envelope.expiring,
                 referred: false,
             };
-            if self.store.index.counts_elsewhere(dest.log, &run) && !io::planted("copied-twice") {
+            if self.store.index.counts_elsewhere(dest.log, &run) {
                 continue;
             }
             let extent = self.seats.values().find_map(|seat| seat.shard.extent(dest.log));
