@@ -35,6 +35,18 @@ pub enum QueueKind {
     Stream,
 }
 
+/// What `x-overflow` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// `drop-head`.
+    #[default]
+    DropHead,
+    /// `reject-publish`.
+    RejectPublish,
+    /// `reject-publish-dlx`.
+    RejectPublishDlx,
+}
+
 /// The queue arguments that work.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueArguments {
@@ -44,10 +56,12 @@ pub struct QueueArguments {
     pub message_ttl_ms: Option<i64>,
     /// `x-expires`: the queue goes after as long without use, in milliseconds; not 0.
     pub expires_ms: Option<i64>,
-    /// `x-max-length`, in messages; the oldest go first.
+    /// `x-max-length`, in messages.
     pub length_max: Option<i64>,
-    /// `x-max-length-bytes`, of message bodies; the oldest go first.
+    /// `x-max-length-bytes`, of message bodies.
     pub length_bytes_max: Option<i64>,
+    /// `x-overflow`.
+    pub overflow: Overflow,
     /// `x-delivery-limit`: how often a message may come back; 20 for a quorum queue that does not say.
     pub returns_max: Option<i64>,
     /// `x-dead-letter-exchange` and `x-dead-letter-routing-key`.
@@ -120,6 +134,7 @@ impl QueueArguments {
             expires_ms: expiry("x-expires")?,
             length_max: number("x-max-length")?,
             length_bytes_max: number("x-max-length-bytes")?,
+            overflow: overflow(queue, arguments)?,
             returns_max: delivery_limit(queue, arguments)?,
             dead_letter: dead_letter(queue, arguments)?,
         };
@@ -127,7 +142,6 @@ impl QueueArguments {
         if parsed.expires_ms == Some(0) {
             return Err(queue.invalid_argument("x-expires", "{value_zero,0}"));
         }
-        overflow(queue, arguments)?;
         Ok(parsed)
     }
 }
@@ -261,6 +275,7 @@ fn fits_kind(queue: Resource<'_>, kind: QueueKind, given: &Arguments) -> Result<
                 "x-dead-letter-routing-key",
                 "x-dead-letter-strategy",
                 "x-delivery-limit",
+                "x-overflow",
             ],
             "rabbit_stream_queue",
         ),
@@ -304,15 +319,19 @@ fn kind(queue: Resource<'_>, arguments: &Arguments) -> Result<QueueKind, Excepti
     }
 }
 
-fn overflow(queue: Resource<'_>, arguments: &Arguments) -> Result<(), Exception> {
+/// What becomes of more than a queue may hold. A quorum queue has no dead letters of what it refuses:
+/// RabbitMQ takes that for the default, and logs it.
+fn overflow(queue: Resource<'_>, arguments: &Arguments) -> Result<Overflow, Exception> {
     const NAME: &str = "x-overflow";
     let why = match find(arguments, NAME) {
-        None => return Ok(()),
+        None => return Ok(Overflow::DropHead),
         Some(Value::String(text)) => match text.as_str() {
-            "drop-head" => return Ok(()),
-            "reject-publish" | "reject-publish-dlx" => {
-                format!("'{text}' is not supported by this broker")
-            }
+            "drop-head" => return Ok(Overflow::DropHead),
+            "reject-publish" => return Ok(Overflow::RejectPublish),
+            "reject-publish-dlx" => match kind(queue, arguments)? {
+                QueueKind::Quorum => return Ok(Overflow::DropHead),
+                _ => return Ok(Overflow::RejectPublishDlx),
+            },
             _ => "invalid_overflow".to_owned(),
         },
         Some(other) => unacceptable(other),

@@ -173,7 +173,7 @@ impl From<&Error> for Exception {
             Kind::NotFound => Code::NotFound,
             Kind::Denied => Code::AccessRefused,
             Kind::InUse => Code::ResourceLocked,
-            Kind::Exists | Kind::Invalid | Kind::TooLarge => Code::PreconditionFailed,
+            Kind::Exists | Kind::Invalid | Kind::TooLarge | Kind::Full => Code::PreconditionFailed,
             Kind::Throttled | Kind::NotLeader => Code::ResourceError,
             Kind::Unavailable => Code::ConnectionForced,
             Kind::Corrupt => Code::InternalError,

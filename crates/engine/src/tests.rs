@@ -8,6 +8,7 @@ mod keeping;
 mod memory;
 mod moving;
 mod names;
+mod overflow;
 mod queues;
 mod returns;
 mod schedules;

@@ -99,6 +99,11 @@ impl LogModel {
         self.maybe.extend(ids);
     }
 
+    /// Records were refused: they are not there, whatever comes.
+    pub(crate) fn refused(&mut self, ids: &[Id]) {
+        self.maybe.retain(|id| !ids.contains(id));
+    }
+
     /// Records were acknowledged; `base`: the first one's offset where it is known.
     pub(crate) fn acknowledged(&mut self, ids: &[Id], base: Option<Offset>) {
         for (at, id) in ids.iter().enumerate() {

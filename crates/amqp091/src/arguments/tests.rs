@@ -39,6 +39,7 @@ fn what_works_is_parsed_whatever_the_integer_width() {
         expires_ms: Some(1_800_000),
         length_max: Some(10),
         length_bytes_max: Some(1000),
+        overflow: Overflow::DropHead,
         returns_max: Some(3),
         dead_letter: Some(("dlx".to_owned(), Some("key".to_owned()))),
     };
@@ -58,8 +59,19 @@ fn what_is_not_built_is_refused_by_name() {
         let why = refusal(name, Value::Bool(true));
         assert_eq!(why.as_deref(), Some("not supported by this broker"), "{name}");
     }
-    let why = refusal("x-overflow", text("reject-publish")).unwrap();
-    assert_eq!(why, "'reject-publish' is not supported by this broker");
+}
+
+#[test]
+fn a_queue_says_what_becomes_of_too_much() {
+    let parsed = |kind: &str, word: &str| {
+        let given = list(&[("x-queue-type", text(kind)), ("x-overflow", text(word))]);
+        QueueArguments::parse(QUEUE, &given).map(|parsed| parsed.overflow)
+    };
+    assert_eq!(parsed("classic", "reject-publish"), Ok(Overflow::RejectPublish));
+    assert_eq!(parsed("classic", "reject-publish-dlx"), Ok(Overflow::RejectPublishDlx));
+    assert_eq!(parsed("quorum", "reject-publish"), Ok(Overflow::RejectPublish));
+    assert_eq!(parsed("quorum", "reject-publish-dlx"), Ok(Overflow::DropHead));
+    assert!(parsed("stream", "drop-head").is_err(), "a stream has no overflow");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::errors::{Code, Exception, MethodId, Resource};
 use engine::api::{Op, Reply};
 use engine::catalog::{
     Action, Change, DeadLetter, DeclareQueue, DeleteQueue, Demand, Found, Guarded, Layer, Name,
-    Outcome, Owner, QueueKind, QueueOptions,
+    Outcome, Overflow, Owner, QueueKind, QueueOptions,
 };
 use frontend::Cx;
 use record::properties::Value;
@@ -306,6 +306,11 @@ fn options(parsed: &QueueArguments) -> QueueOptions {
         expires: parsed.expires_ms.map(Millis),
         max_len: parsed.length_max.map(natural),
         max_bytes: parsed.length_bytes_max.map(natural),
+        overflow: match parsed.overflow {
+            arguments::Overflow::DropHead => Overflow::DropOldest,
+            arguments::Overflow::RejectPublish => Overflow::Refuse,
+            arguments::Overflow::RejectPublishDlx => Overflow::RefuseAsDead,
+        },
         // A count goes no further, and so no limit that is higher is ever passed.
         returns_max: parsed.returns_max.and_then(|most| u16::try_from(most).ok()),
         dead_letter: parsed.dead_letter.as_ref().map(|(exchange, key)| {

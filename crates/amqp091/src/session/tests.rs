@@ -7,3 +7,4 @@ mod dead;
 mod errors;
 mod flows;
 mod hostile;
+mod overflow;

@@ -161,6 +161,7 @@ impl Worker {
                 seat.ready.remove(&subscription.subscription);
                 seat.idle.forget(subscription.subscription);
                 seat.dying.forget(subscription.subscription);
+                seat.bounds.forget(subscription.subscription);
                 if let Some(queue) = seat.queues.remove(&subscription.subscription) {
                     if let Some((_, timer)) = queue.timer {
                         self.timers.cancel(timer);
