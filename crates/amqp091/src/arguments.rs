@@ -21,7 +21,13 @@ const EXPIRY_MS_MAX: i64 = 315_360_000_000;
 const DELIVERY_LIMIT_DEFAULT: i64 = 20;
 
 /// Queue arguments that ask for something not built yet; any value is refused.
-const QUEUE_REFUSED: [&str; 3] = ["x-max-priority", "x-max-age", "x-delayed-type"];
+const QUEUE_REFUSED: [&str; 5] = [
+    "x-max-priority",
+    "x-max-age",
+    "x-delayed-type",
+    "x-stream-max-segment-size-bytes",
+    "x-stream-filter-size-bytes",
+];
 
 /// What `x-queue-type` says. All are the same queue here; the word is echoed and compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,6 +68,8 @@ pub struct QueueArguments {
     pub length_bytes_max: Option<i64>,
     /// `x-overflow`.
     pub overflow: Overflow,
+    /// `x-single-active-consumer`.
+    pub single_active: bool,
     /// `x-delivery-limit`: how often a message may come back; 20 for a quorum queue that does not say.
     pub returns_max: Option<i64>,
     /// `x-dead-letter-exchange` and `x-dead-letter-routing-key`.
@@ -113,7 +121,9 @@ pub fn find<'a>(arguments: &'a Arguments, name: &str) -> Option<&'a Value> {
 impl QueueArguments {
     /// Checks the arguments of a queue.declare.
     pub fn parse(queue: Resource<'_>, arguments: &Arguments) -> Result<QueueArguments, Exception> {
-        if let Some((name, _)) = arguments.iter().find(|(name, value)| unbuilt(name, value)) {
+        if let Some((name, _)) =
+            arguments.iter().find(|(name, _)| QUEUE_REFUSED.contains(&name.as_str()))
+        {
             return Err(queue.invalid_argument(name, "not supported by this broker"));
         }
         let number = |name: &str| match find(arguments, name) {
@@ -135,6 +145,7 @@ impl QueueArguments {
             length_max: number("x-max-length")?,
             length_bytes_max: number("x-max-length-bytes")?,
             overflow: overflow(queue, arguments)?,
+            single_active: single_active(queue, arguments)?,
             returns_max: delivery_limit(queue, arguments)?,
             dead_letter: dead_letter(queue, arguments)?,
         };
@@ -216,6 +227,15 @@ pub fn check_property<T: PartialEq + std::fmt::Display>(
     Err(resource.inequivalent(name, &format!("'{received}'"), &format!("'{stored}'")))
 }
 
+fn single_active(queue: Resource<'_>, arguments: &Arguments) -> Result<bool, Exception> {
+    const NAME: &str = "x-single-active-consumer";
+    match find(arguments, NAME) {
+        None => Ok(false),
+        Some(Value::Bool(asked)) => Ok(*asked),
+        Some(other) => Err(queue.invalid_argument(NAME, &unacceptable(other))),
+    }
+}
+
 /// How often a message of a quorum queue may come back; a negative limit is none.
 fn delivery_limit(queue: Resource<'_>, arguments: &Arguments) -> Result<Option<i64>, Exception> {
     const NAME: &str = "x-delivery-limit";
@@ -276,6 +296,7 @@ fn fits_kind(queue: Resource<'_>, kind: QueueKind, given: &Arguments) -> Result<
                 "x-dead-letter-strategy",
                 "x-delivery-limit",
                 "x-overflow",
+                "x-single-active-consumer",
             ],
             "rabbit_stream_queue",
         ),
@@ -292,15 +313,6 @@ fn fits_kind(queue: Resource<'_>, kind: QueueKind, given: &Arguments) -> Result<
 fn wrong_type(resource: Resource<'_>, name: &str, value: &Value) -> Exception {
     let text = format!("invalid type '{}' for arg '{name}' in {resource}", type_name(value));
     Exception::new(Code::PreconditionFailed, text)
-}
-
-fn unbuilt(name: &str, value: &Value) -> bool {
-    match name {
-        // A quorum queue's default, and what happens here anyway.
-        "x-single-active-consumer" => *value != Value::Bool(false),
-        "x-stream-max-segment-size-bytes" | "x-stream-filter-size-bytes" => true,
-        _ => QUEUE_REFUSED.contains(&name),
-    }
 }
 
 fn kind(queue: Resource<'_>, arguments: &Arguments) -> Result<QueueKind, Exception> {

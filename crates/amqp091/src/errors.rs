@@ -249,6 +249,15 @@ impl<'a> Resource<'a> {
         Exception::new(Code::ResourceLocked, text)
     }
 
+    /// 405: a basic.get of a quorum queue with a single active consumer.
+    pub fn not_got_from(self) -> Exception {
+        let text = format!(
+            "cannot obtain access to locked {self}. basic.get operations are not supported by \
+             quorum queues with single active consumer"
+        );
+        Exception::new(Code::ResourceLocked, text)
+    }
+
     /// 403: a publish to an internal exchange.
     pub fn internal(self) -> Exception {
         Exception::new(Code::AccessRefused, format!("cannot publish to internal {self}"))

@@ -94,6 +94,8 @@ pub struct QueueOptions {
     pub max_bytes: Option<u64>,
     /// What becomes of more than that.
     pub overflow: Overflow,
+    /// Of its consumers one at a time is served.
+    pub single_active: bool,
     /// How often a message may come back; once more and it is taken out. `None`: without end.
     pub returns_max: Option<u16>,
     /// Where what is taken out goes; `None`: nowhere.

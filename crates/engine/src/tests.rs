@@ -12,6 +12,7 @@ mod overflow;
 mod queues;
 mod returns;
 mod schedules;
+mod single;
 mod slabs;
 mod space;
 mod store;

@@ -6,7 +6,7 @@ mod moving;
 mod scheduling;
 
 use crate::model::{Id, Model, Violation, broken};
-use crate::world::{QueueUnderTest, World};
+use crate::world::{QueueUnderTest, SINGLE, World};
 use body::{encode, id_of, payload};
 use bytes::Bytes;
 use engine::api::{
@@ -103,6 +103,7 @@ impl SimClient {
             held.values().for_each(|id| world.model.log(log).returned(*id));
         }
         world.returned_unseen();
+        world.model.active = world.model.active.filter(|active| *active != self.number);
         self.reconnect(world);
     }
 
@@ -403,6 +404,9 @@ impl SimClient {
     ) -> Result<(), Violation> {
         let number = consumer.0 as usize;
         let id = id_of(&item.tail)?;
+        if number == SINGLE && *world.model.active.get_or_insert(self.number) != self.number {
+            return broken(format!("{id:?} comes to a consumer that is not active"));
+        }
         world.model.log(item.log).timetable.on_time(id, world.clock.now())?;
         world.model.log(item.log).deliver(id, item.offset, (item.redelivered, item.attempts))?;
         self.held.entry(number).or_default().insert(item.offset, id);

@@ -79,6 +79,8 @@ pub(crate) struct LogModel {
 pub(crate) struct Model {
     pub(crate) logs: BTreeMap<LogId, LogModel>,
     commits: BTreeMap<String, Commits>,
+    /// The client that the queue with one active consumer serves.
+    pub(crate) active: Option<u64>,
 }
 
 /// Values committed for one group, in the order they were asked for.
@@ -294,6 +296,7 @@ impl Model {
 
     pub(crate) fn new_life(&mut self) {
         self.logs.values_mut().for_each(LogModel::new_life);
+        self.active = None;
     }
 
     pub(crate) fn commit_asked(&mut self, group: &str, value: i64) -> usize {

@@ -23,6 +23,9 @@ const OPENING_CALLS: u64 = 12;
 /// How often a message of the last of the queues may come back.
 pub(crate) const RETURNS_MAX: u16 = 2;
 
+/// The queue that serves one consumer at a time, by number.
+pub(crate) const SINGLE: usize = 2;
+
 /// How many messages the queue holds that refuses more.
 pub(crate) const LEN_MAX: u64 = 5;
 
@@ -249,9 +252,10 @@ impl World {
         }
         let dead_to =
             |key: &str| Some(Arc::new(DeadLetter { router: "".into(), key: Some(key.into()) }));
-        for number in 0..3 {
+        for number in 0..=SINGLE {
             let dead_letter = if number == 0 { dead_to("q1") } else { None };
-            let options = QueueOptions { dead_letter, ..QueueOptions::default() };
+            let single_active = number == SINGLE;
+            let options = QueueOptions { dead_letter, single_active, ..QueueOptions::default() };
             let queue = self.declare_queue(&format!("q{number}"), options)?;
             self.queues.push(queue);
         }

@@ -311,6 +311,7 @@ fn options(parsed: &QueueArguments) -> QueueOptions {
             arguments::Overflow::RejectPublish => Overflow::Refuse,
             arguments::Overflow::RejectPublishDlx => Overflow::RefuseAsDead,
         },
+        single_active: parsed.single_active,
         // A count goes no further, and so no limit that is higher is ever passed.
         returns_max: parsed.returns_max.and_then(|most| u16::try_from(most).ok()),
         dead_letter: parsed.dead_letter.as_ref().map(|(exchange, key)| {

@@ -8,3 +8,4 @@ mod errors;
 mod flows;
 mod hostile;
 mod overflow;
+mod single;

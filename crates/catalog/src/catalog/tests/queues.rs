@@ -15,6 +15,7 @@ fn a_queue_is_a_log_and_its_own_subscription() {
         expires: Some(Millis(6)),
         max_len: Some(7),
         overflow: Overflow::DropOldest,
+        single_active: true,
         max_bytes: Some(8),
         returns_max: None,
         dead_letter: None,
