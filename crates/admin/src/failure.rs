@@ -40,6 +40,7 @@ fn told(kind: Kind) -> (StatusCode, &'static str) {
         Kind::InUse => (StatusCode::CONFLICT, "in_use"),
         Kind::Invalid => (StatusCode::BAD_REQUEST, "invalid"),
         Kind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+        Kind::Full => (StatusCode::INSUFFICIENT_STORAGE, "full"),
         Kind::Throttled => (StatusCode::TOO_MANY_REQUESTS, "throttled"),
         Kind::NotLeader => (StatusCode::MISDIRECTED_REQUEST, "not_leader"),
         Kind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),

@@ -21,7 +21,13 @@ const EXPIRY_MS_MAX: i64 = 315_360_000_000;
 const DELIVERY_LIMIT_DEFAULT: i64 = 20;
 
 /// Queue arguments that ask for something not built yet; any value is refused.
-const QUEUE_REFUSED: [&str; 3] = ["x-max-priority", "x-max-age", "x-delayed-type"];
+const QUEUE_REFUSED: [&str; 5] = [
+    "x-max-priority",
+    "x-max-age",
+    "x-delayed-type",
+    "x-stream-max-segment-size-bytes",
+    "x-stream-filter-size-bytes",
+];
 
 /// What `x-queue-type` says. All are the same queue here; the word is echoed and compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +41,18 @@ pub enum QueueKind {
     Stream,
 }
 
+/// What `x-overflow` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// `drop-head`.
+    #[default]
+    DropHead,
+    /// `reject-publish`.
+    RejectPublish,
+    /// `reject-publish-dlx`.
+    RejectPublishDlx,
+}
+
 /// The queue arguments that work.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueArguments {
@@ -44,10 +62,14 @@ pub struct QueueArguments {
     pub message_ttl_ms: Option<i64>,
     /// `x-expires`: the queue goes after as long without use, in milliseconds; not 0.
     pub expires_ms: Option<i64>,
-    /// `x-max-length`, in messages; the oldest go first.
+    /// `x-max-length`, in messages.
     pub length_max: Option<i64>,
-    /// `x-max-length-bytes`, of message bodies; the oldest go first.
+    /// `x-max-length-bytes`, of message bodies.
     pub length_bytes_max: Option<i64>,
+    /// `x-overflow`.
+    pub overflow: Overflow,
+    /// `x-single-active-consumer`.
+    pub single_active: bool,
     /// `x-delivery-limit`: how often a message may come back; 20 for a quorum queue that does not say.
     pub returns_max: Option<i64>,
     /// `x-dead-letter-exchange` and `x-dead-letter-routing-key`.
@@ -99,7 +121,9 @@ pub fn find<'a>(arguments: &'a Arguments, name: &str) -> Option<&'a Value> {
 impl QueueArguments {
     /// Checks the arguments of a queue.declare.
     pub fn parse(queue: Resource<'_>, arguments: &Arguments) -> Result<QueueArguments, Exception> {
-        if let Some((name, _)) = arguments.iter().find(|(name, value)| unbuilt(name, value)) {
+        if let Some((name, _)) =
+            arguments.iter().find(|(name, _)| QUEUE_REFUSED.contains(&name.as_str()))
+        {
             return Err(queue.invalid_argument(name, "not supported by this broker"));
         }
         let number = |name: &str| match find(arguments, name) {
@@ -120,6 +144,8 @@ impl QueueArguments {
             expires_ms: expiry("x-expires")?,
             length_max: number("x-max-length")?,
             length_bytes_max: number("x-max-length-bytes")?,
+            overflow: overflow(queue, arguments)?,
+            single_active: single_active(queue, arguments)?,
             returns_max: delivery_limit(queue, arguments)?,
             dead_letter: dead_letter(queue, arguments)?,
         };
@@ -127,7 +153,6 @@ impl QueueArguments {
         if parsed.expires_ms == Some(0) {
             return Err(queue.invalid_argument("x-expires", "{value_zero,0}"));
         }
-        overflow(queue, arguments)?;
         Ok(parsed)
     }
 }
@@ -202,6 +227,15 @@ pub fn check_property<T: PartialEq + std::fmt::Display>(
     Err(resource.inequivalent(name, &format!("'{received}'"), &format!("'{stored}'")))
 }
 
+fn single_active(queue: Resource<'_>, arguments: &Arguments) -> Result<bool, Exception> {
+    const NAME: &str = "x-single-active-consumer";
+    match find(arguments, NAME) {
+        None => Ok(false),
+        Some(Value::Bool(asked)) => Ok(*asked),
+        Some(other) => Err(queue.invalid_argument(NAME, &unacceptable(other))),
+    }
+}
+
 /// How often a message of a quorum queue may come back; a negative limit is none.
 fn delivery_limit(queue: Resource<'_>, arguments: &Arguments) -> Result<Option<i64>, Exception> {
     const NAME: &str = "x-delivery-limit";
@@ -261,6 +295,8 @@ fn fits_kind(queue: Resource<'_>, kind: QueueKind, given: &Arguments) -> Result<
                 "x-dead-letter-routing-key",
                 "x-dead-letter-strategy",
                 "x-delivery-limit",
+                "x-overflow",
+                "x-single-active-consumer",
             ],
             "rabbit_stream_queue",
         ),
@@ -279,15 +315,6 @@ fn wrong_type(resource: Resource<'_>, name: &str, value: &Value) -> Exception {
     Exception::new(Code::PreconditionFailed, text)
 }
 
-fn unbuilt(name: &str, value: &Value) -> bool {
-    match name {
-        // A quorum queue's default, and what happens here anyway.
-        "x-single-active-consumer" => *value != Value::Bool(false),
-        "x-stream-max-segment-size-bytes" | "x-stream-filter-size-bytes" => true,
-        _ => QUEUE_REFUSED.contains(&name),
-    }
-}
-
 fn kind(queue: Resource<'_>, arguments: &Arguments) -> Result<QueueKind, Exception> {
     const NAME: &str = "x-queue-type";
     match find(arguments, NAME) {
@@ -304,15 +331,19 @@ fn kind(queue: Resource<'_>, arguments: &Arguments) -> Result<QueueKind, Excepti
     }
 }
 
-fn overflow(queue: Resource<'_>, arguments: &Arguments) -> Result<(), Exception> {
+/// What becomes of more than a queue may hold. A quorum queue has no dead letters of what it refuses:
+/// RabbitMQ takes that for the default, and logs it.
+fn overflow(queue: Resource<'_>, arguments: &Arguments) -> Result<Overflow, Exception> {
     const NAME: &str = "x-overflow";
     let why = match find(arguments, NAME) {
-        None => return Ok(()),
+        None => return Ok(Overflow::DropHead),
         Some(Value::String(text)) => match text.as_str() {
-            "drop-head" => return Ok(()),
-            "reject-publish" | "reject-publish-dlx" => {
-                format!("'{text}' is not supported by this broker")
-            }
+            "drop-head" => return Ok(Overflow::DropHead),
+            "reject-publish" => return Ok(Overflow::RejectPublish),
+            "reject-publish-dlx" => match kind(queue, arguments)? {
+                QueueKind::Quorum => return Ok(Overflow::DropHead),
+                _ => return Ok(Overflow::RejectPublishDlx),
+            },
             _ => "invalid_overflow".to_owned(),
         },
         Some(other) => unacceptable(other),

@@ -3,8 +3,8 @@
 use crate::arguments::{self, QueueArguments};
 use crate::errors::{self, Code, Exception, Resource};
 use engine::catalog::{
-    DeadLetter, DeclareQueue, DeclareRouter, Name, QueueKind, QueueOptions, Refusal, RouterKind,
-    Setting, Thing,
+    DeadLetter, DeclareQueue, DeclareRouter, Name, Overflow, QueueKind, QueueOptions, Refusal,
+    RouterKind, Setting, Thing,
 };
 use std::sync::Arc;
 use types::Millis;
@@ -81,6 +81,12 @@ fn options(parsed: &QueueArguments) -> QueueOptions {
         expires: parsed.expires_ms.map(Millis),
         max_len: parsed.length_max.map(natural),
         max_bytes: parsed.length_bytes_max.map(natural),
+        overflow: match parsed.overflow {
+            arguments::Overflow::DropHead => Overflow::DropOldest,
+            arguments::Overflow::RejectPublish => Overflow::Refuse,
+            arguments::Overflow::RejectPublishDlx => Overflow::RefuseAsDead,
+        },
+        single_active: parsed.single_active,
         // A count goes no further, and so no limit that is higher is ever passed.
         returns_max: parsed.returns_max.and_then(|most| u16::try_from(most).ok()),
         dead_letter: parsed.dead_letter.as_ref().map(|(exchange, key)| {

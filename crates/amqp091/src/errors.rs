@@ -173,7 +173,7 @@ impl From<&Error> for Exception {
             Kind::NotFound => Code::NotFound,
             Kind::Denied => Code::AccessRefused,
             Kind::InUse => Code::ResourceLocked,
-            Kind::Exists | Kind::Invalid | Kind::TooLarge => Code::PreconditionFailed,
+            Kind::Exists | Kind::Invalid | Kind::TooLarge | Kind::Full => Code::PreconditionFailed,
             Kind::Throttled | Kind::NotLeader => Code::ResourceError,
             Kind::Unavailable => Code::ConnectionForced,
             Kind::Corrupt => Code::InternalError,
@@ -245,6 +245,15 @@ impl<'a> Resource<'a> {
             "cannot obtain exclusive access to locked {self}. It could be originally declared on \
              another connection or the exclusive property value does not match that of the \
              original declaration."
+        );
+        Exception::new(Code::ResourceLocked, text)
+    }
+
+    /// 405: a basic.get of a quorum queue with a single active consumer.
+    pub fn not_got_from(self) -> Exception {
+        let text = format!(
+            "cannot obtain access to locked {self}. basic.get operations are not supported by \
+             quorum queues with single active consumer"
         );
         Exception::new(Code::ResourceLocked, text)
     }

@@ -218,6 +218,7 @@ impl Catalog {
     }
 
     fn drop_log(&mut self, log: LogRef, work: &mut Vec<LogChange>) {
+        self.names.refusing.remove(&log.log);
         if let Some(count) = self.logs_by_shard.get_mut(&log.shard) {
             *count = count.saturating_sub(1);
         }

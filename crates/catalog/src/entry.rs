@@ -88,16 +88,32 @@ pub struct QueueOptions {
     pub message_ttl: Option<Millis>,
     /// How long the queue may be unused; `None`: for ever.
     pub expires: Option<Millis>,
-    /// Most ready messages; the oldest go first.
+    /// Most ready messages.
     pub max_len: Option<u64>,
-    /// Most bytes of ready messages; the oldest go first.
+    /// Most bytes of messages.
     pub max_bytes: Option<u64>,
+    /// What becomes of more than that.
+    pub overflow: Overflow,
+    /// Of its consumers one at a time is served.
+    pub single_active: bool,
     /// How often a message may come back; once more and it is taken out. `None`: without end.
     pub returns_max: Option<u16>,
     /// Where what is taken out goes; `None`: nowhere.
     pub dead_letter: Option<Arc<DeadLetter>>,
     /// Which kind was asked for.
     pub kind: QueueKind,
+}
+
+/// What a queue does with more messages than it may hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Overflow {
+    /// The oldest go.
+    #[default]
+    DropOldest,
+    /// The new one is refused.
+    Refuse,
+    /// The new one is refused, and goes where dead letters go.
+    RefuseAsDead,
 }
 
 /// Where a queue sends what was refused, has expired, or was taken out otherwise.

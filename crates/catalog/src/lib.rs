@@ -38,8 +38,8 @@ pub use change::{
 };
 pub use config::{Config, MESSAGE_BYTES_MAX_DEFAULT, RETENTION_MS_DEFAULT, TimestampType};
 pub use entry::{
-    Binding, DeadLetter, Destination, Found, NodeId, Owner, Queue, QueueKind, QueueOptions, Router,
-    RouterId, RouterKind, Topic, TopicId,
+    Binding, DeadLetter, Destination, Found, NodeId, Overflow, Owner, Queue, QueueKind,
+    QueueOptions, Router, RouterId, RouterKind, Topic, TopicId,
 };
 pub use names::{Names, Publish, Routes, Stream, Unroutable, group_slot};
 pub use naming::{legal_for_streams, visible_to_streams};

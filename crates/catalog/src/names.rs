@@ -70,6 +70,14 @@ impl Names {
         })
     }
 
+    /// Whether one of these logs is a queue's that refuses what is too much.
+    #[must_use]
+    pub fn any_refuses(&self, logs: &[LogRef]) -> bool {
+        let layers = [&self.local.refusing, &self.shared.refusing];
+        let of = |log: &LogRef| layers.iter().any(|refusing| refusing.contains(&log.log));
+        layers.iter().any(|refusing| !refusing.is_empty()) && logs.iter().any(of)
+    }
+
     /// The shard that holds the group `name`.
     #[must_use]
     pub fn group_shard(&self, namespace: &str, name: &str) -> ShardId {

@@ -5,9 +5,9 @@ use crate::change::Description;
 use crate::entry::{Binding, Destination, Found, Router, TopicId};
 use crate::table::Table;
 use crate::{GROUP_SLOTS, Name};
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 use std::sync::Arc;
-use types::{ShardId, SubscriptionId};
+use types::{LogId, ShardId, SubscriptionId};
 
 /// One layer at one version. Cloning it is cheap and copies nothing.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub struct Snapshot {
     pub(crate) namespaces: OrdMap<Name, Arc<Scope>>,
     pub(crate) ids: OrdMap<TopicId, FullName>,
     pub(crate) subscriptions: OrdMap<SubscriptionId, FullName>,
+    /// Logs of queues that refuse what is too much.
+    pub(crate) refusing: OrdSet<LogId>,
     pub(crate) group_slots: Arc<[ShardId]>,
     pub(crate) users: OrdMap<Name, Arc<User>>,
 }
@@ -54,6 +56,7 @@ impl Snapshot {
             namespaces: OrdMap::new(),
             ids: OrdMap::new(),
             subscriptions: OrdMap::new(),
+            refusing: OrdSet::new(),
             group_slots: shards.iter().copied().cycle().take(GROUP_SLOTS).collect(),
             users: OrdMap::new(),
         }

@@ -19,6 +19,7 @@ mod leasing;
 mod lost;
 mod moving;
 mod naming;
+mod overflow;
 mod queue;
 mod reading;
 mod relocate;
@@ -362,10 +363,13 @@ impl Worker {
         let token = call.token;
         let Some(call) = self.unless_held(client, call) else { return };
         match call.op {
-            Op::Append(append) if append.to.len() > DESTS_MAX => {
-                self.append_widely(client, token, &append);
-            }
-            Op::Append(append) => self.append(client, token, &append),
+            Op::Append(append) => match self.unless_full(client, token, append) {
+                Some((token, append)) if append.to.len() > DESTS_MAX => {
+                    self.append_widely(client, token, &append);
+                }
+                Some((token, append)) => self.append(client, token, &append),
+                None => {}
+            },
             Op::Transaction(transaction) => self.transaction(client, token, &transaction),
             Op::Schedule(schedule) => self.schedule(client, token, &schedule),
             Op::Unschedule(unschedule) => self.unschedule(client, token, unschedule),
@@ -432,6 +436,7 @@ impl Worker {
                 let time = seat.time(self.now);
                 seat.make_room(append.to.len(), 0);
                 let (dest, delta) = seat.draft.append(append, time, stamp);
+                seat.note_coming(append);
                 seat.draft.wait(client, token, Awaits::Append { dest, delta });
             }
             Err(error) => self.clients.reply(client, token, Err(error)),
@@ -464,13 +469,15 @@ impl Worker {
             }
         }
         let dests = transaction.appends.iter().map(|append| append.to.len()).sum();
-        if let Err(error) = seat.begin_atomic(dests, &transaction.settles) {
+        let room = seat.check_room_for(transaction);
+        if let Err(error) = room.and_then(|()| seat.begin_atomic(dests, &transaction.settles)) {
             return self.clients.reply(client, token, Err(error));
         }
         let time = seat.time(self.now);
         for append in &transaction.appends {
             let stamp = checked(seat, append).unwrap_or_default();
             seat.draft.append(append, time, stamp);
+            seat.note_coming(append);
         }
         for settle in &transaction.settles {
             self.settle(client, settle);

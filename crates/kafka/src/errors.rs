@@ -109,7 +109,7 @@ pub fn topic_error(kind: Kind) -> ErrorCode {
         Kind::NotFound => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
         Kind::Exists => ErrorCode::TOPIC_ALREADY_EXISTS,
         Kind::Denied => ErrorCode::TOPIC_AUTHORIZATION_FAILED,
-        Kind::InUse => ErrorCode::POLICY_VIOLATION,
+        Kind::InUse | Kind::Full => ErrorCode::POLICY_VIOLATION,
         Kind::Invalid => ErrorCode::INVALID_REQUEST,
         Kind::TooLarge => ErrorCode::MESSAGE_TOO_LARGE,
         // Clients try again after it on every API; THROTTLING_QUOTA_EXCEEDED is for admin APIs only.
@@ -130,7 +130,7 @@ pub fn group_error(kind: Kind) -> ErrorCode {
         Kind::TooLarge => ErrorCode::OFFSET_METADATA_TOO_LARGE,
         Kind::NotLeader => ErrorCode::NOT_COORDINATOR,
         Kind::Throttled | Kind::Unavailable => ErrorCode::COORDINATOR_NOT_AVAILABLE,
-        Kind::Corrupt => ErrorCode::UNKNOWN_SERVER_ERROR,
+        Kind::Full | Kind::Corrupt => ErrorCode::UNKNOWN_SERVER_ERROR,
     }
 }
 

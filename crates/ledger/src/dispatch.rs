@@ -77,6 +77,18 @@ impl Dispatch {
         }
     }
 
+    /// Serves one standing consumer at a time from now on, before there is any: the first that came,
+    /// and when it goes the first of the highest priority among the others. `yields`: it makes room
+    /// for one of a higher priority as soon as it holds nothing, and gets nothing more until then.
+    pub fn serve_one(&mut self, yields: bool) {
+        self.consumers.serve_one(yields);
+    }
+
+    /// The consumer that is served, where only one is.
+    pub fn active(&self) -> Option<ConsumerKey> {
+        self.consumers.active()
+    }
+
     /// Adds a standing consumer.
     pub fn add(&mut self, key: ConsumerKey, options: ConsumerOptions) -> Result<(), AddError> {
         self.consumers.add(key, options)

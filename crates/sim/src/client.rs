@@ -1,11 +1,12 @@
 //! A client of a run: what it asks at random, and what it makes of the answers.
 
 mod body;
+mod filling;
 mod moving;
 mod scheduling;
 
 use crate::model::{Id, Model, Violation, broken};
-use crate::world::{QueueUnderTest, World};
+use crate::world::{QueueUnderTest, SINGLE, World};
 use body::{encode, id_of, payload};
 use bytes::Bytes;
 use engine::api::{
@@ -39,7 +40,9 @@ enum Asked {
     Move { from: LogId, to: LogId, id: Id },
     Fade { from: LogId, to: LogId, ids: Vec<Id> },
     Reject { from: LogId, to: LogId, id: Id },
+    Fill { bounded: LogId, others: Vec<LogId>, ids: Vec<Id> },
     Unschedule { log: LogId, entries: Vec<(Offset, Id)> },
+    Purge,
     Other,
 }
 
@@ -100,6 +103,7 @@ impl SimClient {
             held.values().for_each(|id| world.model.log(log).returned(*id));
         }
         world.returned_unseen();
+        world.model.active = world.model.active.filter(|active| *active != self.number);
         self.reconnect(world);
     }
 
@@ -141,7 +145,7 @@ impl SimClient {
 
     /// Does one thing chosen by chance.
     pub(crate) fn act(&mut self, world: &mut World) {
-        match world.random.below(28) {
+        match world.random.below(31) {
             0..7 => self.append(world),
             7..9 => self.append_sequenced(world),
             9..12 => self.take(world),
@@ -153,6 +157,7 @@ impl SimClient {
             22..24 => self.move_one(world),
             24..26 => self.reject_one(world),
             26 => self.fade(world),
+            27..30 => self.fill(world),
             _ => self.trim(world),
         }
     }
@@ -399,6 +404,9 @@ impl SimClient {
     ) -> Result<(), Violation> {
         let number = consumer.0 as usize;
         let id = id_of(&item.tail)?;
+        if number == SINGLE && *world.model.active.get_or_insert(self.number) != self.number {
+            return broken(format!("{id:?} comes to a consumer that is not active"));
+        }
         world.model.log(item.log).timetable.on_time(id, world.clock.now())?;
         world.model.log(item.log).deliver(id, item.offset, (item.redelivered, item.attempts))?;
         self.held.entry(number).or_default().insert(item.offset, id);
@@ -470,6 +478,17 @@ impl SimClient {
             (Some(Asked::Reject { from, to, id }), Ok(Reply::Done)) => {
                 model.log(from).settle_proven(id);
                 model.log(to).timetable.acknowledged(&[id], None);
+            }
+            (Some(Asked::Fill { bounded, others, ids }), Ok(Reply::Appended(_))) => {
+                let logs = others.iter().chain([&bounded]);
+                logs.for_each(|log| model.log(*log).acknowledged(&ids, None));
+            }
+            (Some(Asked::Fill { bounded, ids, .. }), Err(Error { kind: Kind::Full, .. })) => {
+                model.log(bounded).refused(&ids);
+            }
+            (Some(Asked::Purge), Ok(_)) => {
+                world.ends.purges -= 1;
+                world.may_be_purged();
             }
             (Some(Asked::Other), Ok(_)) => {}
             // Refused before anything was done: as much a matter of luck as a lost answer.

@@ -2,7 +2,7 @@
 
 use crate::client::{SimClient, group_name, group_shard};
 use crate::model::{Id, Violation, broken};
-use crate::world::World;
+use crate::world::{LEN_MAX, World};
 use engine::api::{Op, Read, ReadFrom, Reply, Scheduled};
 use io::Clock as _;
 use record::batch::{HEADER_BYTES, Header, Records};
@@ -40,6 +40,13 @@ fn check(world: &mut World, percent: u64) -> Result<(), Violation> {
     for queue in world.queues.clone() {
         if world.random.chance(percent) {
             check_log(world, queue.log, true)?;
+        }
+    }
+    if let Some(bounded) = world.ends.bounded {
+        check_log(world, bounded.log, true)?;
+        match world.ask(Op::Count(bounded.subscription))? {
+            Ok(Reply::Counts(counts)) if counts.ready <= LEN_MAX => {}
+            other => return broken(format!("the queue that refuses was counted: {other:?}")),
         }
     }
     for group in world.model.groups() {

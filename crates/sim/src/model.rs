@@ -79,6 +79,8 @@ pub(crate) struct LogModel {
 pub(crate) struct Model {
     pub(crate) logs: BTreeMap<LogId, LogModel>,
     commits: BTreeMap<String, Commits>,
+    /// The client that the queue with one active consumer serves.
+    pub(crate) active: Option<u64>,
 }
 
 /// Values committed for one group, in the order they were asked for.
@@ -97,6 +99,11 @@ impl LogModel {
 
     pub(crate) fn asked(&mut self, ids: &[Id]) {
         self.maybe.extend(ids);
+    }
+
+    /// Records were refused: they are not there, whatever comes.
+    pub(crate) fn refused(&mut self, ids: &[Id]) {
+        self.maybe.retain(|id| !ids.contains(id));
     }
 
     /// Records were acknowledged; `base`: the first one's offset where it is known.
@@ -289,6 +296,7 @@ impl Model {
 
     pub(crate) fn new_life(&mut self) {
         self.logs.values_mut().for_each(LogModel::new_life);
+        self.active = None;
     }
 
     pub(crate) fn commit_asked(&mut self, group: &str, value: i64) -> usize {

@@ -5,7 +5,7 @@ use crate::mood::Mood;
 use crate::run::Tally;
 use engine::api::{Call, Event, Op, Reply};
 use engine::catalog::{
-    Action, Change, Config, DeadLetter, DeclareQueue, DeclareTopic, Outcome, QueueOptions,
+    Action, Change, Config, DeadLetter, DeclareQueue, DeclareTopic, Outcome, Overflow, QueueOptions,
 };
 use engine::{Client, Options, Part, Sizes, Stepped, UnzipSizes};
 use io::Random as _;
@@ -22,6 +22,12 @@ const OPENING_CALLS: u64 = 12;
 
 /// How often a message of the last of the queues may come back.
 pub(crate) const RETURNS_MAX: u16 = 2;
+
+/// The queue that serves one consumer at a time, by number.
+pub(crate) const SINGLE: usize = 2;
+
+/// How many messages the queue holds that refuses more.
+pub(crate) const LEN_MAX: u64 = 5;
 
 /// How long a message stays in the queue that nobody consumes.
 pub(crate) const FADES: Millis = Millis(50);
@@ -60,6 +66,10 @@ pub(crate) struct Shape {
 pub(crate) struct DeadEnds {
     /// What is in it expires and goes to the third of the others.
     pub(crate) fading: Option<QueueUnderTest>,
+    /// Refuses what is too much.
+    pub(crate) bounded: Option<QueueUnderTest>,
+    /// Purges of that one that were asked for and not answered.
+    pub(crate) purges: u64,
     /// Where what comes back too often of the last of the others goes.
     pub(crate) grave: Option<QueueUnderTest>,
 }
@@ -114,6 +124,9 @@ impl World {
         self.mood = Mood::by_chance(&self.random);
         self.count_crash();
         self.model.new_life();
+        if std::mem::take(&mut self.ends.purges) > 0 {
+            self.may_be_purged();
+        }
         match Stepped::open(self.options()) {
             Ok(engine) if engine.findings().is_empty() => {
                 self.engine = Some(engine);
@@ -122,6 +135,13 @@ impl World {
             Ok(engine) => broken(format!("the store is damaged: {:?}", engine.findings())),
             Err(error) => broken(format!("the store does not open: {error}")),
         }
+    }
+
+    /// The queue that refuses was emptied, or may have been.
+    pub(crate) fn may_be_purged(&mut self) {
+        let Some(bounded) = self.ends.bounded else { return };
+        let log = self.model.log(bounded.log.log);
+        log.ids().into_iter().for_each(|id| log.settle_asked(id));
     }
 
     /// What is limited, and where what comes back too often goes.
@@ -232,9 +252,10 @@ impl World {
         }
         let dead_to =
             |key: &str| Some(Arc::new(DeadLetter { router: "".into(), key: Some(key.into()) }));
-        for number in 0..3 {
+        for number in 0..=SINGLE {
             let dead_letter = if number == 0 { dead_to("q1") } else { None };
-            let options = QueueOptions { dead_letter, ..QueueOptions::default() };
+            let single_active = number == SINGLE;
+            let options = QueueOptions { dead_letter, single_active, ..QueueOptions::default() };
             let queue = self.declare_queue(&format!("q{number}"), options)?;
             self.queues.push(queue);
         }
@@ -253,6 +274,12 @@ impl World {
             ..QueueOptions::default()
         };
         self.ends.fading = Some(self.declare_queue("fading", options)?);
+        let options = QueueOptions {
+            max_len: Some(LEN_MAX),
+            overflow: Overflow::Refuse,
+            ..QueueOptions::default()
+        };
+        self.ends.bounded = Some(self.declare_queue("bounded", options)?);
         Ok(())
     }
 

@@ -21,6 +21,8 @@ pub enum Kind {
     TooLarge,
     /// Too much at once; the same request can succeed later.
     Throttled,
+    /// It may hold no more, and says so rather than let go of something.
+    Full,
     /// Another node leads the shard.
     NotLeader,
     /// The broker is stopping, or its disk has failed.

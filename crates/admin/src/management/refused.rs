@@ -68,7 +68,12 @@ impl From<Error> for Refused {
             Kind::Throttled | Kind::NotLeader => {
                 (StatusCode::SERVICE_UNAVAILABLE, "service_unavailable")
             }
-            Kind::Exists | Kind::Denied | Kind::InUse | Kind::Invalid | Kind::TooLarge => {
+            Kind::Exists
+            | Kind::Denied
+            | Kind::InUse
+            | Kind::Invalid
+            | Kind::TooLarge
+            | Kind::Full => {
                 return Refused::bad(reason);
             }
         };

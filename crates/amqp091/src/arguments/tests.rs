@@ -28,6 +28,7 @@ fn what_works_is_parsed_whatever_the_integer_width() {
         ("x-max-length", Value::I64(10)),
         ("x-max-length-bytes", Value::U16(1000)),
         ("x-overflow", text("drop-head")),
+        ("x-single-active-consumer", Value::Bool(true)),
         ("x-delivery-limit", Value::I32(3)),
         ("x-dead-letter-exchange", text("dlx")),
         ("x-dead-letter-routing-key", text("key")),
@@ -39,6 +40,8 @@ fn what_works_is_parsed_whatever_the_integer_width() {
         expires_ms: Some(1_800_000),
         length_max: Some(10),
         length_bytes_max: Some(1000),
+        overflow: Overflow::DropHead,
+        single_active: true,
         returns_max: Some(3),
         dead_letter: Some(("dlx".to_owned(), Some("key".to_owned()))),
     };
@@ -53,13 +56,23 @@ fn what_is_not_built_is_refused_by_name() {
         "x-delayed-type",
         "x-stream-max-segment-size-bytes",
         "x-stream-filter-size-bytes",
-        "x-single-active-consumer",
     ] {
         let why = refusal(name, Value::Bool(true));
         assert_eq!(why.as_deref(), Some("not supported by this broker"), "{name}");
     }
-    let why = refusal("x-overflow", text("reject-publish")).unwrap();
-    assert_eq!(why, "'reject-publish' is not supported by this broker");
+}
+
+#[test]
+fn a_queue_says_what_becomes_of_too_much() {
+    let parsed = |kind: &str, word: &str| {
+        let given = list(&[("x-queue-type", text(kind)), ("x-overflow", text(word))]);
+        QueueArguments::parse(QUEUE, &given).map(|parsed| parsed.overflow)
+    };
+    assert_eq!(parsed("classic", "reject-publish"), Ok(Overflow::RejectPublish));
+    assert_eq!(parsed("classic", "reject-publish-dlx"), Ok(Overflow::RejectPublishDlx));
+    assert_eq!(parsed("quorum", "reject-publish"), Ok(Overflow::RejectPublish));
+    assert_eq!(parsed("quorum", "reject-publish-dlx"), Ok(Overflow::DropHead));
+    assert!(parsed("stream", "drop-head").is_err(), "a stream has no overflow");
 }
 
 #[test]
@@ -87,6 +100,7 @@ fn types_and_ranges_are_checked() {
         ("x-queue-type", text("mirrored"), "\"unsupported queue type 'mirrored'\""),
         ("x-queue-type", Value::I32(1), "{unacceptable_type,signedint}"),
         ("x-overflow", text("nonsense"), "invalid_overflow"),
+        ("x-single-active-consumer", text("yes"), "{unacceptable_type,longstr}"),
         ("x-dead-letter-routing-key", text("key"), "routing_key_but_no_dlx_defined"),
         ("x-dead-letter-routing-key", Value::I32(1), "{unacceptable_type,signedint}"),
         ("x-dead-letter-strategy", text("often"), "invalid_dlx_strategy"),

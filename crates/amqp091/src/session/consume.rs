@@ -159,6 +159,10 @@ impl AmqpSession {
         let given = arguments::decode(arguments)?;
         let resource = Resource::queue(&holder.name, &self.vhost);
         let priority = ConsumeArguments::parse(resource, &given)?.priority;
+        // One consumer is active anyway: RabbitMQ's quorum queues do not mind.
+        let exclusive = exclusive
+            && !matches!(cx.names().find(&self.vhost, &holder.name), Some(Found::Queue(queue))
+                if queue.options.single_active && queue.options.kind == QueueKind::Quorum);
         let consumer = self.next_consumer();
         let Some(channel) = self.channels.get_mut(&number) else { return Ok(()) };
         let (source, qos) = (holder.source, channel.qos);
@@ -320,6 +324,9 @@ impl AmqpSession {
         let reading = match &found {
             Found::Queue(queue) => match queue.options.kind {
                 QueueKind::Classic => Reading::Classic,
+                QueueKind::Quorum if queue.options.single_active => {
+                    return Err(resource.not_got_from());
+                }
                 QueueKind::Quorum => Reading::Quorum,
                 QueueKind::Stream => {
                     let text = format!("basic.get not supported by stream {resource}");

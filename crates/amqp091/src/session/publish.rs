@@ -2,7 +2,7 @@
 //!
 //! Consecutive publications of one read that go to the same logs become one append, whatever their
 //! channels. An append is sent as soon as the next publication goes elsewhere, so that the order of
-//! a connection's messages holds in every log.
+//! a connection's messages holds in every log. What a queue may refuse is an append by itself.
 
 use super::confirm::Confirms;
 use super::link::Link;
@@ -180,7 +180,8 @@ impl Publisher {
         if let Some(transaction) = &mut lane.transaction {
             return transaction.publish(to, publication, &content);
         }
-        if !self.group.takes(to) || self.group.bytes.len() >= GROUP_BYTES {
+        let is_alone = lane.route.is_refusable();
+        if is_alone || !self.group.takes(to) || self.group.bytes.len() >= GROUP_BYTES {
             self.flush(cx);
         }
         if self.group.bytes.capacity() == 0 {
@@ -193,6 +194,9 @@ impl Publisher {
             if self.lanes.last() != Some(&lane) && !self.lanes.contains(&lane) {
                 self.lanes.push(lane);
             }
+        }
+        if is_alone {
+            self.flush(cx);
         }
         Ok(())
     }
@@ -270,7 +274,7 @@ fn stored(result: &Result<Reply, Error>) -> bool {
         }
         Ok(_) => false,
         Err(error) => {
-            if error.kind != Kind::NotFound {
+            if !matches!(error.kind, Kind::NotFound | Kind::Full) {
                 tracing::warn!(%error, "publish refused");
             }
             error.kind == Kind::NotFound

@@ -200,6 +200,9 @@ impl AmqpSession {
                     self.link.send(number, &Method::TxCommitOk {});
                     Ok(())
                 }
+                Err(error) if error.kind == Kind::Full => {
+                    Err(Exception::new(Code::PreconditionFailed, "partial tx completion"))
+                }
                 Err(error) => {
                     let text = format!("commit failed: {error}");
                     Err(Exception::new(Code::InternalError, text))

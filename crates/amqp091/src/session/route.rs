@@ -22,6 +22,8 @@ pub(super) struct Route {
     topics: Vec<Arc<Topic>>,
     /// `logs` and the chosen ones.
     to: Arc<[LogRef]>,
+    /// A queue among them may refuse a publication.
+    is_refusable: bool,
 }
 
 /// What else decides where a publication goes.
@@ -45,6 +47,7 @@ impl Default for Route {
             logs: Arc::clone(&none),
             topics: Vec::new(),
             to: none,
+            is_refusable: false,
         }
     }
 }
@@ -54,6 +57,12 @@ impl Route {
     #[inline]
     pub(super) fn destinations(&self) -> &Arc<[LogRef]> {
         &self.to
+    }
+
+    /// Whether the publication may be refused, and so is answered by itself.
+    #[inline]
+    pub(super) fn is_refusable(&self) -> bool {
+        self.is_refusable
     }
 
     /// Finds where a publication goes. Fails when its exchange is not there or is internal.
@@ -110,6 +119,7 @@ impl Route {
         })?;
         self.logs = routes.logs.as_slice().into();
         self.to = Arc::clone(&self.logs);
+        self.is_refusable = names.any_refuses(&self.logs);
         self.topics.clear();
         self.topics.append(&mut routes.topics);
         if !routes.by_headers && asked.copies.is_empty() {

@@ -7,3 +7,5 @@ mod dead;
 mod errors;
 mod flows;
 mod hostile;
+mod overflow;
+mod single;

@@ -2,7 +2,7 @@
 
 use super::Catalog;
 use crate::change::{DeclareQueue, DeleteQueue};
-use crate::entry::{Found, Queue, QueueKind, QueueOptions, TopicId};
+use crate::entry::{Found, Overflow, Queue, QueueKind, QueueOptions, TopicId};
 use crate::headers::same;
 use crate::naming::{self, RESERVED_PREFIX};
 use crate::outcome::{
@@ -40,6 +40,13 @@ impl SubscriptionOptions {
 }
 
 impl QueueOptions {
+    /// Whether an append can be too much for it.
+    #[must_use]
+    pub fn refuses(&self) -> bool {
+        let is_limited = self.max_len.is_some() || self.max_bytes.is_some();
+        is_limited && self.overflow != Overflow::DropOldest && self.kind != QueueKind::Stream
+    }
+
     /// Those that its subscription sees to: a stream's log has its limits, not the subscription.
     #[must_use]
     pub fn of_subscription(&self) -> QueueOptions {
@@ -91,6 +98,9 @@ impl Catalog {
             over: vec![log],
             options: SubscriptionOptions::of_queue(&declare.options),
         });
+        if declare.options.refuses() {
+            self.names.refusing.insert(log.log);
+        }
         let queue = Queue {
             name: Name::clone(name),
             id: declare.id,

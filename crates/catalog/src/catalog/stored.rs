@@ -145,6 +145,11 @@ impl Catalog {
             self.names.subscriptions.insert(subscription.subscription, Arc::clone(&full_name));
         }
         if let Found::Queue(queue) = found
+            && queue.options.refuses()
+        {
+            self.names.refusing.insert(queue.log.log);
+        }
+        if let Found::Queue(queue) = found
             && let Some(owner) = queue.exclusive
         {
             self.owned.entry(owner).or_default().insert((*full_name).clone());

@@ -73,6 +73,7 @@ impl Worker {
         let was_starting = std::mem::take(&mut seat.starting);
         seat.dying.go_on();
         seat.leased(placed.index);
+        seat.bounds.applied(placed.index);
         for (at, location) in placed.batches.iter().enumerate() {
             self.store.cache.insert(cache::key(location), sealed.batches[at].clone());
         }

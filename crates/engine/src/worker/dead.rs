@@ -72,6 +72,8 @@ struct Sender<'a> {
 /// A record that died.
 struct Dead<'a> {
     offset: Offset,
+    /// The queue has it, and is to settle it.
+    is_stored: bool,
     reason: Reason,
     timestamp: Millis,
     tail: &'a [u8],
@@ -264,7 +266,7 @@ impl Worker {
             match batch.and_then(|(run, batch)| batch.record(delta(run))) {
                 Some((tail, timestamp)) => {
                     bytes += tail.len();
-                    let dead = Dead { offset, reason, timestamp, tail: &tail };
+                    let dead = Dead { offset, is_stored: true, reason, timestamp, tail: &tail };
                     if !seat.send_dead_record(names, &sender, &dead, self.now) {
                         return Next::Later;
                     }
@@ -310,6 +312,30 @@ impl Seat {
         }
     }
 
+    /// Puts a record that its queue refused into the next frame as a dead letter. Where there is no room
+    /// for it, it is dropped: nobody was told that it is anywhere.
+    pub(super) fn send_refused(
+        &mut self,
+        names: &Names,
+        subscription: SubscriptionRef,
+        (timestamp, tail): (Option<Millis>, &[u8]),
+        now: Millis,
+    ) {
+        let Some((namespace, Found::Queue(found))) =
+            names.find_by_subscription(subscription.subscription)
+        else {
+            return;
+        };
+        let Some(to) = found.options.dead_letter.as_deref() else { return };
+        let log = found.log.log;
+        let sender = Sender { subscription, log, namespace, queue: &found.name, to };
+        let offset = self.shard.logs.get(&log).map_or(Offset(0), |log| log.end);
+        let timestamp = timestamp.unwrap_or_else(|| self.time(now));
+        let (is_stored, reason) = (false, Reason::Length);
+        let dead = Dead { offset, is_stored, reason, timestamp, tail };
+        self.send_dead_record(names, &sender, &dead, now);
+    }
+
     /// Puts a dead letter into the next frame, with the settle of the message. False: there is no room
     /// for it now.
     fn send_dead_record(
@@ -348,6 +374,7 @@ impl Seat {
             if let Ok(stamp) = super::checked(self, &append) {
                 self.make_room(to.len(), 0);
                 self.draft.append(&append, time, stamp);
+                self.note_coming(&append);
             }
         }
         for to in &letter.elsewhere {
@@ -358,7 +385,9 @@ impl Seat {
             self.make_room(1, 0);
             self.draft.put(outbox, builder.finish(), Envelope { way, ..Envelope::default() });
         }
-        self.settle(sender.subscription.subscription, sender.log, &[Span::one(dead.offset)]);
+        if dead.is_stored {
+            self.settle(sender.subscription.subscription, sender.log, &[Span::one(dead.offset)]);
+        }
         if is_one_frame {
             self.end_atomic();
         }

@@ -5,7 +5,7 @@ use super::{Input, Worker};
 use crate::api::{Op, Reply};
 use crate::command::Command;
 use catalog::{
-    Action, Change, DeleteQueue, Found, LogChange, Name, Names, NodeId, Outcome, Refusal,
+    Action, Change, DeleteQueue, Found, LogChange, Name, Names, NodeId, Outcome, QueueKind, Refusal,
 };
 use ledger::Dispatch;
 use std::sync::Arc;
@@ -161,6 +161,7 @@ impl Worker {
                 seat.ready.remove(&subscription.subscription);
                 seat.idle.forget(subscription.subscription);
                 seat.dying.forget(subscription.subscription);
+                seat.bounds.forget(subscription.subscription);
                 if let Some(queue) = seat.queues.remove(&subscription.subscription) {
                     if let Some((_, timer)) = queue.timer {
                         self.timers.cancel(timer);
@@ -182,6 +183,9 @@ impl Worker {
             let Some(known) = seat.shard.logs.get(&log) else { continue };
             let before: Option<Offset> = redelivered.map(|()| known.end);
             let mut dispatch = Dispatch::new(ledger, before);
+            if queue.options.single_active && !io::planted("active-consumer-shared") {
+                dispatch.serve_one(queue.options.kind == QueueKind::Quorum);
+            }
             for (key, options) in &queue.consumers {
                 // A new log's dispatch has no consumer that could refuse another.
                 let _ = dispatch.add(*key, *options);

@@ -215,6 +215,9 @@ impl Worker {
         self.wake(subscription);
         let seat = self.seats.get_mut(&subscription.shard).ok_or_else(gone)?;
         let queue = seat.queues.get_mut(&subscription.subscription).ok_or_else(gone)?;
+        if queue.options.single_active && take.exclusive {
+            return Err(in_use());
+        }
         let many = queue.logs.len() > 1;
         let options = ConsumerOptions {
             window: Window { messages: if many { 0 } else { take.prefetch }, bytes: 0 },
@@ -226,10 +229,7 @@ impl Worker {
         for log in &mut queue.logs {
             log.dispatch.add(key, options).map_err(|why| match why {
                 AddError::Exists => Error::new(Kind::Exists, "the consumer exists already"),
-                AddError::HeldExclusively | AddError::InUse => Error::new(
-                    Kind::InUse,
-                    "the queue has an exclusive consumer or other consumers",
-                ),
+                AddError::HeldExclusively | AddError::InUse => in_use(),
             })?;
             if stalled {
                 log.dispatch.set_flow(key, false);
@@ -488,6 +488,10 @@ pub(super) fn tell_gone(clients: &mut Clients, queue: &Queue) {
             }
         }
     }
+}
+
+fn in_use() -> Error {
+    Error::new(Kind::InUse, "the queue has an exclusive consumer or other consumers")
 }
 
 pub(super) fn gone() -> Error {

@@ -8,6 +8,7 @@ use super::dead::Dying;
 use super::grouping::Coordinator;
 use super::leasing::Leasing;
 use super::moving::Sending;
+use super::overflow::Bounds;
 use super::queue::{Idle, Queue};
 use super::tailing::Tailer;
 use super::window::{WideWindow, WindowId};
@@ -66,6 +67,8 @@ pub(crate) struct Seat {
     pub(crate) sending: BTreeMap<ShardId, Sending>,
     /// What is written down before it is handed out.
     pub(crate) leasing: Leasing,
+    /// Queues that refuse what is too much.
+    pub(crate) bounds: Bounds,
     /// Queues with dead letters that are not written yet.
     pub(crate) dying: Dying,
     /// Logs with records settled out of order: their runs may be dead.
@@ -106,6 +109,7 @@ impl Seat {
             agendas: BTreeMap::new(),
             sending: BTreeMap::new(),
             leasing: Leasing::default(),
+            bounds: Bounds::default(),
             dying: Dying::default(),
             scattered: BTreeSet::new(),
             position: Position::default(),

@@ -249,7 +249,7 @@ impl Worker {
         let Some(seat) = self.seats.get_mut(&shard) else { return };
         let Some(queue) = seat.queues.get(&id) else { return };
         let (max_len, max_bytes) = (queue.options.max_len, queue.options.max_bytes);
-        if max_len.is_none() && max_bytes.is_none() {
+        if max_len.is_none() && max_bytes.is_none() || queue.options.refuses() {
             return;
         }
         let mut excess =

@@ -18,6 +18,17 @@ pub(super) struct Consumers {
     shared: BTreeMap<SharedWindow, Shared>,
     standing: usize,
     exclusive: bool,
+    single: Option<Single>,
+}
+
+/// Only one consumer at a time is served.
+#[derive(Clone, Copy, Debug)]
+struct Single {
+    active: Option<u32>,
+    /// Who is active makes room for a higher priority, once it holds nothing.
+    yields: bool,
+    /// Consumers there ever were.
+    arrivals: u64,
 }
 
 #[derive(Debug)]
@@ -29,6 +40,8 @@ pub(super) struct Holder {
     standing: bool,
     open: bool,
     queued: bool,
+    /// Rises from consumer to consumer, where that matters.
+    arrival: u64,
 }
 
 #[derive(Debug, Default)]
@@ -73,8 +86,71 @@ impl Consumers {
         if let Some(shared) = options.shared {
             self.shared.entry(shared).or_default().members.push(slot);
         }
+        if let Some(single) = &mut self.single {
+            single.arrivals += 1;
+            let arrival = single.arrivals;
+            self.holder_mut(slot).arrival = arrival;
+        }
+        self.elect();
         self.enqueue(slot);
         Ok(())
+    }
+
+    /// From now on one consumer at a time is served: the first, and when it goes the first of the
+    /// highest priority. `yields`: it makes room for a higher priority once it holds nothing.
+    pub(super) fn serve_one(&mut self, yields: bool) {
+        self.single = Some(Single { active: None, yields, arrivals: 0 });
+    }
+
+    /// The one that is served, where only one is.
+    pub(super) fn active(&self) -> Option<ConsumerKey> {
+        self.single?.active.map(|slot| self.holder(slot).key)
+    }
+
+    /// Chooses who is active, if it is time to.
+    fn elect(&mut self) {
+        let Some(single) = self.single else { return };
+        let current = single.active.filter(|&slot| self.is_standing(slot));
+        let Some(best) = self.best() else {
+            self.single = Some(Single { active: None, ..single });
+            return;
+        };
+        let stays = current.filter(|&slot| {
+            let (holder, best) = (self.holder(slot), self.holder(best));
+            let outranked = single.yields && holder.options.priority < best.options.priority;
+            !outranked || holder.unsettled.messages > 0
+        });
+        let active = stays.unwrap_or(best);
+        if single.active != Some(active) {
+            self.single = Some(Single { active: Some(active), ..single });
+            self.enqueue(active);
+        }
+    }
+
+    /// The first of the consumers of the highest priority.
+    fn best(&self) -> Option<u32> {
+        let standing = self.by_key.values().copied().filter(|&slot| self.is_standing(slot));
+        standing.min_by_key(|&slot| {
+            let holder = self.holder(slot);
+            (Reverse(holder.options.priority), holder.arrival)
+        })
+    }
+
+    fn is_standing(&self, slot: u32) -> bool {
+        self.slots[slot as usize].as_ref().is_some_and(|holder| holder.standing)
+    }
+
+    /// The only one that is served now, if any.
+    fn served(&self) -> Option<u32> {
+        self.single?.active.filter(|&slot| self.is_served(slot))
+    }
+
+    /// Whether a consumer is active, and stays so as far as anybody knows.
+    fn is_served(&self, slot: u32) -> bool {
+        let Some(single) = self.single else { return true };
+        let priority = |slot| self.holder(slot).options.priority;
+        let is_outranked = || self.best().is_some_and(|best| priority(best) > priority(slot));
+        single.active == Some(slot) && !(single.yields && is_outranked())
     }
 
     /// The slot of `key`, made if need be for one that only holds messages.
@@ -129,6 +205,11 @@ impl Consumers {
             if let Some(shared) = shared.and_then(|shared| self.shared.get_mut(&shared)) {
                 shared.members.retain(|&other| other != slot);
             }
+            self.elect();
+            // Who is active may have made room for this one.
+            if let Some(active) = self.single.and_then(|single| single.active) {
+                self.enqueue(active);
+            }
         }
         self.drop_idle(slot);
     }
@@ -157,11 +238,13 @@ impl Consumers {
 
     /// The consumer to be served next: highest priority, then round robin.
     pub(super) fn next_turn(&mut self) -> Option<Turn> {
+        let served = self.single.map(|_| self.served());
         let Consumers { slots, turns, shared, .. } = self;
         for turns in turns.values_mut() {
             while let Some(&slot) = turns.front() {
                 let holder = slots[slot as usize].as_mut().expect("queued slots are in use");
-                if holder.can_take(shared) {
+                let is_served = served.is_none_or(|served| served == Some(slot));
+                if is_served && holder.can_take(shared) {
                     return Some(Turn { slot, is_alone: turns.len() == 1 });
                 }
                 holder.queued = false;
@@ -213,6 +296,9 @@ impl Consumers {
         holder.unsettled.bytes -= amount.bytes;
         let shared = holder.options.shared;
         self.charge_shared(shared, amount, false);
+        if self.single.is_some_and(|single| single.yields) {
+            self.elect();
+        }
         self.enqueue(slot);
         if let Some(shared) = shared {
             self.enqueue_members(shared);
@@ -243,6 +329,7 @@ impl Consumers {
             standing: false,
             open: false,
             queued: false,
+            arrival: 0,
         });
         self.by_key.insert(key, slot);
         slot
@@ -253,7 +340,7 @@ impl Consumers {
     }
 
     fn can_take(&self, slot: u32) -> bool {
-        self.holder(slot).can_take(&self.shared)
+        self.is_served(slot) && self.holder(slot).can_take(&self.shared)
     }
 
     fn enqueue(&mut self, slot: u32) {

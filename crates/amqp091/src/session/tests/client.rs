@@ -256,7 +256,10 @@ fn show(frame: &Frame<'_>) -> String {
                 Method::QueueDeclareOk { queue, message_count, consumer_count } => {
                     format!("{queue} {message_count} {consumer_count}")
                 }
-                Method::BasicAck { delivery_tag, multiple } => format!("{delivery_tag} {multiple}"),
+                Method::BasicAck { delivery_tag, multiple }
+                | Method::BasicNack { delivery_tag, multiple, .. } => {
+                    format!("{delivery_tag} {multiple}")
+                }
                 Method::BasicDeliver { consumer_tag, delivery_tag, redelivered, .. } => {
                     format!("{consumer_tag} {delivery_tag} {redelivered}")
                 }

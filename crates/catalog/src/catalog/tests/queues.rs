@@ -1,7 +1,7 @@
 //! Rules about queues.
 
 use crate::change::{Action, DeclareQueue, DeleteQueue};
-use crate::entry::{QueueKind, QueueOptions};
+use crate::entry::{Overflow, QueueKind, QueueOptions};
 use crate::outcome::{Deleted, LogChange, Outcome, Refusal, Setting, Thing};
 use crate::value::Value;
 use crate::world::{World, arguments, delete_queue, name, owner, text};
@@ -14,6 +14,8 @@ fn a_queue_is_a_log_and_its_own_subscription() {
         message_ttl: Some(Millis(5)),
         expires: Some(Millis(6)),
         max_len: Some(7),
+        overflow: Overflow::DropOldest,
+        single_active: true,
         max_bytes: Some(8),
         returns_max: None,
         dead_letter: None,

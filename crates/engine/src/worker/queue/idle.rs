@@ -61,8 +61,11 @@ impl Worker {
         redelivered: Option<()>,
     ) {
         let id = subscription.subscription;
-        let Some(seat) = self.seats.get(&subscription.shard) else { return };
+        let Some(seat) = self.seats.get_mut(&subscription.shard) else { return };
         let state = seat.shard.subscriptions.get(&id);
+        for (log, _) in state.into_iter().flat_map(|state| state.ledgers.iter()) {
+            seat.bounds.add(log, id, options);
+        }
         let holds_something = state.into_iter().any(|state| {
             state.ledgers.iter().any(|(log, ledger)| {
                 let log = seat.shard.logs.get(&log);

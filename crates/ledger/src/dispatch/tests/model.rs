@@ -72,13 +72,18 @@ struct World {
     checkpoint: Vec<u8>,
     /// Deliveries are written down before they are made.
     leases: bool,
+    /// Only one consumer is served; whether it makes room for a higher priority.
+    single: Option<bool>,
+    active: Option<ConsumerKey>,
+    /// Consumers, the first that came first.
+    arrivals: Vec<ConsumerKey>,
 }
 
 impl World {
-    fn new(leases: bool) -> World {
+    fn new(leases: bool, single: Option<bool>) -> World {
         let ledger = Ledger::new(Offset(0));
         World {
-            dispatch: Dispatch::new(&ledger, None),
+            dispatch: dispatch(&ledger, None, single),
             checkpoint: postcard::to_stdvec(&ledger).unwrap(),
             ledger,
             messages: Vec::new(),
@@ -87,11 +92,38 @@ impl World {
             unsynced: Vec::new(),
             replay: Vec::new(),
             leases,
+            single,
+            active: None,
+            arrivals: Vec::new(),
         }
     }
 
     fn end(&self) -> Offset {
         Offset(self.messages.len() as i64)
+    }
+
+    /// Who is active stays so while it is there, but for a higher priority that is to be made room for.
+    fn elect(&mut self) {
+        let Some(yields) = self.single else { return };
+        self.arrivals.retain(|key| self.consumers.contains_key(key));
+        let priority = |key: &ConsumerKey| self.consumers[key].priority;
+        let highest = self.arrivals.iter().map(priority).max();
+        let best = self.arrivals.iter().find(|key| Some(priority(key)) == highest).copied();
+        let stays = self.active.filter(|key| {
+            self.consumers.contains_key(key)
+                && (!yields
+                    || Some(priority(key)) == highest
+                    || self.held(|holder| holder == *key).messages > 0)
+        });
+        self.active = stays.or(best);
+        assert_eq!(self.dispatch.active(), self.active);
+    }
+
+    /// Whether a consumer may be served at all.
+    fn is_served(&self, key: ConsumerKey) -> bool {
+        let Some(yields) = self.single else { return true };
+        let highest = self.consumers.values().map(|options| options.priority).max();
+        self.active == Some(key) && (!yields || Some(self.consumers[&key].priority) == highest)
     }
 
     fn step(&mut self, step: Step) {
@@ -109,6 +141,7 @@ impl World {
                 assert_eq!(self.dispatch.add(key, options).is_ok(), fits);
                 if fits {
                     self.consumers.insert(key, options);
+                    self.arrivals.push(key);
                 }
             }
             Step::Leave(key, count) => {
@@ -163,7 +196,7 @@ impl World {
         let Window { messages, bytes } = options.window;
         let has_messages = messages == 0 || held.messages < u64::from(messages);
         let has_bytes = bytes == 0 || held.bytes < bytes;
-        options.settle_now || (has_messages && has_bytes)
+        self.is_served(key) && (options.settle_now || (has_messages && has_bytes))
     }
 
     fn held(&self, whose: impl Fn(ConsumerKey) -> bool) -> Unsettled {
@@ -209,6 +242,7 @@ impl World {
             return;
         };
         let best = able.iter().map(|key| self.consumers[key].priority).max().unwrap();
+        assert!(self.is_served(given.key), "{:?} is not active", given.key);
         assert_eq!(self.consumers[&given.key].priority, best);
         assert!(given.span.len() <= u64::from(run_max));
         let mut bytes = 0;
@@ -419,7 +453,8 @@ impl World {
         for span in self.ledger.leases() {
             self.apply(Change::Return(span, true));
         }
-        self.dispatch = Dispatch::new(&self.ledger, Some(self.end()));
+        self.dispatch = dispatch(&self.ledger, Some(self.end()), self.single);
+        self.active = None;
         self.consumers.clear();
         self.unsettled.clear();
         for message in &mut self.messages {
@@ -459,6 +494,7 @@ impl World {
         }
         let key = keys()[0];
         self.step(Step::Add(key, ConsumerOptions::default()));
+        self.elect();
         let ready = self.dispatch.ready_count(self.end());
         for _ in 0..=ready {
             self.deliver(7);
@@ -501,6 +537,14 @@ fn apply(ledger: &mut Ledger, change: &Change) -> u64 {
             0
         }
     }
+}
+
+fn dispatch(ledger: &Ledger, before: Option<Offset>, single: Option<bool>) -> Dispatch {
+    let mut dispatch = Dispatch::new(ledger, before);
+    if let Some(yields) = single {
+        dispatch.serve_one(yields);
+    }
+    dispatch
 }
 
 /// Every 13th record is gone when delivery gets to it; the others have various lengths.
@@ -560,11 +604,13 @@ proptest! {
     #[test]
     fn delivery_agrees_with_the_model(
         leases in any::<bool>(),
+        single in proptest::option::weighted(0.5, any::<bool>()),
         steps in proptest::collection::vec(step(), 1..120),
     ) {
-        let mut world = World::new(leases);
+        let mut world = World::new(leases, single);
         for step in steps {
             world.step(step);
+            world.elect();
             world.compare();
         }
         world.drain();
