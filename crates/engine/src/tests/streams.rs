@@ -4,7 +4,7 @@ use super::Stage;
 use crate::api::{
     Append, Extent, Find, FindTarget, Op, Payload, Read, ReadFrom, Reply, Source, StartAt, Take,
 };
-use catalog::Config;
+use catalog::{Action, Config, ConfigChange};
 use types::{ConsumerId, Kind, LogRef, Millis, Offset};
 
 fn read(log: LogRef, offset: i64, wait: i64) -> Op {
@@ -139,4 +139,29 @@ fn an_append_to_more_logs_than_a_frame_can_name_reaches_them_all() {
     let Ok(Reply::Extents(extents)) = stage.call(Op::Extent(logs)) else { panic!("no extents") };
     assert_eq!(extents.len(), 20_000);
     assert!(extents.iter().flatten().all(|extent| extent.end == Offset(1)));
+}
+
+#[test]
+fn what_is_too_much_goes_by_the_batch_though_its_page_holds_more() {
+    let mut stage = Stage::new();
+    let log = stage.topic("t", 1, Config::default())[0];
+    let other = stage.topic("other", 1, Config::default())[0];
+    let value = "x".repeat(20_000);
+    for _ in 0..8 {
+        stage.publish(&[log], &[&value]).expect("published");
+    }
+    // The segment is full and has its index: two pages of four batches.
+    for _ in 0..20 {
+        stage.publish(&[other], &[&value]).expect("published");
+    }
+    let config = Config([("retention.bytes".to_owned(), "50000".to_owned())].into());
+    let change = ConfigChange::Replace(config);
+    stage.change(Action::AlterConfig { name: "t".into(), change }).expect("altered");
+    for _ in 0..8 {
+        stage.clock.pass(1_000_000);
+        stage.run();
+    }
+    let reply = stage.call(read(log, 6, 0)).expect("read");
+    let (bases, extent) = bases(reply);
+    assert_eq!((extent.start, bases), (Offset(6), Ok(vec![6, 7])), "60,000 bytes were too much");
 }

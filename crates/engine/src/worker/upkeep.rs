@@ -6,7 +6,7 @@ use super::queue::{expiration, is_overdue};
 use super::store::{Found, Waiter};
 use crate::command::Command;
 use crate::draft::Awaits;
-use crate::index::{Entry, Look, Run};
+use crate::index::{Entry, LogRuns, Look, PageKey, Run, Stretch};
 use crate::shard::Shard;
 use catalog::Found as NameFound;
 use ledger::{Ledger, Span};
@@ -274,10 +274,11 @@ impl Worker {
         seat.take_out(id, log, &merged(gone), Reason::Length);
     }
 
-    /// Trims logs to their retention, and has producers forgotten. Of what is no longer in memory
-    /// whole pages go, so that somewhat more stays than has to.
+    /// Trims logs to their retention, and has producers forgotten. What is too old goes by the page
+    /// where it is no longer in memory; a page of which only a part is too much is read for that.
     pub(super) fn retain(&mut self) {
         self.forget_producers();
+        let mut unread = Vec::new();
         for seat in self.seats.values_mut() {
             let mut trims = Vec::new();
             for (id, log) in &seat.shard.logs {
@@ -295,6 +296,15 @@ impl Worker {
                         Entry::Stretch(_) => bytes.saturating_sub(age.bytes) >= max,
                     });
                     if !old && !over {
+                        if let (Entry::Stretch(page), Some(max)) =
+                            (entry, log.options.retention_bytes)
+                            && bytes > max
+                        {
+                            match part_over(index, page, bytes - max) {
+                                Ok(end) => keep_from = end.or(keep_from),
+                                Err(page) => unread.push((*id, page)),
+                            }
+                        }
                         break;
                     }
                     bytes = bytes.saturating_sub(age.bytes);
@@ -307,6 +317,17 @@ impl Worker {
             trims.into_iter().for_each(|trim| {
                 seat.command(trim);
             });
+        }
+        for (log, page) in unread {
+            self.count_later(log, page);
+        }
+    }
+
+    /// Has a page read, unless many are already.
+    fn count_later(&mut self, log: LogId, page: PageKey) {
+        if self.store.counting < COUNTING_MAX {
+            self.store.counting += 1;
+            self.store.load_page(log, page, Waiter::Sweep);
         }
     }
 
@@ -335,6 +356,26 @@ impl Worker {
             }
         }
     }
+}
+
+/// Where the first `over` bytes of a page end, by whole batches: `None` while more counts there than
+/// is. The page if it has to be read.
+fn part_over(index: LogRuns<'_>, page: &Stretch, mut over: u64) -> Result<Option<Offset>, PageKey> {
+    if page.stale || page.lost {
+        return Ok(None);
+    }
+    if let Look::Page(page) = index.at_or_after(page.first) {
+        return Err(page);
+    }
+    let mut end = None;
+    for run in index.from(page.first).take_while(|run| run.first < page.end) {
+        if over == 0 {
+            break;
+        }
+        over = over.saturating_sub(u64::from(run.at.len));
+        end = Some(run.end());
+    }
+    Ok(end)
 }
 
 /// Whether nobody needs a run any more: its log is trimmed by interest, and all who have an interest
