@@ -1,12 +1,11 @@
 """pika: what a queue takes out goes to its dead-letter exchange, and tells where it was."""
 
 import datetime
-import time
 
 import pika
 from pika import exceptions
 
-from amqp_pika import (close, connect, depth, drain, exchange, get, publish, queue, since,
+from amqp_pika import (Consumer, close, connect, depth, drain, exchange, get, publish, queue, since,
                        with_channel)
 from casebook import Skip, case, raises, same, unique, wait_for
 
@@ -22,6 +21,15 @@ def dead_to(name, key=None, **more):
 def refuse(channel, name):
     method, _, _ = get(channel, name, auto_ack=False)
     channel.basic_reject(method.delivery_tag, requeue=False)
+
+
+def before_marker(channel, name):
+    """The bodies that a queue gives before a message that is published now."""
+    publish(channel, name, b"marker")
+    bodies = []
+    while (body := get(channel, name)[2]) != b"marker":
+        bodies.append(body)
+    return bodies
 
 
 def deaths(properties):
@@ -191,8 +199,12 @@ def circle_without_a_refusal_ends(channel):
                           arguments=dead_to("", one, **{"x-message-ttl": 50}))
     publish(channel, one, b"a")
     wait_for(lambda: depth(channel, one) == 0, "the message's end in the first queue")
-    time.sleep(0.5)
-    same((depth(channel, one), depth(channel, two)), (0, 0))
+    # What goes around behind it comes back to where it never was.
+    back = Consumer(channel, one, auto_ack=True)
+    for count, marker in enumerate([b"marker 1", b"marker 2"], 1):
+        publish(channel, two, marker)
+        back.wait(count)
+    same(back.bodies, [b"marker 1", b"marker 2"])
 
 
 @case
@@ -203,7 +215,9 @@ def purged_message_is_no_dead_letter(channel):
     publish(channel, source, b"a", b"b")
     wait_for(lambda: depth(channel, source) == 2, "two messages")
     channel.queue_purge(source)
-    time.sleep(0.2)
+    publish(channel, source, b"marker")
+    refuse(channel, source)
+    same(get(channel, grave)[2], b"marker")
     same(depth(channel, grave), 0)
 
 
@@ -371,8 +385,7 @@ def message_over_the_limit_is_dropped_where_there_is_no_dead_letter_exchange():
             channel.basic_ack(method.delivery_tag)
             method, _, body = get(channel, source, auto_ack=False)
         channel.basic_nack(method.delivery_tag, requeue=True)
-    time.sleep(0.2)
-    assert b"a" not in drain(channel, source)
+    assert b"a" not in before_marker(channel, source)
     channel.queue_delete(source)
     close(connection)
 
@@ -388,8 +401,7 @@ def limit_that_is_not_set_is_twenty_and_a_negative_one_is_none(limit):
     for _ in range(21):
         method, _, _ = get(channel, source, auto_ack=False)
         channel.basic_nack(method.delivery_tag, requeue=True)
-    time.sleep(0.2)
-    same(drain(channel, source), [] if limit is None else [b"a"])
+    same(before_marker(channel, source), [] if limit is None else [b"a"])
     channel.queue_delete(source)
     close(connection)
 
