@@ -13,6 +13,7 @@ app = Celery("cases", broker=f"amqp://guest:guest@{os.environ['AMQP']}//", backe
 app.conf.update(
     task_default_queue=QUEUE, task_default_exchange=QUEUE, task_default_routing_key=QUEUE,
     task_default_queue_type=os.environ.get("CELERY_QUEUE_TYPE", "classic"),
+    task_default_exchange_type=os.environ.get("CELERY_EXCHANGE_TYPE", "direct"),
     result_expires=60, worker_send_task_events=False, broker_connection_retry_on_startup=True,
     task_acks_late=True, worker_prefetch_multiplier=1, task_track_started=False, broker_heartbeat=10,
     worker_cancel_long_running_tasks_on_connection_loss=False,

@@ -147,6 +147,36 @@ def quorum_queue_serves_celery():
     assert "sum 9" in done.stdout, done.stdout + done.stderr
 
 
+@case
+def task_waits_in_celerys_own_delay_queues():
+    # A worker of quorum queues declares 28 queues in a row, each with twice the time to live of the
+    # next: a task goes through those of the bits of its delay. 3 s are two of them.
+    name = unique("celery-delayed")
+    environment = dict(os.environ, CELERY_QUEUE=name, CELERY_QUEUE_TYPE="quorum",
+                       CELERY_EXCHANGE_TYPE="topic")
+    script = ("import celery_app as c, time\n"
+              "from celery.contrib.testing.worker import start_worker\n"
+              "with start_worker(c.app, perform_ping_check=False, pool='solo'):\n"
+              "    began = time.time()\n"
+              "    result = c.clock.apply_async(countdown=3)\n"
+              "    print('waited', round(result.get(timeout=20) - began, 3))")
+    done = subprocess.run([sys.executable, "-c", script], cwd=HERE, env=environment,
+                          capture_output=True, text=True, timeout=50)
+    told = [line.split() for line in done.stdout.splitlines() if line.startswith("waited")]
+    assert told, done.stdout + done.stderr
+    # Celery cuts its delay to whole seconds.
+    assert 1.95 <= float(told[0][1]) < 8, told
+    with tasks().app.connection_for_write() as connection:
+        channel = connection.default_channel
+        for level in range(28):
+            left = channel.queue_declare(f"celery_delayed_{level}", passive=True).message_count
+            same(left, 0)
+            channel.queue_delete(f"celery_delayed_{level}")
+            channel.exchange_delete(f"celery_delayed_{level}")
+        channel.exchange_delete("celery_delayed_delivery")
+        channel.queue_delete(name)
+
+
 @case(restart=True)
 def worker_works_on_after_a_restart():
     worker()
