@@ -4,7 +4,7 @@
 //! `docs/admin.md` and `docs/management.md` list every path. Requests that a browser sends for some
 //! other page (they carry `Origin`) are refused, for `/v1` asks for no login.
 
-mod base64;
+pub mod base64;
 mod dialect;
 mod failure;
 mod groups;

@@ -282,6 +282,7 @@ fn queue_line(queue: &Queue, stats: &Stats) -> Value {
         &mut shown,
         json!({
             "name": &*queue.name,
+            "shard": queue.log.shard.0,
             "durable": queue.durable,
             "exclusive": queue.exclusive.is_some(),
             "auto_delete": queue.auto_delete,

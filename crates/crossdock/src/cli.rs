@@ -2,6 +2,7 @@
 
 mod check;
 mod client;
+mod import;
 mod messages;
 mod out;
 mod power_cut;
@@ -39,6 +40,8 @@ enum Command {
     List(show::List),
     /// Shows one queue, topic or group
     Describe(show::Describe),
+    /// Brings definitions and messages from another broker
+    Import(import::Import),
     /// Verifies a store that no broker has open; changes nothing unless told to repair
     Check(check::Check),
     /// Undoes what a power cut could have undone at the moment when the broker was killed
@@ -84,6 +87,7 @@ pub fn run() -> ExitCode {
         Command::Consume(consume) => messages::consume(&consume),
         Command::List(list) => show::list(&list),
         Command::Describe(describe) => show::describe(&describe),
+        Command::Import(import) => import::import(&import),
         Command::Check(check) => check::check(&check),
         Command::PowerCut(cut) => power_cut::cut(&cut),
     });

@@ -46,7 +46,7 @@ const FENCED: &[(&str, &[&str])] = &[
     ("libc", &[]),
     ("rand", &["io"]),
     ("regex", &["catalog", "admin"]),
-    ("sha2", &["catalog"]),
+    ("sha2", &["catalog", "crossdock"]),
     ("tokio", &["frontend", "kafka", "amqp091", "admin", "crossdock", "sim"]),
 ];
 

@@ -1,4 +1,4 @@
-//! HTTP/1.1 as far as our own admin API needs it: one connection for each request.
+//! HTTP/1.1 as far as the admin API and RabbitMQ's need it: one connection for each request.
 //!
 //! Source: RFC 9112, sections 3, 6 and 7.1.
 
@@ -21,8 +21,8 @@ const BODY_BYTES_MAX: usize = 512 << 20;
 /// An answer to a request.
 #[derive(Debug)]
 pub(super) struct Answer {
-    status: u16,
-    body: Vec<u8>,
+    pub(super) status: u16,
+    pub(super) body: Vec<u8>,
 }
 
 impl Remote {
@@ -46,7 +46,7 @@ impl Remote {
         body: Option<&Value>,
     ) -> Result<Vec<u8>, Failed> {
         let body = body.map(Value::to_string).unwrap_or_default();
-        let answer = self.exchange(method, path, &body).map_err(|error| {
+        let answer = exchange(&self.admin, None, (method, path), &body).map_err(|error| {
             let admin = &self.admin;
             Failed::new(format!(
                 "cannot talk to a broker at {admin}: {error}; start one with `crossdock`, or say \
@@ -70,21 +70,31 @@ impl Remote {
         serde_json::from_slice(&answer)
             .map_err(|error| Failed::new(format!("{} answered with no JSON: {error}", self.admin)))
     }
+}
 
-    fn exchange(&self, method: &str, path: &str, body: &str) -> std::io::Result<Answer> {
-        let mut stream = TcpStream::connect(&self.admin)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-            self.admin,
-            body.len()
-        );
-        stream.write_all(head.as_bytes())?;
-        stream.write_all(body.as_bytes())?;
-        read_answer(&mut BufReader::new(stream))
-    }
+/// One request to an HTTP server; `login` is a name and a password.
+pub(super) fn exchange(
+    place: &str,
+    login: Option<(&str, &str)>,
+    (method, path): (&str, &str),
+    body: &str,
+) -> std::io::Result<Answer> {
+    let mut stream = TcpStream::connect(place)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let login = login.map(|(user, password)| {
+        let both = admin::base64::encode(format!("{user}:{password}").as_bytes());
+        format!("Authorization: Basic {both}\r\n")
+    });
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n{}\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        login.unwrap_or_default(),
+        body.len()
+    );
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body.as_bytes())?;
+    read_answer(&mut BufReader::new(stream))
 }
 
 fn read_answer(stream: &mut impl BufRead) -> std::io::Result<Answer> {
@@ -151,7 +161,7 @@ fn why(status: u16, body: &[u8]) -> String {
     message.map_or_else(|| format!("the broker answered with status {status}"), str::to_owned)
 }
 
-fn escape(out: &mut String, text: &str) {
+pub(super) fn escape(out: &mut String, text: &str) {
     for byte in text.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {

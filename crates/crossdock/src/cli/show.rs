@@ -112,7 +112,7 @@ fn flat(value: &Value) -> String {
 }
 
 /// Columns as wide as their widest entry.
-fn table(rows: &[Vec<String>]) -> String {
+pub(super) fn table(rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = Vec::new();
     for row in rows {
         for (at, cell) in row.iter().enumerate() {

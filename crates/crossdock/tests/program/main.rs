@@ -5,6 +5,7 @@
 mod admin;
 mod durable;
 mod embedded;
+mod import;
 mod management;
 mod running;
 mod schedules;

@@ -9,10 +9,10 @@ mod things;
 use crate::running::{Running, Scratch};
 
 /// `guest:guest`.
-const GUEST: &str = "Z3Vlc3Q6Z3Vlc3Q=";
+pub(crate) const GUEST: &str = "Z3Vlc3Q6Z3Vlc3Q=";
 
 /// Asks as a user, whose `name:password` is given in base64; gives the status and the body.
-fn ask(broker: &Running, user: &str, request: &str, body: &str) -> (u16, String) {
+pub(crate) fn ask(broker: &Running, user: &str, request: &str, body: &str) -> (u16, String) {
     let (length, line) = (body.len(), format!("{request} HTTP/1.0\r\n"));
     let answer = broker.http(&format!(
         "{line}Authorization: Basic {user}\r\nContent-Length: {length}\r\n\r\n{body}"
@@ -22,7 +22,7 @@ fn ask(broker: &Running, user: &str, request: &str, body: &str) -> (u16, String)
     (status, body.to_owned())
 }
 
-fn put(broker: &Running, path: &str, body: &str) -> u16 {
+pub(crate) fn put(broker: &Running, path: &str, body: &str) -> u16 {
     ask(broker, GUEST, &format!("PUT /api/{path}"), body).0
 }
 
