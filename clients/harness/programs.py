@@ -1,7 +1,7 @@
 """The clients: which wire each speaks, and the command that runs its cases.
 
-Every case program takes `CLIENT [--list] [--restart] [--only TEXT]`, reads KAFKA, AMQP, ADMIN, TARGET
-and CONTROL from its environment, and prints one JSON object a line:
+Every case program takes `CLIENT [--list] [--restart] [--only TEXT]`, reads KAFKA, AMQP, ADMIN, TARGET,
+CONTROL and BINARY (the crossdock program) from its environment, and prints one JSON object a line:
 `{"client": …, "version": …}` first, then `{"case", "result", "seconds", "detail"}` each.
 """
 
@@ -29,6 +29,7 @@ CLIENTS = [
     Client("kafkajs", KAFKA, "node"),
     Client("kafka-python", KAFKA, "python"),
     Client("celery", AMQP, "python"),
+    Client("import", BOTH, "python"),
     Client("pika", AMQP, "python"),
     Client("pika-asyncio", AMQP, "python"),
     Client("aio-pika", AMQP, "python"),
@@ -74,4 +75,5 @@ def command(client, tools):
 
 def environment(target, control, extra):
     return dict(os.environ, KAFKA=target.address("kafka"), AMQP=target.address("amqp"),
-                ADMIN=target.address("admin"), TARGET=target.name, CONTROL=control.address, **extra)
+                ADMIN=target.address("admin"), TARGET=target.name, CONTROL=control.address,
+                BINARY=getattr(target, "binary", ""), **extra)

@@ -10,10 +10,10 @@ from casebook import ADMIN
 __all__ = ["ask", "delete", "get", "new_user", "permit", "post", "put", "quote"]
 
 
-def ask(method, path, body=None, user="guest", password=None):
+def ask(method, path, body=None, user="guest", password=None, at=ADMIN):
     """The status and the decoded body of a request; `path` is below /api."""
     login = base64.b64encode(f"{user}:{password or user}".encode()).decode()
-    connection = http.client.HTTPConnection(ADMIN, timeout=20)
+    connection = http.client.HTTPConnection(at, timeout=20)
     try:
         text = json.dumps(body) if body is not None else None
         connection.request(method, f"/api/{path}", text, {

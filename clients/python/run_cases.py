@@ -20,6 +20,7 @@ MODULES = {
     "kafka-python": ["kafka_python_cases"],
     "aiokafka": ["aiokafka_cases"],
     "interchange": ["interchange_properties", "interchange_bodies", "interchange_kinds"],
+    "import": ["import_cases"],
     "kcat": ["kcat_cases"],
     "kafka-tools": ["console_cases"],
 }
