@@ -9,6 +9,7 @@ mod memory;
 mod moving;
 mod names;
 mod overflow;
+mod priorities;
 mod queues;
 mod returns;
 mod schedules;

@@ -86,6 +86,7 @@ pub(super) struct Handout {
     key: ConsumerKey,
     span: Span,
     attempt: u16,
+    level: u8,
     redelivered: bool,
     settle_now: bool,
     /// Its lease is written down, where that has to be.
@@ -109,6 +110,7 @@ impl From<(Assignment, Option<Token>)> for Handout {
             key: assignment.key,
             span: assignment.span,
             attempt: assignment.attempt,
+            level: assignment.level,
             redelivered: assignment.redelivered,
             settle_now: assignment.settle_now,
             leased: false,

@@ -17,6 +17,8 @@ fn a_queue_is_a_log_and_its_own_subscription() {
         overflow: Overflow::DropOldest,
         single_active: true,
         max_bytes: Some(8),
+        priority_max: 9,
+        oldest_every: Some(10),
         returns_max: None,
         dead_letter: None,
         kind: QueueKind::Quorum,

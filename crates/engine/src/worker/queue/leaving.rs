@@ -104,7 +104,9 @@ impl QueueLog {
         let mut back = Vec::new();
         for handout in taken {
             match handout.settle_now {
-                true => self.dispatch.put_back(handout.span, handout.attempt),
+                true => {
+                    self.dispatch.put_back(handout.span, (handout.attempt, handout.level));
+                }
                 false => self.dispatch.returned(handout.key, handout.span, false, &mut back),
             }
         }
