@@ -73,6 +73,9 @@ pub struct QueueArguments {
     pub priority_max: u8,
     /// `x-oldest-every`: of the messages handed out every so many is the oldest.
     pub oldest_every: Option<u32>,
+    /// `x-order-key`: of each key one message at a time is handed out. The key is the record's, or the
+    /// header or property of this name.
+    pub order_key: Option<String>,
     /// `x-delivery-limit`: how often a message may come back; 20 for a quorum queue that does not say.
     pub returns_max: Option<i64>,
     /// `x-dead-letter-exchange` and `x-dead-letter-routing-key`.
@@ -151,6 +154,7 @@ impl QueueArguments {
             single_active: single_active(queue, arguments)?,
             priority_max: priority_max(queue, arguments)?,
             oldest_every: oldest_every(queue, arguments)?,
+            order_key: order_key(queue, arguments)?,
             returns_max: delivery_limit(queue, arguments)?,
             dead_letter: dead_letter(queue, arguments)?,
         };
@@ -265,6 +269,15 @@ fn oldest_every(queue: Resource<'_>, arguments: &Arguments) -> Result<Option<u32
     }
 }
 
+fn order_key(queue: Resource<'_>, arguments: &Arguments) -> Result<Option<String>, Exception> {
+    const NAME: &str = "x-order-key";
+    match find(arguments, NAME) {
+        None => Ok(None),
+        Some(Value::String(name)) => Ok(Some(name.clone())),
+        Some(other) => Err(queue.invalid_argument(NAME, &unacceptable(other))),
+    }
+}
+
 /// How often a message of a quorum queue may come back; a negative limit is none.
 fn delivery_limit(queue: Resource<'_>, arguments: &Arguments) -> Result<Option<i64>, Exception> {
     const NAME: &str = "x-delivery-limit";
@@ -326,6 +339,7 @@ fn fits_kind(queue: Resource<'_>, kind: QueueKind, given: &Arguments) -> Result<
                 "x-delivery-limit",
                 "x-max-priority",
                 "x-oldest-every",
+                "x-order-key",
                 "x-overflow",
                 "x-priorities",
                 "x-single-active-consumer",

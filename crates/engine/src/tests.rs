@@ -8,6 +8,7 @@ mod keeping;
 mod memory;
 mod moving;
 mod names;
+mod ordering;
 mod overflow;
 mod priorities;
 mod queues;

@@ -8,6 +8,7 @@
 //! one built while settles are under way would deliver those again.
 
 mod consumers;
+mod keys;
 mod leases;
 mod order;
 mod terms;
@@ -89,6 +90,27 @@ impl Dispatch {
     pub fn take_oldest_every(&mut self, every: u32) {
         if let Some(order) = &mut self.order {
             order.take_oldest_every(every);
+        }
+    }
+
+    /// Hands out at most one message of a key at a time from now on, before there is any consumer; the
+    /// others of the key wait in their order. Keys have to be told ([`Dispatch::tell_keys`]) when they
+    /// are wanted ([`Dispatch::take_wanted`]). What is settled as it is handed out holds up nothing.
+    pub fn order_by_key(&mut self, ledger: &Ledger) {
+        let order = self.order.get_or_insert_with(|| Box::new(Order::from_floor(ledger, 1)));
+        order.order_by_key();
+    }
+
+    /// Where the key of a message has to be told before more can be handed out: which, once.
+    pub fn take_wanted(&mut self) -> Option<Offset> {
+        self.order.as_mut()?.take_wanted()
+    }
+
+    /// The keys of messages from `first` on, as numbers that differ where keys do; `None`: a message
+    /// without a key, which waits for none.
+    pub fn tell_keys(&mut self, first: Offset, keys: impl Iterator<Item = Option<u64>>) {
+        if let Some(order) = &mut self.order {
+            order.tell_keys(first, keys);
         }
     }
 
@@ -212,7 +234,13 @@ impl Dispatch {
     pub fn settled(&mut self, key: ConsumerKey, span: Span, out: &mut Vec<Span>) {
         let Some(slot) = self.consumers.find(key) else { return };
         let kept = out.len();
-        let ended = self.leases.take(slot, span, |_, run| Span::push_since(out, kept, run));
+        let order = &mut self.order;
+        let ended = self.leases.take(slot, span, |_, run| {
+            if let Some(order) = order {
+                order.ended(run);
+            }
+            Span::push_since(out, kept, run);
+        });
         Span::order_since(out, kept);
         self.refund(slot, ended);
     }
@@ -416,6 +444,9 @@ impl Dispatch {
         let Assignment { span, bytes, attempt, level, settle_now, .. } = *assignment;
         if !settle_now {
             self.leases.insert(slot, (attempt, level), span);
+            if let Some(order) = &mut self.order {
+                order.leased(span.first);
+            }
             self.consumers.charge(slot, Unsettled { messages: span.len(), bytes });
         }
     }
@@ -480,11 +511,10 @@ impl Dispatch {
         let kept = out.len();
         let ended = leases.take(slot, span, |(attempt, level), run| {
             let returns = attempt - u16::from(!count);
-            let returned = match order {
-                None => &mut *returned,
-                Some(order) => order.returned_at(level),
-            };
-            returned.extend(run.offsets().map(|offset| (offset, returns)));
+            match order {
+                None => returned.extend(run.offsets().map(|offset| (offset, returns))),
+                Some(order) => order.come_back(level, run, returns),
+            }
             Span::push_since(out, kept, run);
         });
         Span::order_since(out, kept);

@@ -6,7 +6,7 @@ mod moving;
 mod scheduling;
 
 use crate::model::{Id, Model, Violation, broken};
-use crate::world::{QueueUnderTest, RANKED, SINGLE, World};
+use crate::world::{KEYED, QueueUnderTest, RANKED, SINGLE, World};
 use body::{encode, id_of, level_of, payload};
 use bytes::Bytes;
 use engine::api::{
@@ -121,7 +121,8 @@ impl SimClient {
                 source: Source::Subscription(world.queues[number].subscription),
                 prefetch: 0,
                 window: None,
-                settle_on_delivery: false,
+                // Of a key that is held nothing more would come.
+                settle_on_delivery: number == KEYED,
                 exclusive: false,
                 priority: 0,
             };
@@ -415,11 +416,20 @@ impl SimClient {
         }
         world.model.log(item.log).timetable.on_time(id, world.clock.now())?;
         world.model.log(item.log).deliver(id, item.offset, (item.redelivered, item.attempts))?;
+        if number == KEYED {
+            let log = world.model.log(item.log);
+            log.in_key_order(id, item.offset)?;
+            if self.ranked.is_some() {
+                log.settle_asked(id);
+            }
+        }
         self.held.entry(number).or_default().insert(item.offset, id);
         if number == RANKED {
             return self.in_rank(id, item.offset);
         }
-        if !item.redelivered
+        // What waited for others of its key comes later than it would have.
+        if number != KEYED
+            && !item.redelivered
             && let Some(before) = self.highest.insert(number, item.offset)
             && before > item.offset
         {

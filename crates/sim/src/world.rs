@@ -30,6 +30,9 @@ pub(crate) const SINGLE: usize = 2;
 pub(crate) const RANKED: usize = 1;
 pub(crate) const PRIORITY_MAX: u8 = 3;
 
+/// The queue that hands out one message of a key at a time, by number.
+pub(crate) const KEYED: usize = 0;
+
 /// How many messages the queue holds that refuses more.
 pub(crate) const LEN_MAX: u64 = 5;
 
@@ -260,8 +263,13 @@ impl World {
             let dead_letter = if number == 0 { dead_to("q1") } else { None };
             let single_active = number == SINGLE;
             let priority_max = if number == RANKED { PRIORITY_MAX } else { 0 };
-            let options =
-                QueueOptions { dead_letter, single_active, priority_max, ..Default::default() };
+            let options = QueueOptions {
+                dead_letter,
+                single_active,
+                priority_max,
+                order_key: (number == KEYED).then(|| "key".into()),
+                ..QueueOptions::default()
+            };
             let queue = self.declare_queue(&format!("q{number}"), options)?;
             self.queues.push(queue);
         }

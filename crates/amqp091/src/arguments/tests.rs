@@ -44,6 +44,7 @@ fn what_works_is_parsed_whatever_the_integer_width() {
         single_active: true,
         priority_max: 0,
         oldest_every: None,
+        order_key: None,
         returns_max: Some(3),
         dead_letter: Some(("dlx".to_owned(), Some("key".to_owned()))),
     };

@@ -1,11 +1,13 @@
-//! What comes next where arrival does not decide alone: the highest level first, then arrival.
+//! What comes next where arrival does not decide alone: the highest level first, of that what waits
+//! for no other of its key, and then arrival.
 
+use super::keys::Keys;
 use super::{History, Picked, View};
 use crate::{Ledger, Span};
 use std::collections::BTreeMap;
 use types::Offset;
 
-/// Delivery of a queue with levels.
+/// Delivery of a queue with levels, or in the order of keys.
 #[derive(Debug)]
 pub(super) struct Order {
     /// By level.
@@ -14,7 +16,23 @@ pub(super) struct Order {
     base: Offset,
     passed: u64,
     guard: Option<Guard>,
+    /// Where of each key one message at a time is handed out.
+    keys: Option<Keys>,
+    /// The key of the message that was picked last.
+    picked: Option<u64>,
 }
+
+/// What a level has that can go.
+#[derive(Clone, Copy)]
+enum Head {
+    /// What came back, or the one at the cursor.
+    Next,
+    /// One that waited for others of its key.
+    Parked,
+}
+
+/// A key has to be told first.
+struct Untold;
 
 /// Where delivery of one level stands.
 #[derive(Debug)]
@@ -38,15 +56,59 @@ struct Guard {
 impl Order {
     /// From the ledger's floor on, if its queue has levels.
     pub(super) fn of(ledger: &Ledger) -> Option<Order> {
-        let levels = usize::from(ledger.level_max()?) + 1;
+        Some(Order::from_floor(ledger, usize::from(ledger.level_max()?) + 1))
+    }
+
+    pub(super) fn from_floor(ledger: &Ledger, levels: usize) -> Order {
         let cursor = ledger.floor();
         let front = || Front { cursor, alike_until: cursor, returned: BTreeMap::new() };
-        Some(Order {
+        Order {
             fronts: (0..levels).map(|_| front()).collect(),
             base: cursor,
             passed: ledger.settled_above_floor(),
             guard: None,
-        })
+            keys: None,
+            picked: None,
+        }
+    }
+
+    pub(super) fn order_by_key(&mut self) {
+        self.keys = Some(Keys::default());
+    }
+
+    pub(super) fn take_wanted(&mut self) -> Option<Offset> {
+        self.keys.as_mut()?.take_wanted()
+    }
+
+    pub(super) fn tell_keys(&mut self, first: Offset, keys: impl Iterator<Item = Option<u64>>) {
+        if let Some(known) = &mut self.keys {
+            known.tell(first, keys);
+        }
+    }
+
+    /// What was picked last is with a consumer.
+    pub(super) fn leased(&mut self, offset: Offset) {
+        if let (Some(keys), Some(key)) = (&mut self.keys, self.picked.take()) {
+            keys.lock(offset, key);
+        }
+    }
+
+    /// Leases have ended.
+    pub(super) fn ended(&mut self, run: Span) {
+        if let Some(keys) = &mut self.keys {
+            run.offsets().for_each(|offset| keys.end(offset));
+        }
+    }
+
+    /// What was leased is ready again.
+    pub(super) fn come_back(&mut self, level: u8, run: Span, returns: u16) {
+        let level = usize::from(level);
+        for offset in run.offsets() {
+            let keys = self.keys.as_mut();
+            if !keys.is_some_and(|keys| keys.come_back((level, offset), returns)) {
+                self.fronts[level].returned.insert(offset, returns);
+            }
+        }
     }
 
     pub(super) fn take_oldest_every(&mut self, every: u32) {
@@ -73,6 +135,14 @@ impl Order {
                 }
             }
         }
+        for span in spans {
+            let Some(keys) = &mut self.keys else { break };
+            let overdue = keys.parked_in(*span, |it| it.returns.is_some_and(|times| times > most));
+            for place in overdue {
+                keys.unpark(place);
+                taken.push(Span::one(place.1));
+            }
+        }
         Span::order_since(taken, kept);
     }
 
@@ -86,7 +156,15 @@ impl Order {
         while taken < count
             && let Some(level) = self.highest(view, level)
         {
+            let parked = self.keys.as_ref().and_then(|keys| keys.first_parked(level));
             let front = &mut self.fronts[level];
+            let returned = front.returned.first_key_value().map(|(&offset, _)| offset);
+            if let Some(offset) = parked.filter(|&it| returned.is_none_or(|other| it < other)) {
+                self.keys.as_mut().and_then(|keys| keys.unpark((level, offset)));
+                taken += 1;
+                Span::push_since(out, kept, Span::one(offset));
+                continue;
+            }
             let run = match front.returned.pop_first() {
                 Some((offset, _)) => Span::one(offset),
                 None => {
@@ -113,8 +191,9 @@ impl Order {
         let head = |level: usize| {
             let front = &self.fronts[level];
             let returned = front.returned.first_key_value().map(|(&offset, _)| offset);
-            let fresh = || ledger.levels()?.at(level).next_present(front.cursor);
-            returned.or_else(|| fresh().filter(|&offset| offset < end))
+            let parked = self.keys.as_ref().and_then(|keys| keys.first_parked(level));
+            let fresh = || next_at(ledger, level, front.cursor, end);
+            returned.into_iter().chain(parked).min().or_else(fresh)
         };
         match level {
             Some(level) => head(level),
@@ -124,13 +203,26 @@ impl Order {
 
     /// The ledger settled a span, and not because of what was settled here.
     pub(super) fn forget(&mut self, ledger: &Ledger, span: Span) {
-        let Some(levels) = ledger.levels() else { return };
         let mut fresh = 0;
         for (level, front) in self.fronts.iter_mut().enumerate() {
             front.returned.extract_if(span.first..span.end, |_, _| true).for_each(drop);
             front.alike_until = front.cursor;
-            fresh += levels.at(level).count_in(Span::new(front.cursor, Offset(i64::MAX)));
+            let levels = ledger.levels();
+            fresh += levels.map_or(0, |levels| {
+                levels.at(level).count_in(Span::new(front.cursor, Offset(i64::MAX)))
+            });
         }
+        if let Some(keys) = &mut self.keys {
+            keys.forget(span);
+        }
+        let Some(levels) = ledger.levels() else {
+            let front = &mut self.fronts[0];
+            front.cursor = front.cursor.max(ledger.floor());
+            front.alike_until = front.cursor;
+            self.base = front.cursor;
+            self.passed = ledger.settled_in(Span::new(self.base, Offset(i64::MAX)));
+            return;
+        };
         self.base = ledger.floor();
         self.passed = Span::new(self.base, levels.end()).len().saturating_sub(fresh);
     }
@@ -138,12 +230,14 @@ impl Order {
     pub(super) fn ready_count(&self, end: Offset) -> u64 {
         let fresh = Span::new(self.base, end).len().saturating_sub(self.passed);
         let returned = self.fronts.iter().map(|front| front.returned.len() as u64);
-        fresh + returned.sum::<u64>()
+        let parked = self.keys.as_ref().map_or(0, |keys| keys.parked_count() as u64);
+        fresh + returned.sum::<u64>() + parked
     }
 
     /// Nothing came back that is still here.
     pub(super) fn is_idle(&self) -> bool {
-        self.fronts.iter().all(|front| front.returned.is_empty())
+        let parked = self.keys.as_ref().map_or(0, Keys::parked_count);
+        parked == 0 && self.fronts.iter().all(|front| front.returned.is_empty())
     }
 
     /// Takes the next ready message out of delivery that `len_of` does not pass over.
@@ -153,17 +247,8 @@ impl Order {
         skipped: &mut Vec<Span>,
         len_of: &mut impl FnMut(Offset) -> Option<u32>,
     ) -> Option<Picked> {
-        while let Some(level) = self.next_level(view) {
-            let front = &mut self.fronts[level];
-            let (offset, history, is_fresh) = match front.returned.pop_first() {
-                Some((offset, returns)) => (offset, History::after(returns), false),
-                None => {
-                    let offset = front.cursor;
-                    front.cursor = offset.next();
-                    self.passed += 1;
-                    (offset, History::of(view.ledger, offset, view.redelivered_before), true)
-                }
-            };
+        while let Some((level, head)) = self.next_head(view).unwrap_or_default() {
+            let (offset, history, is_fresh) = self.take_head(view, level, head);
             if let Some(bytes) = len_of(offset) {
                 self.count(1);
                 let level = u8::try_from(level).expect("256 levels at most");
@@ -177,6 +262,7 @@ impl Order {
     /// How far what follows the cursor of a level is like what was just picked there, and how many
     /// messages may go together.
     pub(super) fn run(&self, level: u8, run_max: u32) -> (Offset, u32) {
+        let run_max = if self.keys.is_some() { 1 } else { run_max };
         let alike_until = self.fronts[usize::from(level)].alike_until;
         let left = self.guard.as_ref().map_or(run_max, |guard| guard.left.saturating_add(1));
         let follows_guard = self.guard.as_ref().is_some_and(|guard| guard.left + 1 == guard.every);
@@ -204,22 +290,103 @@ impl Order {
         }
     }
 
-    fn next_level(&mut self, view: View<'_>) -> Option<usize> {
+    /// What is to go next: its level, and where it is there.
+    fn next_head(&mut self, view: View<'_>) -> Result<Option<(usize, Head)>, Untold> {
         let is_oldest_due = self.guard.as_ref().is_some_and(|guard| guard.left == 0);
-        if !is_oldest_due {
-            return self.highest(view, None);
+        let mut oldest: Option<(Offset, usize, Head)> = None;
+        for level in (0..self.fronts.len()).rev() {
+            let Some((offset, head)) = self.head(view, level)? else { continue };
+            if !is_oldest_due {
+                return Ok(Some((level, head)));
+            }
+            if oldest.is_none_or(|(other, ..)| offset < other) {
+                oldest = Some((offset, level, head));
+            }
         }
-        let ready = (0..self.fronts.len())
-            .filter(|&level| self.peek(view.ledger, view.end, Some(level)).is_some());
-        let oldest = ready.min_by_key(|&level| self.peek(view.ledger, view.end, Some(level)))?;
-        self.find_ready(view, oldest).then_some(oldest)
+        Ok(oldest.map(|(_, level, head)| (level, head)))
+    }
+
+    /// What of a level is to go next. What waits for others of its key is parked.
+    fn head(&mut self, view: View<'_>, level: usize) -> Result<Option<(Offset, Head)>, Untold> {
+        loop {
+            let next = self.find_next(view, level);
+            let Some(keys) = &mut self.keys else { return Ok(next.map(|it| (it, Head::Next))) };
+            let parked = keys.first_free(level).map(|offset| (offset, Head::Parked));
+            let Some(next) = next else { return Ok(parked) };
+            if parked.is_some_and(|(parked, _)| parked < next) {
+                return Ok(parked);
+            }
+            let Some(key) = keys.of(next) else { return Err(Untold) };
+            let Some(key) = key.filter(|&key| keys.is_locked(key)) else {
+                return Ok(Some((next, Head::Next)));
+            };
+            if keys.is_full() {
+                return Ok(parked);
+            }
+            keys.pass(next);
+            let returns = self.fronts[level].returned.remove(&next);
+            if returns.is_none() {
+                self.pass(level);
+            }
+            if let Some(keys) = &mut self.keys {
+                keys.park((level, next), key, returns);
+            }
+        }
+    }
+
+    /// Takes out what is to go next, and tells what is known of it: whether it comes for the first time
+    /// from the cursor is the last.
+    fn take_head(&mut self, view: View<'_>, level: usize, head: Head) -> (Offset, History, bool) {
+        let known = |offset| History::of(view.ledger, offset, view.redelivered_before);
+        if let (Head::Parked, Some(keys)) = (head, &mut self.keys)
+            && let Some(offset) = keys.first_free(level)
+            && let Some((key, parked)) = keys.unpark((level, offset))
+        {
+            self.picked = Some(key);
+            let history = parked.returns.map_or_else(|| known(offset), History::after);
+            return (offset, history, false);
+        }
+        let (offset, history, is_fresh) = match self.fronts[level].returned.pop_first() {
+            Some((offset, returns)) => (offset, History::after(returns), false),
+            None => {
+                let offset = self.fronts[level].cursor;
+                self.pass(level);
+                (offset, known(offset), true)
+            }
+        };
+        if let Some(keys) = &mut self.keys {
+            self.picked = keys.of(offset).flatten();
+            keys.pass(offset);
+        }
+        (offset, history, is_fresh)
+    }
+
+    /// The cursor of a level goes on by one.
+    fn pass(&mut self, level: usize) {
+        let front = &mut self.fronts[level];
+        front.cursor = front.cursor.next();
+        self.passed += 1;
+    }
+
+    /// What of a level came back first, or is at the cursor.
+    fn find_next(&mut self, view: View<'_>, level: usize) -> Option<Offset> {
+        let is_there = self.find_ready(view, level);
+        let front = &self.fronts[level];
+        let returned = front.returned.first_key_value().map(|(&offset, _)| offset);
+        returned.or_else(|| is_there.then_some(front.cursor))
     }
 
     /// The highest level with something ready, or the given one if it has. Its front stands there.
     fn highest(&mut self, view: View<'_>, level: Option<usize>) -> Option<usize> {
+        let levels = self.fronts.len();
+        let mut has = |level: usize| {
+            let keys = self.keys.as_ref();
+            keys.is_some_and(|keys| keys.first_parked(level).is_some())
+                || self.find_ready(view, level)
+        };
         match level {
-            Some(level) => self.find_ready(view, level).then_some(level),
-            None => (0..self.fronts.len()).rev().find(|&level| self.find_ready(view, level)),
+            Some(level) => has(level).then_some(level),
+            None => (0..levels).rev().find(|&level| has(level)),
         }
     }
 
@@ -233,15 +400,12 @@ impl Order {
         if front.cursor < front.alike_until {
             return front.cursor < end;
         }
-        let Some(set) = ledger.levels().map(|levels| levels.at(level)) else { return false };
-        if set.is_empty() {
-            return false;
-        }
-        let Some(next) = set.next_present(front.cursor).filter(|&next| next < end) else {
-            return false;
-        };
+        let Some(next) = next_at(ledger, level, front.cursor, end) else { return false };
         front.cursor = next;
-        front.alike_until = set.next_absent(next);
+        front.alike_until = match ledger.levels() {
+            Some(levels) => levels.at(level).next_absent(next),
+            None => ledger.next_settled(next).unwrap_or(Offset(i64::MAX)),
+        };
         if let Some(returned) = ledger.next_returned(next) {
             let bound = if returned == next { next.next() } else { returned };
             front.alike_until = front.alike_until.min(bound);
@@ -250,5 +414,13 @@ impl Order {
             front.alike_until = front.alike_until.min(redelivered_before);
         }
         true
+    }
+}
+
+/// The first unsettled offset of a level in `[from, end)`.
+fn next_at(ledger: &Ledger, level: usize, from: Offset, end: Offset) -> Option<Offset> {
+    match ledger.levels() {
+        Some(levels) => levels.at(level).next_present(from).filter(|&next| next < end),
+        None => ledger.next_unsettled(from, end),
     }
 }

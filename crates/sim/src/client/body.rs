@@ -1,6 +1,6 @@
 //! What is in a record: which one it is, and bytes that tell whether it is whole.
 
-use crate::model::{Id, Violation, broken};
+use crate::model::{Id, Violation, broken, key_of};
 use crate::world::PRIORITY_MAX;
 use bytes::Bytes;
 use engine::api::Payload;
@@ -42,8 +42,10 @@ pub(super) fn encode(random: &SimRandom, id: Id) -> Vec<u8> {
     }
     let mut out = Vec::new();
     let priority = level_of(id).to_string();
-    let header: (&[u8], Option<&[u8]>) = (b"priority", Some(priority.as_bytes()));
-    tail::encode(&mut out, None, Some(&value), [header].into_iter());
+    let key = key_of(id).to_string();
+    let headers: [(&[u8], Option<&[u8]>); 2] =
+        [(b"priority", Some(priority.as_bytes())), (b"key", Some(key.as_bytes()))];
+    tail::encode(&mut out, None, Some(&value), headers.into_iter());
     out
 }
 

@@ -19,6 +19,7 @@ fn a_queue_is_a_log_and_its_own_subscription() {
         max_bytes: Some(8),
         priority_max: 9,
         oldest_every: Some(10),
+        order_key: Some("customer".into()),
         returns_max: None,
         dead_letter: None,
         kind: QueueKind::Quorum,

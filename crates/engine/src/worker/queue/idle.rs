@@ -131,6 +131,7 @@ impl Queue {
         self.options.expires.is_none()
             && self.consumers.is_empty()
             && self.windowed.is_empty()
+            && self.gets.is_empty()
             && self.logs.iter().all(|log| log.is_idle(shard, id))
     }
 }

@@ -28,6 +28,7 @@ struct Message {
     /// It came back since the crash.
     came_back: bool,
     level: u8,
+    key: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -41,7 +42,7 @@ enum Change {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Enqueue(i64, u8),
+    Enqueue(i64, u8, u64),
     Deliver { times: u8, run_max: u32 },
     Get(ConsumerKey, bool),
     Settle(ConsumerKey, i64, i64),
@@ -82,6 +83,8 @@ struct World {
     arrivals: Vec<ConsumerKey>,
     /// The highest level; 0: there are none.
     level_max: u8,
+    /// Of each key one message at a time is handed out.
+    keyed: bool,
     /// Of the handouts every so many is of the oldest message.
     every: Option<u32>,
     /// Handouts since the last of those.
@@ -89,11 +92,17 @@ struct World {
 }
 
 impl World {
-    fn new(leases: bool, single: Option<bool>, level_max: u8, every: Option<u32>) -> World {
+    fn new(
+        leases: bool,
+        single: Option<bool>,
+        level_max: u8,
+        every: Option<u32>,
+        keyed: bool,
+    ) -> World {
         let ledger = Ledger::with_levels(Offset(0), level_max);
         let every = every.filter(|_| level_max > 0);
         World {
-            dispatch: dispatch(&ledger, None, single, every),
+            dispatch: dispatch(&ledger, None, single, (every, keyed)),
             checkpoint: postcard::to_stdvec(&ledger).unwrap(),
             ledger,
             messages: Vec::new(),
@@ -106,6 +115,7 @@ impl World {
             active: None,
             arrivals: Vec::new(),
             level_max,
+            keyed,
             every,
             since: 0,
         }
@@ -141,7 +151,7 @@ impl World {
 
     fn step(&mut self, step: Step) {
         match step {
-            Step::Enqueue(count, level) => self.enqueue(count, level),
+            Step::Enqueue(count, level, key) => self.enqueue(count, level, key),
             Step::Deliver { times, run_max } => {
                 (0..times).for_each(|_| self.deliver(run_max));
             }
@@ -190,7 +200,7 @@ impl World {
         }
     }
 
-    fn enqueue(&mut self, count: i64, level: u8) {
+    fn enqueue(&mut self, count: i64, level: u8, key: u64) {
         let first = self.end();
         let message = Message {
             place: Place::Ready,
@@ -201,6 +211,7 @@ impl World {
             is_leased: false,
             came_back: false,
             level: level.min(self.level_max),
+            key: (key > 0).then_some(key),
         };
         self.messages.extend((0..count).map(|_| message));
         self.apply(Change::Append(Span::new(first, self.end()), level));
@@ -237,17 +248,27 @@ impl World {
     }
 
     /// The ready message that is next: of the highest level, unless it is the oldest one's turn.
-    fn next_ready(&self, is_oldest_due: bool) -> Option<usize> {
+    fn next_ready(&self, is_oldest_due: bool, may: impl Fn(&Message) -> bool) -> Option<usize> {
         let messages = self.messages.iter().enumerate();
-        let ready = messages.filter(|(_, message)| message.place == Place::Ready);
+        let ready = messages.filter(|(_, it)| it.place == Place::Ready && may(it));
         let rank = |level| if is_oldest_due { 0 } else { level };
         ready.min_by_key(|(at, message)| (Reverse(rank(message.level)), *at)).map(|(at, _)| at)
+    }
+
+    /// The one that is handed out next: it waits for no other of its key.
+    fn next_to_go(&self) -> Option<usize> {
+        let held = |key| {
+            let mut messages = self.messages.iter();
+            messages.any(|it| matches!(it.place, Place::Held(_)) && it.key == Some(key))
+        };
+        let is_oldest_due = self.every.is_some_and(|every| self.since + 1 >= every);
+        self.next_ready(is_oldest_due, |it| !self.keyed || !it.key.is_some_and(held))
     }
 
     /// Finds the ready message that is there and next; the ones that are not there become done.
     fn take_next(&mut self) -> Option<usize> {
         loop {
-            let at = self.next_ready(self.every.is_some_and(|every| self.since + 1 >= every))?;
+            let at = self.next_to_go()?;
             if len_of(Offset(at as i64)).is_some() {
                 return Some(at);
             }
@@ -259,7 +280,12 @@ impl World {
         let able: Vec<ConsumerKey> =
             self.consumers.keys().copied().filter(|&key| self.has_room(key)).collect();
         assert_eq!(self.dispatch.has_credit(), !able.is_empty());
-        let given = self.dispatch.next(&self.ledger, self.end(), run_max, len_of);
+        let given = loop {
+            let given = self.dispatch.next(&self.ledger, self.end(), run_max, len_of);
+            if given.is_some() || !self.tell() {
+                break given;
+            }
+        };
         self.note_skipped();
         let Some(given) = given else {
             assert!(able.is_empty() || self.take_next().is_none(), "nothing given to {able:?}");
@@ -282,8 +308,23 @@ impl World {
         }
     }
 
+    /// Tells some keys, if one is wanted.
+    fn tell(&mut self) -> bool {
+        let Some(first) = self.dispatch.take_wanted() else { return false };
+        assert!(self.keyed);
+        let some = self.messages[first.0 as usize..].iter().take(5);
+        self.dispatch.tell_keys(first, some.map(|message| message.key));
+        true
+    }
+
     fn get(&mut self, key: ConsumerKey, settle_now: bool) {
-        let taken = self.dispatch.take_one(&self.ledger, self.end(), (key, settle_now), len_of);
+        let by = (key, settle_now);
+        let taken = loop {
+            let taken = self.dispatch.take_one(&self.ledger, self.end(), by, len_of);
+            if taken.is_some() || !self.tell() {
+                break taken;
+            }
+        };
         self.note_skipped();
         let Some(given) = taken else {
             assert_eq!(self.take_next(), None);
@@ -377,7 +418,7 @@ impl World {
 
     /// The ready message that is next, or the oldest of one level.
     fn next_of(&self, level: Option<usize>) -> Option<usize> {
-        let Some(level) = level else { return self.next_ready(false) };
+        let Some(level) = level else { return self.next_ready(false, |_| true) };
         let mut messages = self.messages.iter();
         messages.position(|it| it.place == Place::Ready && usize::from(it.level) == level)
     }
@@ -491,7 +532,8 @@ impl World {
         for span in self.ledger.leases() {
             self.apply(Change::Return(span, true));
         }
-        self.dispatch = dispatch(&self.ledger, Some(self.end()), self.single, self.every);
+        self.dispatch =
+            dispatch(&self.ledger, Some(self.end()), self.single, (self.every, self.keyed));
         self.since = 0;
         self.active = None;
         self.consumers.clear();
@@ -538,7 +580,9 @@ impl World {
             self.step(Step::DropClient(ClientId(client)));
         }
         let key = keys()[0];
-        self.step(Step::Add(key, ConsumerOptions::default()));
+        // Of a key that is held nothing more would come.
+        let options = ConsumerOptions { settle_now: self.keyed, ..ConsumerOptions::default() };
+        self.step(Step::Add(key, options));
         self.elect();
         let ready = self.dispatch.ready_count(self.end());
         for _ in 0..=ready {
@@ -593,9 +637,12 @@ fn dispatch(
     ledger: &Ledger,
     before: Option<Offset>,
     single: Option<bool>,
-    every: Option<u32>,
+    (every, keyed): (Option<u32>, bool),
 ) -> Dispatch {
     let mut dispatch = Dispatch::new(ledger, before);
+    if keyed {
+        dispatch.order_by_key(ledger);
+    }
     if let Some(every) = every {
         dispatch.take_oldest_every(every);
     }
@@ -637,7 +684,8 @@ fn step() -> impl Strategy<Value = Step> {
     let key = || proptest::sample::select(keys());
     let span = || (0..150i64, 1..40i64).prop_map(|(first, len)| (first, first + len));
     prop_oneof![
-        6 => (1..30i64, 0..6u8).prop_map(|(count, level)| Step::Enqueue(count, level)),
+        6 => (1..30i64, 0..6u8, 0..5u64)
+            .prop_map(|(count, level, key)| Step::Enqueue(count, level, key)),
         10 => (1..10u8, 1..8u32).prop_map(|(times, run_max)| Step::Deliver { times, run_max }),
         3 => (key(), any::<bool>()).prop_map(|(key, settle_now)| Step::Get(key, settle_now)),
         6 => (key(), span()).prop_map(|(key, (first, end))| Step::Settle(key, first, end)),
@@ -666,9 +714,10 @@ proptest! {
         single in proptest::option::weighted(0.5, any::<bool>()),
         level_max in prop_oneof![Just(0u8), 1..5u8],
         every in proptest::option::weighted(0.3, 1..6u32),
+        keyed in proptest::bool::weighted(0.3),
         steps in proptest::collection::vec(step(), 1..120),
     ) {
-        let mut world = World::new(leases, single, level_max, every);
+        let mut world = World::new(leases, single, level_max, every, keyed);
         for step in steps {
             world.step(step);
             world.elect();
