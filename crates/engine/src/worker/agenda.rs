@@ -266,7 +266,7 @@ impl Worker {
             let Some(schedule) = seat.shard.schedules.get(&log) else { continue };
             let from = agenda.walk.as_ref().map_or(schedule.ledger.floor(), |walk| walk.next);
             let index = self.store.index.log(Schedule::id_of(log));
-            let runs = index.into_iter().flat_map(|index| index.in_memory(from)).copied();
+            let runs = index.into_iter().flat_map(|index| index.in_memory(from));
             agenda.walk(schedule, runs);
             self.rearm_agenda(shard, log);
         }
