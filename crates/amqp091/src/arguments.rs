@@ -21,8 +21,7 @@ const EXPIRY_MS_MAX: i64 = 315_360_000_000;
 const DELIVERY_LIMIT_DEFAULT: i64 = 20;
 
 /// Queue arguments that ask for something not built yet; any value is refused.
-const QUEUE_REFUSED: [&str; 5] = [
-    "x-max-priority",
+const QUEUE_REFUSED: [&str; 4] = [
     "x-max-age",
     "x-delayed-type",
     "x-stream-max-segment-size-bytes",
@@ -70,6 +69,13 @@ pub struct QueueArguments {
     pub overflow: Overflow,
     /// `x-single-active-consumer`.
     pub single_active: bool,
+    /// `x-max-priority`, or `x-priorities`, which every kind but a stream takes; 0: all messages are alike.
+    pub priority_max: u8,
+    /// `x-oldest-every`: of the messages handed out every so many is the oldest.
+    pub oldest_every: Option<u32>,
+    /// `x-order-key`: of each key one message at a time is handed out. The key is the record's, or the
+    /// header or property of this name.
+    pub order_key: Option<String>,
     /// `x-delivery-limit`: how often a message may come back; 20 for a quorum queue that does not say.
     pub returns_max: Option<i64>,
     /// `x-dead-letter-exchange` and `x-dead-letter-routing-key`.
@@ -146,6 +152,9 @@ impl QueueArguments {
             length_bytes_max: number("x-max-length-bytes")?,
             overflow: overflow(queue, arguments)?,
             single_active: single_active(queue, arguments)?,
+            priority_max: priority_max(queue, arguments)?,
+            oldest_every: oldest_every(queue, arguments)?,
+            order_key: order_key(queue, arguments)?,
             returns_max: delivery_limit(queue, arguments)?,
             dead_letter: dead_letter(queue, arguments)?,
         };
@@ -236,6 +245,39 @@ fn single_active(queue: Resource<'_>, arguments: &Arguments) -> Result<bool, Exc
     }
 }
 
+/// The highest priority. RabbitMQ has that of a classic queue only; any queue can have it here, under
+/// another name.
+fn priority_max(queue: Resource<'_>, arguments: &Arguments) -> Result<u8, Exception> {
+    let mut highest = 0;
+    for name in ["x-max-priority", "x-priorities"] {
+        let Some(value) = find(arguments, name) else { continue };
+        let number = natural(value).map_err(|why| queue.invalid_argument(name, &why))?;
+        highest = u8::try_from(number).map_err(|_| {
+            queue.invalid_argument(name, &format!("{{max_value_exceeded,{number}}}"))
+        })?;
+    }
+    Ok(highest)
+}
+
+fn oldest_every(queue: Resource<'_>, arguments: &Arguments) -> Result<Option<u32>, Exception> {
+    const NAME: &str = "x-oldest-every";
+    let Some(value) = find(arguments, NAME) else { return Ok(None) };
+    match natural(value) {
+        Ok(0) => Err(queue.invalid_argument(NAME, "{value_zero,0}")),
+        Ok(every) => Ok(Some(u32::try_from(every).unwrap_or(u32::MAX))),
+        Err(why) => Err(queue.invalid_argument(NAME, &why)),
+    }
+}
+
+fn order_key(queue: Resource<'_>, arguments: &Arguments) -> Result<Option<String>, Exception> {
+    const NAME: &str = "x-order-key";
+    match find(arguments, NAME) {
+        None => Ok(None),
+        Some(Value::String(name)) => Ok(Some(name.clone())),
+        Some(other) => Err(queue.invalid_argument(NAME, &unacceptable(other))),
+    }
+}
+
 /// How often a message of a quorum queue may come back; a negative limit is none.
 fn delivery_limit(queue: Resource<'_>, arguments: &Arguments) -> Result<Option<i64>, Exception> {
     const NAME: &str = "x-delivery-limit";
@@ -288,14 +330,18 @@ fn fits_kind(queue: Resource<'_>, kind: QueueKind, given: &Arguments) -> Result<
         QueueKind::Classic => {
             (&["x-dead-letter-strategy", "x-delivery-limit"], "rabbit_classic_queue")
         }
-        QueueKind::Quorum => (&[], "rabbit_quorum_queue"),
+        QueueKind::Quorum => (&["x-max-priority"], "rabbit_quorum_queue"),
         QueueKind::Stream => (
             &[
                 "x-dead-letter-exchange",
                 "x-dead-letter-routing-key",
                 "x-dead-letter-strategy",
                 "x-delivery-limit",
+                "x-max-priority",
+                "x-oldest-every",
+                "x-order-key",
                 "x-overflow",
+                "x-priorities",
                 "x-single-active-consumer",
             ],
             "rabbit_stream_queue",

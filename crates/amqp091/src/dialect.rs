@@ -87,6 +87,9 @@ fn options(parsed: &QueueArguments) -> QueueOptions {
             arguments::Overflow::RejectPublishDlx => Overflow::RefuseAsDead,
         },
         single_active: parsed.single_active,
+        priority_max: parsed.priority_max,
+        oldest_every: parsed.oldest_every,
+        order_key: parsed.order_key.as_deref().map(Name::from),
         // A count goes no further, and so no limit that is higher is ever passed.
         returns_max: parsed.returns_max.and_then(|most| u16::try_from(most).ok()),
         dead_letter: parsed.dead_letter.as_ref().map(|(exchange, key)| {

@@ -96,6 +96,13 @@ pub struct QueueOptions {
     pub overflow: Overflow,
     /// Of its consumers one at a time is served.
     pub single_active: bool,
+    /// The highest priority of its messages; 0: all are alike.
+    pub priority_max: u8,
+    /// Of the messages handed out every so many is the oldest, whatever its priority; `None`: none.
+    pub oldest_every: Option<u32>,
+    /// Of each key one message at a time is handed out, in order. A message's key is that of its record,
+    /// or the value of the header of this name.
+    pub order_key: Option<Name>,
     /// How often a message may come back; once more and it is taken out. `None`: without end.
     pub returns_max: Option<u16>,
     /// Where what is taken out goes; `None`: nowhere.

@@ -239,6 +239,8 @@ pub struct LogConfig {
     pub message_bytes_max: Option<u32>,
     /// Whose clock its timestamps come from.
     pub timestamp_type: TimestampType,
+    /// The highest level that a record has by its priority; 0: all are alike.
+    pub level_max: u8,
 }
 
 /// How a subscription behaves.

@@ -1,5 +1,6 @@
 //! What a frame says besides appending: the commands of the replicated state machine.
 
+use crate::levels::Levels;
 use catalog::{Change, LogChange};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -37,6 +38,8 @@ pub(crate) enum Command {
     Sent { to: ShardId, offset: Offset },
     /// Producers that have been silent since before then are forgotten.
     ForgetProducers { before: Millis },
+    /// The levels of the records of a batch of the frame, where it goes to a queue that has levels.
+    Rank { batch: u16, levels: Levels },
 }
 
 /// An entry of a schedule whose time has come.
@@ -80,6 +83,7 @@ pub(crate) fn bytes_max(command: &Command) -> usize {
         ) => OTHERS + LOG_BYTES * over.len(),
         Command::Activate { entries, .. } => OTHERS + 2 * NUMBER_BYTES * entries.len(),
         Command::Unschedule { offsets, .. } => OTHERS + NUMBER_BYTES * offsets.len(),
+        Command::Rank { levels, .. } => levels.bytes_max(),
         Command::Change(_) | Command::Group { .. } => encode(std::slice::from_ref(command)).len(),
         _ => OTHERS,
     }

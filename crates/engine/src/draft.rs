@@ -7,6 +7,7 @@
 use crate::api::{Append, Payload};
 use crate::command::{self, Command};
 use crate::envelope::Envelope;
+use crate::levels::Levels;
 use crate::shard::Schedule;
 use bytes::Bytes;
 use journal::{AppliedBase, Dest, FrameDraft, FrameKind};
@@ -81,6 +82,8 @@ pub(crate) struct Draft {
     dests: Vec<Target>,
     open: BTreeMap<Arc<[LogRef]>, usize>,
     latest: BTreeMap<LogId, usize>,
+    /// By batch, where records have a priority and a queue takes notice.
+    levels: BTreeMap<usize, Levels>,
     bytes: usize,
     command_bytes: usize,
     urgent: bool,
@@ -132,6 +135,7 @@ impl Draft {
             dests: Vec::new(),
             open: BTreeMap::new(),
             latest: BTreeMap::new(),
+            levels: BTreeMap::new(),
             bytes: 0,
             command_bytes: 0,
             urgent: false,
@@ -286,10 +290,19 @@ impl Draft {
         first
     }
 
-    /// Adds a batch for one log, with what its reference says; it is not joined to others.
-    pub(crate) fn put(&mut self, to: LogRef, batch: Bytes, envelope: Envelope) {
+    /// Adds a batch for one log, with what its reference says; it is not joined to others. Gives the
+    /// destination's place.
+    pub(crate) fn put(&mut self, to: LogRef, batch: Bytes, envelope: Envelope) -> usize {
         self.bytes += batch.len();
-        self.add_batch(&[to], Packing::Whole(batch), envelope);
+        self.add_batch(&[to], Packing::Whole(batch), envelope)
+    }
+
+    /// Notes the levels of records that were just added: where they go first, and so many records are
+    /// before them in their batch.
+    pub(crate) fn rank(&mut self, dest: usize, before: u32, levels: &Levels) {
+        let batch = self.dests[dest].batch;
+        self.levels.entry(batch).or_default().extend(before, levels);
+        self.grow(levels.bytes_max());
     }
 
     fn add_batch(&mut self, to: &[LogRef], packing: Packing, envelope: Envelope) -> usize {
@@ -305,11 +318,15 @@ impl Draft {
 
     /// Closes the draft: what goes to the journal, and what stays for the apply.
     pub(crate) fn seal(
-        self,
+        mut self,
         stamp: Stamp,
         applied: Vec<AppliedBase>,
         synced: bool,
     ) -> (FrameDraft, Sealed) {
+        self.commands.extend(self.levels.into_iter().map(|(batch, levels)| {
+            let batch = u16::try_from(batch).expect("a draft is flushed long before");
+            Command::Rank { batch, levels }
+        }));
         let batches: Vec<Bytes> = self
             .batches
             .into_iter()

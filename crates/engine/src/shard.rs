@@ -12,6 +12,7 @@ mod log;
 mod outbox;
 mod pages;
 mod producers;
+mod ranking;
 mod schedule;
 
 pub(crate) use chunked::{Chunked, Cut};
@@ -22,11 +23,13 @@ pub(crate) use log::{Log, LogOptions};
 pub(crate) use outbox::{Outbound, Outbox};
 pub(crate) use pages::Names;
 pub(crate) use producers::PRODUCER_BYTES;
+use ranking::Ranking;
 pub(crate) use schedule::Schedule;
 
 use crate::api::Verdict;
 use crate::command::{Activation, Command, GroupName, Range};
 use crate::envelope::{Envelope, Way};
+use crate::levels::Levels;
 use catalog::{Catalog, Change, LogChange, LogConfig, Outcome, Refusal};
 use journal::Dest;
 use ledger::{Ledger, Span};
@@ -36,7 +39,7 @@ use std::collections::BTreeMap;
 use types::{LogId, Millis, Offset, ShardId, SubscriptionId};
 
 /// Behaviour of `apply`; a change that would make replicas diverge raises it (architecture: machine version).
-pub(crate) const MACHINE_VERSION: u16 = 6;
+pub(crate) const MACHINE_VERSION: u16 = 7;
 
 /// One shard's replicated state.
 #[derive(Clone, Debug, Serialize)]
@@ -151,9 +154,10 @@ impl Shard {
         for (at, command) in entry.commands.iter().enumerate() {
             self.command(at, command, effects);
         }
+        let ranking = Ranking::of(entry.commands);
         for (at, dest) in entry.dests.iter().enumerate() {
             let header = &entry.headers[usize::from(dest.batch)];
-            let (verdict, base) = self.append(dest, header);
+            let (verdict, base) = self.append(dest, header, ranking.at(dest.batch));
             effects.push(Effect::Appended { dest: at, verdict, base });
         }
     }
@@ -191,7 +195,7 @@ impl Shard {
                 self.next_producer += 1;
                 effects.push(Effect::Producer { command: at, id });
             }
-            Command::Started => {}
+            Command::Started | Command::Rank { .. } => {}
             Command::Sent { to, offset } => self.sent(*to, *offset, effects),
             Command::Activate { log, entries } => self.activate(*log, entries, effects),
             Command::Unschedule { log, offsets } => {
@@ -204,11 +208,16 @@ impl Shard {
 
     /// Appends a batch where it is to go. Into a hidden log goes only what says so beside its batch,
     /// whatever id a client makes up.
-    fn append(&mut self, dest: &Dest, header: &Header) -> (Verdict, Offset) {
+    fn append(
+        &mut self,
+        dest: &Dest,
+        header: &Header,
+        levels: Option<&Levels>,
+    ) -> (Verdict, Offset) {
         let envelope = Envelope::decode(&dest.envelope);
         let hidden = (Schedule::log_of(dest.log), Outbox::shards_of(dest.log));
         match (hidden, envelope.due, envelope.way) {
-            ((Some(log), _), Some(_), _) => self.schedule(log, dest.records),
+            ((Some(log), _), Some(_), _) => self.schedule(log, dest.records, levels),
             ((None, Some((from, to))), None, Some(Way::Out(outbound))) if from == self.id => {
                 (Verdict::Appended, self.outboxes.entry(to).or_default().append(outbound))
             }
@@ -229,6 +238,12 @@ impl Shard {
                         let known = log.producers.len();
                         let appended = log.append(header, dest.records, self.time);
                         self.holds.producers = self.holds.producers - known + log.producers.len();
+                        if let (Verdict::Appended, base) = appended
+                            && log.options.level_max > 0
+                        {
+                            let at = (dest.log, base, dest.records);
+                            ranking::rank(&mut self.subscriptions, &log.subscriptions, at, levels);
+                        }
                         appended
                     }
                 }
@@ -277,14 +292,15 @@ impl Shard {
         effects.push(Effect::Trimmed { log, start });
     }
 
-    fn schedule(&mut self, log: LogId, records: u32) -> (Verdict, Offset) {
-        match self.logs.contains_key(&log) {
-            true => (
-                Verdict::Appended,
-                self.schedules.get_or_insert_with(log, Schedule::default).append(records),
-            ),
-            false => (Verdict::Gone, Offset(0)),
+    fn schedule(&mut self, id: LogId, records: u32, levels: Option<&Levels>) -> (Verdict, Offset) {
+        let Some(log) = self.logs.get(&id) else { return (Verdict::Gone, Offset(0)) };
+        let level_max = log.options.level_max;
+        let schedule = self.schedules.get_or_insert_with(id, || Schedule::new(level_max));
+        let base = schedule.append(records);
+        if level_max > 0 {
+            ranking::rank_in(&mut schedule.ledger, (base, records), levels);
         }
+        (Verdict::Appended, base)
     }
 
     /// Appends to a log what of its schedule is due and still waits.
@@ -297,10 +313,16 @@ impl Shard {
             if early || !schedule.waits(offset) {
                 continue;
             }
+            let level = schedule.ledger.level_of(offset);
             if !(io::planted("activated-twice") && offset.0 % 5 == 2) {
                 schedule.settle(offset);
             }
             moved.push((offset, log.end));
+            if log.options.level_max > 0 {
+                let levels = Levels::one(level);
+                let at = (id, log.end, 1);
+                ranking::rank(&mut self.subscriptions, &log.subscriptions, at, Some(&levels));
+            }
             log.end = log.end.next();
         }
         let start = schedule.ledger.floor();
@@ -422,8 +444,13 @@ impl Shard {
                 let state = self.subscriptions.get_or_insert_with(id, Subscription::default);
                 for log in over {
                     let Some(known) = self.logs.get_mut(log.log) else { continue };
-                    let start = known.start;
-                    state.ledgers.insert_if_new(log.log, || Ledger::new(start));
+                    let LogOptions { level_max, .. } = known.options;
+                    let (start, end) = (known.start, known.end);
+                    state.ledgers.insert_if_new(log.log, || {
+                        let mut ledger = Ledger::with_levels(start, level_max);
+                        ledger.rank(Span::new(start, end), 0);
+                        ledger
+                    });
                     if !known.subscriptions.contains(&id) {
                         known.subscriptions.reserve_exact(1);
                         known.subscriptions.push(id);
@@ -475,5 +502,6 @@ pub(crate) fn log_options(config: &LogConfig) -> LogOptions {
         retention_bytes: config.retention_bytes,
         append_time: config.timestamp_type == catalog::TimestampType::Append,
         interest: config.trim_settled,
+        level_max: config.level_max,
     }
 }

@@ -21,6 +21,7 @@ mod moving;
 mod naming;
 mod overflow;
 mod queue;
+mod ranking;
 mod reading;
 mod relocate;
 mod room;
@@ -44,6 +45,7 @@ use crate::api::{Append, Call, Event, Move, Op, Reply, Transaction, Verdict};
 use crate::command::Command;
 use crate::draft::{Awaits, DESTS_MAX};
 use crate::index::Index;
+use crate::levels::Levels;
 use crate::metrics::Metrics;
 use crate::pressure::Pressure;
 use crate::{Mailbox, Memory, Outbox};
@@ -431,12 +433,12 @@ impl Worker {
     fn append(&mut self, client: ClientId, token: Token, append: &Append) {
         let shard = append.to[0].shard;
         let Some(seat) = self.seats.get_mut(&shard) else { return };
-        match checked(seat, append) {
-            Ok(stamp) => {
+        let levels = seat.levels_of(append);
+        match checked(seat, append).and_then(|stamp| Ok((stamp, levels?))) {
+            Ok((stamp, levels)) => {
                 let time = seat.time(self.now);
-                seat.make_room(append.to.len(), 0);
-                let (dest, delta) = seat.draft.append(append, time, stamp);
-                seat.note_coming(append);
+                seat.make_room(append.to.len(), levels.as_ref().map_or(0, Levels::bytes_max));
+                let (dest, delta) = seat.append(append, levels.as_ref(), (time, stamp));
                 seat.draft.wait(client, token, Awaits::Append { dest, delta });
             }
             Err(error) => self.clients.reply(client, token, Err(error)),
@@ -470,14 +472,17 @@ impl Worker {
         }
         let dests = transaction.appends.iter().map(|append| append.to.len()).sum();
         let room = seat.check_room_for(transaction);
-        if let Err(error) = room.and_then(|()| seat.begin_atomic(dests, &transaction.settles)) {
-            return self.clients.reply(client, token, Err(error));
-        }
+        let begun = room.and_then(|()| seat.levels_of_all(transaction)).and_then(|(all, bytes)| {
+            seat.begin_atomic((dests, bytes), &transaction.settles).map(|()| all)
+        });
+        let levels = match begun {
+            Ok(levels) => levels,
+            Err(error) => return self.clients.reply(client, token, Err(error)),
+        };
         let time = seat.time(self.now);
-        for append in &transaction.appends {
+        for (append, levels) in transaction.appends.iter().zip(levels) {
             let stamp = checked(seat, append).unwrap_or_default();
-            seat.draft.append(append, time, stamp);
-            seat.note_coming(append);
+            seat.append(append, levels.as_ref(), (time, stamp));
         }
         for settle in &transaction.settles {
             self.settle(client, settle);

@@ -8,7 +8,9 @@
 //! one built while settles are under way would deliver those again.
 
 mod consumers;
+mod keys;
 mod leases;
+mod order;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -16,6 +18,7 @@ mod tests;
 use crate::{Ledger, Span};
 use consumers::{Consumers, Turn};
 use leases::Leases;
+use order::Order;
 use std::collections::BTreeMap;
 use types::{ClientId, Offset};
 
@@ -41,6 +44,9 @@ pub struct Dispatch {
     leases: Leases,
     consumers: Consumers,
     skipped: Vec<Span>,
+    /// Where arrival is not all that decides what comes next: it has the place of the cursor then, and
+    /// of what came back.
+    order: Option<Box<Order>>,
 }
 
 /// A ready message that has been taken out of delivery.
@@ -48,6 +54,7 @@ struct Picked {
     offset: Offset,
     bytes: u32,
     history: History,
+    level: u8,
     /// From the cursor, not from what came back.
     is_fresh: bool,
 }
@@ -74,7 +81,42 @@ impl Dispatch {
             leases: Leases::default(),
             consumers: Consumers::default(),
             skipped: Vec::new(),
+            order: Order::of(ledger).map(Box::new),
         }
+    }
+
+    /// Of the messages handed out every so many is the oldest, whatever its level, so that none waits
+    /// for ever. Nothing where there are no levels.
+    pub fn take_oldest_every(&mut self, every: u32) {
+        if let Some(order) = &mut self.order {
+            order.take_oldest_every(every);
+        }
+    }
+
+    /// Hands out at most one message of a key at a time from now on, before there is any consumer; the
+    /// others of the key wait in their order. Keys have to be told ([`Dispatch::tell_keys`]) when they
+    /// are wanted ([`Dispatch::take_wanted`]). What is settled as it is handed out holds up nothing.
+    pub fn order_by_key(&mut self, ledger: &Ledger) {
+        let order = self.order.get_or_insert_with(|| Box::new(Order::from_floor(ledger, 1)));
+        order.order_by_key();
+    }
+
+    /// Where the key of a message has to be told before more can be handed out: which, once.
+    pub fn take_wanted(&mut self) -> Option<Offset> {
+        self.order.as_mut()?.take_wanted()
+    }
+
+    /// The keys of messages from `first` on, as numbers that differ where keys do; `None`: a message
+    /// without a key, which waits for none.
+    pub fn tell_keys(&mut self, first: Offset, keys: impl Iterator<Item = Option<u64>>) {
+        if let Some(order) = &mut self.order {
+            order.tell_keys(first, keys);
+        }
+    }
+
+    /// How many levels there are: 1 where there are none.
+    pub fn level_count(&self) -> usize {
+        self.order.as_ref().map_or(1, |order| order.level_count())
     }
 
     /// Serves one standing consumer at a time from now on, before there is any: the first that came,
@@ -162,7 +204,7 @@ impl Dispatch {
         let may_run = turn.is_alone && picked.is_fresh;
         let settle_now = self.consumers.holder(turn.slot).options.settle_now;
         let mut assignment = self.assignment(turn.slot, settle_now, picked);
-        if may_run && self.cursor < self.alike_until.min(end) {
+        if may_run {
             self.extend_run(turn, &mut assignment, (end, run_max), len_of);
         }
         self.lease(turn.slot, &assignment);
@@ -192,7 +234,13 @@ impl Dispatch {
     pub fn settled(&mut self, key: ConsumerKey, span: Span, out: &mut Vec<Span>) {
         let Some(slot) = self.consumers.find(key) else { return };
         let kept = out.len();
-        let ended = self.leases.take(slot, span, |_, run| Span::push_since(out, kept, run));
+        let order = &mut self.order;
+        let ended = self.leases.take(slot, span, |_, run| {
+            if let Some(order) = order {
+                order.ended(run);
+            }
+            Span::push_since(out, kept, run);
+        });
         Span::order_since(out, kept);
         self.refund(slot, ended);
     }
@@ -208,15 +256,22 @@ impl Dispatch {
 
     /// What was handed out as settled at once did not go out after all: it is ready again, for the same
     /// attempt.
-    pub fn put_back(&mut self, span: Span, attempt: u16) {
+    pub fn put_back(&mut self, span: Span, (attempt, level): (u16, u8)) {
         let returns = attempt.saturating_sub(1);
-        self.returned.extend(span.offsets().map(|offset| (offset, returns)));
+        let returned = match &mut self.order {
+            None => &mut self.returned,
+            Some(order) => order.returned_at(level),
+        };
+        returned.extend(span.offsets().map(|offset| (offset, returns)));
     }
 
     /// Takes out of delivery what of `spans` is ready and came back more than `returns_max` times, as far
     /// as it came back since this dispatch began. Gives the spans.
     pub fn take_overdue(&mut self, spans: &[Span], returns_max: u16) -> Vec<Span> {
         let mut taken = Vec::new();
+        if let Some(order) = &mut self.order {
+            order.take_overdue(spans, returns_max, &mut taken);
+        }
         for span in spans {
             let overdue = |_: &Offset, returns: &mut u16| *returns > returns_max;
             for (offset, _) in self.returned.extract_if(span.first..span.end, overdue) {
@@ -226,16 +281,20 @@ impl Dispatch {
         taken
     }
 
-    /// Takes up to `count` ready messages out of delivery, oldest first; adds to `out` the spans
-    /// to be put into a Settle command (what is in `out` stays) and gives how many they are. For
-    /// purge, length limits and expiry.
+    /// Takes up to `count` ready messages out of delivery, those first that are next (`None`), or the
+    /// oldest of one level; adds to `out` the spans to be put into a Settle command (what is in `out`
+    /// stays) and gives how many they are. For purge, length limits and expiry.
     pub fn take_ready(
         &mut self,
         ledger: &Ledger,
         end: Offset,
-        count: u64,
+        (count, level): (u64, Option<usize>),
         out: &mut Vec<Span>,
     ) -> u64 {
+        if let Some(order) = &mut self.order {
+            let view = View { ledger, end, redelivered_before: self.redelivered_before };
+            return order.take_ready(view, (count, level), out);
+        }
         let (mut taken, kept) = (0, out.len());
         while taken < count {
             let Some((offset, _)) = self.returned.pop_first() else { break };
@@ -252,8 +311,11 @@ impl Dispatch {
         taken
     }
 
-    /// The oldest ready message.
-    pub fn peek(&self, ledger: &Ledger, end: Offset) -> Option<Offset> {
+    /// The ready message that is next, or the oldest of one level.
+    pub fn peek(&self, ledger: &Ledger, end: Offset, level: Option<usize>) -> Option<Offset> {
+        if let Some(order) = &self.order {
+            return order.peek(ledger, end, level);
+        }
         let returned = self.returned.first_key_value().map(|(&offset, _)| offset);
         returned.or_else(|| ledger.next_unsettled(self.cursor, end))
     }
@@ -273,7 +335,9 @@ impl Dispatch {
         for (slot, count) in self.leases.take_all(span) {
             self.consumers.refund(slot, count);
         }
-        if self.cursor < span.end {
+        if let Some(order) = &mut self.order {
+            order.forget(ledger, span);
+        } else if self.cursor < span.end {
             self.cursor = self.cursor.max(ledger.floor());
             self.alike_until = self.cursor;
             self.settled_ahead = ledger.settled_in(Span::new(self.cursor, Offset(i64::MAX)));
@@ -282,6 +346,9 @@ impl Dispatch {
 
     /// Messages that could be handed out now, given credit.
     pub fn ready_count(&self, end: Offset) -> u64 {
+        if let Some(order) = &self.order {
+            return order.ready_count(end);
+        }
         let ahead = Span::new(self.cursor, end).len().saturating_sub(self.settled_ahead);
         ahead + self.returned.len() as u64
     }
@@ -307,6 +374,7 @@ impl Dispatch {
         ledger.unsettled(end) == 0
             && self.leases.len() == 0
             && self.returned.is_empty()
+            && self.order.as_ref().is_none_or(|order| order.is_idle())
             && self.skipped.is_empty()
             && self.consumers.is_empty()
     }
@@ -328,26 +396,30 @@ impl Dispatch {
         sum
     }
 
-    /// Takes the oldest ready message out of delivery that `len_of` does not pass over.
+    /// Takes the next ready message out of delivery that `len_of` does not pass over.
     fn pick(
         &mut self,
         ledger: &Ledger,
         end: Offset,
         len_of: &mut impl FnMut(Offset) -> Option<u32>,
     ) -> Option<Picked> {
+        if let Some(order) = &mut self.order {
+            let view = View { ledger, end, redelivered_before: self.redelivered_before };
+            return order.pick(view, &mut self.skipped, len_of);
+        }
         while let Some((offset, returns)) = self.returned.pop_first() {
             if let Some(bytes) = len_of(offset) {
                 let history = History::after(returns);
-                return Some(Picked { offset, bytes, history, is_fresh: false });
+                return Some(Picked { offset, bytes, history, level: 0, is_fresh: false });
             }
             Span::push(&mut self.skipped, Span::one(offset));
         }
         while self.find_ready(ledger, end) {
             let offset = self.cursor;
-            let history = self.history(ledger, offset);
+            let history = History::of(ledger, offset, self.redelivered_before);
             self.cursor = offset.next();
             if let Some(bytes) = len_of(offset) {
-                return Some(Picked { offset, bytes, history, is_fresh: true });
+                return Some(Picked { offset, bytes, history, level: 0, is_fresh: true });
             }
             Span::push(&mut self.skipped, Span::one(offset));
         }
@@ -356,21 +428,25 @@ impl Dispatch {
 
     /// A hand-out of what was picked; nothing is leased yet.
     fn assignment(&self, slot: u32, settle_now: bool, picked: Picked) -> Assignment {
-        let Picked { offset, bytes, history, .. } = picked;
+        let Picked { offset, bytes, history, level, .. } = picked;
         Assignment {
             key: self.consumers.holder(slot).key,
             span: Span::one(offset),
             bytes: u64::from(bytes),
             attempt: history.attempt,
             redelivered: history.redelivered,
+            level,
             settle_now,
         }
     }
 
     fn lease(&mut self, slot: u32, assignment: &Assignment) {
-        let Assignment { span, bytes, attempt, settle_now, .. } = *assignment;
+        let Assignment { span, bytes, attempt, level, settle_now, .. } = *assignment;
         if !settle_now {
-            self.leases.insert(slot, attempt, span);
+            self.leases.insert(slot, (attempt, level), span);
+            if let Some(order) = &mut self.order {
+                order.leased(span.first);
+            }
             self.consumers.charge(slot, Unsettled { messages: span.len(), bytes });
         }
     }
@@ -383,19 +459,31 @@ impl Dispatch {
         (end, run_max): (Offset, u32),
         mut len_of: impl FnMut(Offset) -> Option<u32>,
     ) {
+        let (alike_until, run_max) = match &self.order {
+            None => (self.alike_until, run_max),
+            Some(order) => order.run(assignment.level, run_max),
+        };
+        let until = alike_until.min(end);
+        let mut next = assignment.span.end;
+        if next >= until {
+            return;
+        }
         let (messages, bytes) = self.consumers.room(turn.slot);
         let messages = messages.unwrap_or(u64::MAX).min(u64::from(run_max));
         let bytes_max = bytes.unwrap_or(u64::MAX);
-        let until = self.alike_until.min(end);
         let mut taken = Unsettled { messages: 1, bytes: assignment.bytes };
-        while self.cursor < until && taken.messages < messages && taken.bytes < bytes_max {
-            let Some(bytes) = len_of(self.cursor) else { break };
+        while next < until && taken.messages < messages && taken.bytes < bytes_max {
+            let Some(bytes) = len_of(next) else { break };
             taken.messages += 1;
             taken.bytes += u64::from(bytes);
-            self.cursor = self.cursor.next();
+            next = next.next();
         }
-        assignment.span.end = self.cursor;
+        assignment.span.end = next;
         assignment.bytes = taken.bytes;
+        match &mut self.order {
+            None => self.cursor = next,
+            Some(order) => order.ran(assignment.level, next),
+        }
     }
 
     /// Moves the cursor to the next ready offset below `end`; false when there is none.
@@ -418,18 +506,15 @@ impl Dispatch {
         true
     }
 
-    fn history(&self, ledger: &Ledger, offset: Offset) -> History {
-        let returns = ledger.returns(offset);
-        let redelivered = returns.is_some() || offset < self.redelivered_before;
-        History { redelivered, ..History::after(returns.unwrap_or(0)) }
-    }
-
     fn give_back(&mut self, slot: u32, span: Span, count: bool, out: &mut Vec<Span>) {
-        let Dispatch { leases, returned, .. } = self;
+        let Dispatch { leases, returned, order, .. } = self;
         let kept = out.len();
-        let ended = leases.take(slot, span, |attempt, run| {
+        let ended = leases.take(slot, span, |(attempt, level), run| {
             let returns = attempt - u16::from(!count);
-            returned.extend(run.offsets().map(|offset| (offset, returns)));
+            match order {
+                None => returned.extend(run.offsets().map(|offset| (offset, returns))),
+                Some(order) => order.come_back(level, run, returns),
+            }
             Span::push_since(out, kept, run);
         });
         Span::order_since(out, kept);
@@ -443,7 +528,22 @@ impl Dispatch {
     }
 }
 
+/// What there is to be handed out.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    ledger: &'a Ledger,
+    end: Offset,
+    redelivered_before: Offset,
+}
+
 impl History {
+    /// As the ledger knows it.
+    fn of(ledger: &Ledger, offset: Offset, redelivered_before: Offset) -> History {
+        let returns = ledger.returns(offset);
+        let redelivered = returns.is_some() || offset < redelivered_before;
+        History { redelivered, ..History::after(returns.unwrap_or(0)) }
+    }
+
     /// After so many counted returns.
     fn after(returns: u16) -> History {
         History { attempt: returns.saturating_add(1), redelivered: true }

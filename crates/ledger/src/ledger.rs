@@ -1,6 +1,7 @@
 //! What is settled and how often the rest came back: the replicated half.
 
 use crate::Span;
+use crate::levels::Levels;
 use crate::offset_set::OffsetSet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -26,6 +27,8 @@ pub struct Ledger {
     /// Unsettled offsets whose delivery was written down before it was made, and that have not come
     /// back: a crash counts as their return.
     leased: OffsetSet,
+    /// Where the queue has levels.
+    levels: Option<Box<Levels>>,
 }
 
 #[derive(Deserialize)]
@@ -35,6 +38,7 @@ struct Stored {
     settled: OffsetSet,
     returned: BTreeMap<Offset, u16>,
     leased: OffsetSet,
+    levels: Option<Box<Levels>>,
 }
 
 impl Ledger {
@@ -46,7 +50,38 @@ impl Ledger {
             settled: OffsetSet::default(),
             returned: BTreeMap::new(),
             leased: OffsetSet::default(),
+            levels: None,
         }
+    }
+
+    /// The same, of a queue with levels from 0 up to `max`: what is appended is told by
+    /// [`Ledger::rank`]. A `max` of 0 is no levels.
+    pub fn with_levels(start: Offset, max: u8) -> Ledger {
+        let levels = (max > 0).then(|| Box::new(Levels::new(start, max)));
+        Ledger { levels, ..Ledger::new(start) }
+    }
+
+    /// The highest level, where there are any.
+    pub fn level_max(&self) -> Option<u8> {
+        Some(self.levels.as_ref()?.max())
+    }
+
+    /// Notes that `span` was appended, at a level; one above the highest counts as that. What comes
+    /// later lies behind.
+    pub fn rank(&mut self, span: Span, level: u8) {
+        if let Some(levels) = &mut self.levels {
+            levels.insert(span, level);
+        }
+    }
+
+    /// The level of an unsettled offset.
+    pub fn level_of(&self, offset: Offset) -> u8 {
+        let levels = self.levels.as_ref();
+        levels.and_then(|levels| levels.of(offset)).unwrap_or(0)
+    }
+
+    pub(crate) fn levels(&self) -> Option<&Levels> {
+        self.levels.as_deref()
     }
 
     /// Settles the offsets of `span`; gives how many were not settled before. Settling again
@@ -71,6 +106,9 @@ impl Ledger {
             self.returned.extract_if(span.first..span.end, |_, _| true).for_each(drop);
         }
         self.end_leases(span);
+        if let Some(levels) = &mut self.levels {
+            levels.settle(span);
+        }
         newly
     }
 
@@ -186,6 +224,7 @@ impl Ledger {
         self.settled.heap_bytes()
             + self.leased.heap_bytes()
             + self.returned.len() * size_of::<(Offset, u16)>()
+            + self.levels.as_ref().map_or(0, |levels| size_of::<Levels>() + levels.heap_bytes())
     }
 }
 
@@ -193,8 +232,8 @@ impl TryFrom<Stored> for Ledger {
     type Error = &'static str;
 
     fn try_from(stored: Stored) -> Result<Ledger, &'static str> {
-        let Stored { floor, settled_total, settled, returned, leased } = stored;
-        let ledger = Ledger { floor, settled_total, settled, returned, leased };
+        let Stored { floor, settled_total, settled, returned, leased, levels } = stored;
+        let ledger = Ledger { floor, settled_total, settled, returned, leased, levels };
         let lowest = ledger.settled.next_present(Offset(i64::MIN));
         if lowest.is_some_and(|lowest| lowest <= floor) {
             return Err("settled offset at or below the floor");
@@ -207,6 +246,10 @@ impl TryFrom<Stored> for Ledger {
             || ledger.leases().iter().any(|span| ledger.settled_in(*span) > 0)
         {
             return Err("leased offset is settled");
+        }
+        let settled = ledger.settled.len();
+        if ledger.levels.as_ref().is_some_and(|levels| !levels.fits(floor, settled)) {
+            return Err("levels of other offsets than the unsettled ones");
         }
         Ok(ledger)
     }

@@ -12,6 +12,7 @@
 
 mod dispatch;
 mod ledger;
+mod levels;
 mod offset_set;
 mod span;
 mod wheel;

@@ -6,8 +6,8 @@ mod moving;
 mod scheduling;
 
 use crate::model::{Id, Model, Violation, broken};
-use crate::world::{QueueUnderTest, SINGLE, World};
-use body::{encode, id_of, payload};
+use crate::world::{KEYED, QueueUnderTest, RANKED, SINGLE, World};
+use body::{encode, id_of, level_of, payload};
 use bytes::Bytes;
 use engine::api::{
     Append, Call, Delivery, Disposition, Event, LeaseRange, Op, Payload, Reply, Settle, Source,
@@ -18,6 +18,7 @@ use engine::{Client, GroupName};
 use io::Clock as _;
 use io::sim::SimRandom;
 use record::batch::Builder;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use types::{ConsumerId, Error, Kind, LogId, LogRef, Millis, Offset, ShardId, Token};
 
@@ -70,6 +71,9 @@ pub(crate) struct SimClient {
     /// The last offset a queue delivered that was not a redelivery.
     highest: BTreeMap<usize, Offset>,
     producer: Option<Sequence>,
+    /// The level and the place of what the queue with priorities delivered last, where everything is
+    /// ready when it begins.
+    ranked: Option<Option<(Reverse<u8>, Offset)>>,
 }
 
 impl SimClient {
@@ -83,6 +87,7 @@ impl SimClient {
             consumes: BTreeSet::new(),
             highest: BTreeMap::new(),
             producer: None,
+            ranked: None,
         }
     }
 
@@ -107,15 +112,17 @@ impl SimClient {
         self.reconnect(world);
     }
 
-    /// Consumes every queue without bound.
+    /// Consumes every queue without bound: nothing more comes, and all of it is ready.
     pub(crate) fn take_all(&mut self, world: &mut World) {
+        self.ranked = Some(None);
         for number in 0..world.queues.len() {
             let take = Take {
                 consumer: consumer(number),
                 source: Source::Subscription(world.queues[number].subscription),
                 prefetch: 0,
                 window: None,
-                settle_on_delivery: false,
+                // Of a key that is held nothing more would come.
+                settle_on_delivery: number == KEYED,
                 exclusive: false,
                 priority: 0,
             };
@@ -409,14 +416,38 @@ impl SimClient {
         }
         world.model.log(item.log).timetable.on_time(id, world.clock.now())?;
         world.model.log(item.log).deliver(id, item.offset, (item.redelivered, item.attempts))?;
+        if number == KEYED {
+            let log = world.model.log(item.log);
+            log.in_key_order(id, item.offset)?;
+            if self.ranked.is_some() {
+                log.settle_asked(id);
+            }
+        }
         self.held.entry(number).or_default().insert(item.offset, id);
-        if !item.redelivered
+        if number == RANKED {
+            return self.in_rank(id, item.offset);
+        }
+        // What waited for others of its key comes later than it would have.
+        if number != KEYED
+            && !item.redelivered
             && let Some(before) = self.highest.insert(number, item.offset)
             && before > item.offset
         {
             return broken(format!("offset {} is delivered after {before}", item.offset));
         }
         Ok(())
+    }
+
+    /// What is ready comes by priority, and then by arrival.
+    fn in_rank(&mut self, id: Id, offset: Offset) -> Result<(), Violation> {
+        let Some(last) = &mut self.ranked else { return Ok(()) };
+        let place = (Reverse(level_of(id)), offset);
+        match last.replace(place) {
+            Some(before) if before > place => {
+                broken(format!("{id:?} at {offset} comes after {before:?}, and is before it"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn answered(

@@ -13,6 +13,9 @@ use types::{LogId, Millis, Offset};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Id(pub(crate) u64);
 
+/// So many keys there are.
+const KEYS: u64 = 5;
+
 /// Set in what is scheduled, which comes in an order of its own.
 const SCHEDULED: u64 = 1 << 39;
 
@@ -21,6 +24,11 @@ impl Id {
     pub(crate) fn scheduled(self) -> Id {
         Id(self.0 | SCHEDULED)
     }
+}
+
+/// What a record is ordered by, where a queue orders by that.
+pub(crate) fn key_of(id: Id) -> u64 {
+    id.0 / 4 % KEYS
 }
 
 /// A promise that was broken.
@@ -187,6 +195,23 @@ impl LogModel {
             return broken(format!("record {id:?} at {offset} comes again unmarked"));
         }
         Ok(())
+    }
+
+    /// No other record of the key is with a consumer, and none that came before waits.
+    pub(crate) fn in_key_order(&self, id: Id, offset: Offset) -> Result<(), Violation> {
+        let is_like = |other: &Id| *other != id && key_of(*other) == key_of(id);
+        if let Some(other) = self.held.iter().find(|other| is_like(other)) {
+            return broken(format!("{id:?} comes while {other:?} of its key is held"));
+        }
+        let before = self.owed.iter().find(|(other, at)| {
+            is_like(other) && at.is_some_and(|at| at < offset) && !self.is_maybe_settled(**other)
+        });
+        match before {
+            Some((other, at)) => {
+                broken(format!("{id:?} at {offset} comes before {other:?} at {at:?}"))
+            }
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn settle_asked(&mut self, id: Id) {

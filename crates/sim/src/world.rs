@@ -26,6 +26,13 @@ pub(crate) const RETURNS_MAX: u16 = 2;
 /// The queue that serves one consumer at a time, by number.
 pub(crate) const SINGLE: usize = 2;
 
+/// The queue with priorities, by number, and the highest of them.
+pub(crate) const RANKED: usize = 1;
+pub(crate) const PRIORITY_MAX: u8 = 3;
+
+/// The queue that hands out one message of a key at a time, by number.
+pub(crate) const KEYED: usize = 0;
+
 /// How many messages the queue holds that refuses more.
 pub(crate) const LEN_MAX: u64 = 5;
 
@@ -255,7 +262,14 @@ impl World {
         for number in 0..=SINGLE {
             let dead_letter = if number == 0 { dead_to("q1") } else { None };
             let single_active = number == SINGLE;
-            let options = QueueOptions { dead_letter, single_active, ..QueueOptions::default() };
+            let priority_max = if number == RANKED { PRIORITY_MAX } else { 0 };
+            let options = QueueOptions {
+                dead_letter,
+                single_active,
+                priority_max,
+                order_key: (number == KEYED).then(|| "key".into()),
+                ..QueueOptions::default()
+            };
             let queue = self.declare_queue(&format!("q{number}"), options)?;
             self.queues.push(queue);
         }

@@ -42,6 +42,9 @@ fn what_works_is_parsed_whatever_the_integer_width() {
         length_bytes_max: Some(1000),
         overflow: Overflow::DropHead,
         single_active: true,
+        priority_max: 0,
+        oldest_every: None,
+        order_key: None,
         returns_max: Some(3),
         dead_letter: Some(("dlx".to_owned(), Some("key".to_owned()))),
     };
@@ -51,7 +54,6 @@ fn what_works_is_parsed_whatever_the_integer_width() {
 #[test]
 fn what_is_not_built_is_refused_by_name() {
     for name in [
-        "x-max-priority",
         "x-max-age",
         "x-delayed-type",
         "x-stream-max-segment-size-bytes",
@@ -60,6 +62,26 @@ fn what_is_not_built_is_refused_by_name() {
         let why = refusal(name, Value::Bool(true));
         assert_eq!(why.as_deref(), Some("not supported by this broker"), "{name}");
     }
+}
+
+#[test]
+fn a_queue_says_how_many_priorities_it_has() {
+    let parsed = |given: &[(&str, Value)]| {
+        QueueArguments::parse(QUEUE, &list(given)).map(|parsed| parsed.priority_max)
+    };
+    assert_eq!(parsed(&[("x-max-priority", Value::U8(255))]), Ok(255));
+    assert_eq!(parsed(&[("x-max-priority", Value::I64(0))]), Ok(0));
+    let quorum = ("x-queue-type", text("quorum"));
+    assert_eq!(parsed(&[quorum.clone(), ("x-priorities", Value::I32(9))]), Ok(9));
+    assert!(parsed(&[quorum, ("x-max-priority", Value::I32(9))]).is_err());
+    assert!(parsed(&[("x-queue-type", text("stream")), ("x-priorities", Value::I32(9))]).is_err());
+    let why = |name, value| refusal(name, value);
+    let too_high = why("x-max-priority", Value::I32(256));
+    assert_eq!(too_high.as_deref(), Some("{max_value_exceeded,256}"));
+    let negative = why("x-max-priority", Value::I32(-1));
+    assert_eq!(negative.as_deref(), Some("{value_negative,-1}"));
+    assert!(why("x-max-priority", text("high")).is_some());
+    assert_eq!(why("x-oldest-every", Value::I32(0)).as_deref(), Some("{value_zero,0}"));
 }
 
 #[test]

@@ -17,6 +17,8 @@ pub(crate) struct LogOptions {
     pub(crate) append_time: bool,
     /// Records go when every subscription has settled them (a queue).
     pub(crate) interest: bool,
+    /// The highest level that a record's priority gives it; 0: all are alike.
+    pub(crate) level_max: u8,
 }
 
 /// One log.

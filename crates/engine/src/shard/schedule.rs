@@ -21,6 +21,11 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
+    /// An empty one, of a log with levels up to `level_max`.
+    pub(crate) fn new(level_max: u8) -> Schedule {
+        Schedule { end: Offset(0), ledger: Ledger::with_levels(Offset(0), level_max) }
+    }
+
     /// The id under which a log's schedule is in the journal and in the index.
     pub(crate) fn id_of(log: LogId) -> LogId {
         LogId(log.0 | SCHEDULES)
@@ -54,6 +59,6 @@ impl Schedule {
 
 impl Default for Schedule {
     fn default() -> Schedule {
-        Schedule { end: Offset(0), ledger: Ledger::new(Offset(0)) }
+        Schedule::new(0)
     }
 }

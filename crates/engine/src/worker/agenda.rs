@@ -11,6 +11,7 @@ use crate::command::{Activation, Command};
 use crate::draft::{Awaits, DESTS_MAX};
 use crate::envelope::Envelope;
 use crate::index::Run;
+use crate::levels::Levels;
 use crate::shard::Schedule;
 use journal::Dest;
 use ledger::TimerId;
@@ -165,8 +166,19 @@ impl Worker {
                 return Err(Error::new(Kind::TooLarge, message));
             }
             let time = seat.time(self.now);
-            seat.make_room(dests, 0);
-            Ok(seat.draft.schedule(append, op.due, time, stamp))
+            let levels = seat.levels_of(append)?;
+            let bytes = levels.as_ref().map_or(0, |_| count * Levels::one(0).bytes_max());
+            seat.make_room(dests, bytes);
+            let first = seat.draft.schedule(append, op.due, time, stamp);
+            for (span, level) in
+                levels.iter().flat_map(|it| it.spans(Offset(0), u32::try_from(count).unwrap_or(0)))
+            {
+                for record in span.offsets() {
+                    let record = usize::try_from(record.0).unwrap_or_default();
+                    seat.rank_at(first + record * append.to.len(), level);
+                }
+            }
+            Ok(first)
         });
         match placed {
             Ok(dest) => seat.draft.wait(client, token, Awaits::Append { dest, delta: 0 }),

@@ -13,6 +13,7 @@ use crate::api::{Append, Payload};
 use crate::draft::DESTS_MAX;
 use crate::envelope::{Envelope, Way};
 use crate::index::Run;
+use crate::levels::Levels;
 use crate::shard::{Outbound, Outbox};
 use bytes::Bytes;
 use catalog::{DeadLetter, Found, Headers, Name, Names, Publish, Routes, Value};
@@ -363,8 +364,9 @@ impl Seat {
             return false;
         }
         // What has more targets than a frame can have is written in several, the settle in the last.
-        let is_one_frame =
-            self.begin_atomic(letter.here.len() + letter.elsewhere.len(), &[]).is_ok();
+        let dests = letter.here.len() + letter.elsewhere.len();
+        let level_bytes = if self.has_levels { Levels::one(0).bytes_max() } else { 0 };
+        let is_one_frame = self.begin_atomic((dests, level_bytes), &[]).is_ok();
         let mut packed = Vec::with_capacity(letter.tail.len() + 16);
         tails::push(&mut packed, Some(dead.timestamp), &letter.tail);
         let packed = Bytes::from(packed);
@@ -372,9 +374,9 @@ impl Seat {
             let payload = Payload::Tails { bytes: packed.clone(), expiring: false };
             let append = Append { to: to.into(), payload, waits: false };
             if let Ok(stamp) = super::checked(self, &append) {
-                self.make_room(to.len(), 0);
-                self.draft.append(&append, time, stamp);
-                self.note_coming(&append);
+                let levels = self.levels_of(&append).ok().flatten();
+                self.make_room(to.len(), level_bytes);
+                self.append(&append, levels.as_ref(), (time, stamp));
             }
         }
         for to in &letter.elsewhere {

@@ -7,6 +7,7 @@ use crate::command::Command;
 use crate::draft::Awaits;
 use crate::envelope::{Envelope, Way};
 use crate::index::{Look, Run};
+use crate::levels::{Levels, priority_of};
 use crate::shard::{Outbound, Outbox};
 use bytes::Bytes;
 use ledger::{ConsumerKey, Span};
@@ -136,7 +137,9 @@ impl Worker {
         if !here && waiting > OUTBOX_MAX {
             return Err(Error::new(Kind::Throttled, "too many messages wait to be moved"));
         }
-        seat.begin_atomic(records.len(), &[])?;
+        let is_ranked = here && seat.is_ranked(op.to.log);
+        let level_bytes = if is_ranked { records.len() * Levels::one(0).bytes_max() } else { 0 };
+        seat.begin_atomic((records.len(), level_bytes), &[])?;
         let time = seat.time(self.now);
         let queue = seat.queues.get_mut(&id);
         let Some(log) = queue.and_then(|queue| queue.log_mut(op.range.log)) else {
@@ -164,7 +167,11 @@ impl Worker {
             };
             let outbox = LogRef { shard, log: Outbox::id_of(shard, op.to.shard) };
             let to = if here { op.to } else { outbox };
-            seat.draft.put(to, builder.finish(), envelope);
+            let dest = seat.draft.put(to, builder.finish(), envelope);
+            match priority_of(&record.tail) {
+                level if is_ranked && level > 0 => seat.draft.rank(dest, 0, &Levels::one(level)),
+                _ => {}
+            }
         }
         let moved = settled.iter().map(|span| span.len()).sum();
         seat.settle(id, op.range.log, &settled);
@@ -242,8 +249,10 @@ impl Worker {
         let Arrival { outbox, offset, floor, to, expiring, batch } = arrival;
         let Some(seat) = self.seats.get_mut(&to.shard) else { return };
         let way = Some(Way::In { outbox, offset, floor });
-        seat.make_room(1, 0);
-        seat.draft.put(to, batch, Envelope { expiring, way, ..Envelope::default() });
+        let levels = seat.is_ranked(to.log).then(|| Levels::of_batch(&batch)).flatten();
+        seat.make_room(1, levels.as_ref().map_or(0, Levels::bytes_max));
+        let dest = seat.draft.put(to, batch, Envelope { expiring, way, ..Envelope::default() });
+        levels.iter().for_each(|levels| seat.draft.rank(dest, 0, levels));
     }
 
     /// A frame has what came from another shard's outbox, or that shard's own outbox has more.
@@ -286,13 +295,15 @@ impl Worker {
             let source = LogRef { shard: from, log: source };
             back = Some((source, batch.bytes.clone(), run));
         }
-        if seat.begin_atomic(1, &[]).is_err() {
+        if seat.begin_atomic((1, Levels::one(0).bytes_max()), &[]).is_err() {
             return;
         }
         seat.draft.command_now(Command::Sent { to, offset });
         if let Some((source, batch, run)) = back {
             let envelope = Envelope { expiring: run.expiring, ..Envelope::default() };
-            seat.draft.put(source, batch, envelope);
+            let levels = seat.is_ranked(source.log).then(|| Levels::of_batch(&batch)).flatten();
+            let dest = seat.draft.put(source, batch, envelope);
+            levels.iter().for_each(|levels| seat.draft.rank(dest, 0, levels));
         }
         seat.end_atomic();
         self.send_outbox(from, to);

@@ -186,6 +186,12 @@ impl Worker {
             if queue.options.single_active && !io::planted("active-consumer-shared") {
                 dispatch.serve_one(queue.options.kind == QueueKind::Quorum);
             }
+            if queue.options.order_key.is_some() {
+                dispatch.order_by_key(ledger);
+            }
+            if let Some(every) = queue.options.oldest_every {
+                dispatch.take_oldest_every(every);
+            }
             for (key, options) in &queue.consumers {
                 // A new log's dispatch has no consumer that could refuse another.
                 let _ = dispatch.add(*key, *options);

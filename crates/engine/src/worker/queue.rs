@@ -2,12 +2,14 @@
 
 mod getting;
 mod idle;
+mod keys;
 mod leaving;
 mod settling;
 mod turns;
 
 pub(crate) use idle::Idle;
 pub(super) use idle::options_of;
+use keys::WaitingGet;
 
 use super::Worker;
 use super::apply::Arrivals;
@@ -51,6 +53,8 @@ pub(crate) struct Queue {
     pub(crate) tally: Tally,
     /// When it is looked at next for expiry.
     pub(crate) timer: Option<(Millis, ledger::TimerId)>,
+    /// Gets that wait for the disk.
+    pub(super) gets: Vec<WaitingGet>,
     /// Consumers bound by windows that reach beyond one log's dispatch.
     pub(super) windowed: BTreeMap<ConsumerKey, Vec<WindowId>>,
 }
@@ -86,6 +90,7 @@ pub(super) struct Handout {
     key: ConsumerKey,
     span: Span,
     attempt: u16,
+    level: u8,
     redelivered: bool,
     settle_now: bool,
     /// Its lease is written down, where that has to be.
@@ -109,6 +114,7 @@ impl From<(Assignment, Option<Token>)> for Handout {
             key: assignment.key,
             span: assignment.span,
             attempt: assignment.attempt,
+            level: assignment.level,
             redelivered: assignment.redelivered,
             settle_now: assignment.settle_now,
             leased: false,
@@ -129,6 +135,7 @@ impl Queue {
             used: now,
             tally: Tally::default(),
             timer: None,
+            gets: Vec::new(),
             windowed: BTreeMap::new(),
         }
     }
@@ -479,6 +486,9 @@ pub(super) fn ledger_of(
 pub(super) fn tell_gone(clients: &mut Clients, queue: &Queue) {
     for key in queue.consumers.keys() {
         clients.event(key.client, Event::ConsumerGone { consumer: key.consumer });
+    }
+    for get in &queue.gets {
+        clients.reply(get.key.client, get.token, Err(gone()));
     }
     for log in &queue.logs {
         let waiting = log.held.iter().chain(log.leasing.iter().map(|(_, handout)| handout));

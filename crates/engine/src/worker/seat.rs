@@ -67,6 +67,8 @@ pub(crate) struct Seat {
     pub(crate) sending: BTreeMap<ShardId, Sending>,
     /// What is written down before it is handed out.
     pub(crate) leasing: Leasing,
+    /// Some queue has levels.
+    pub(crate) has_levels: bool,
     /// Queues that refuse what is too much.
     pub(crate) bounds: Bounds,
     /// Queues with dead letters that are not written yet.
@@ -109,6 +111,7 @@ impl Seat {
             agendas: BTreeMap::new(),
             sending: BTreeMap::new(),
             leasing: Leasing::default(),
+            has_levels: false,
             bounds: Bounds::default(),
             dying: Dying::default(),
             scattered: BTreeSet::new(),
@@ -154,15 +157,20 @@ impl Seat {
         self.settles.clear();
     }
 
-    /// Has what comes until [`Seat::end_atomic`] go into one frame: so many destinations, and
-    /// `settles`.
+    /// Has what comes until [`Seat::end_atomic`] go into one frame: so many destinations, levels that
+    /// take so many bytes, and `settles`.
     ///
     /// Fails with `TooLarge` when no frame can hold it.
-    pub(crate) fn begin_atomic(&mut self, dests: usize, settles: &[Settle]) -> Result<(), Error> {
+    pub(crate) fn begin_atomic(
+        &mut self,
+        (dests, level_bytes): (usize, usize),
+        settles: &[Settle],
+    ) -> Result<(), Error> {
         let ranges = settles.iter().flat_map(|settle| &settle.ranges);
         // Spans that a range comes to are apart: at least one offset between two is not settled.
         let spans: u64 = ranges.map(|range| range.offsets().div_ceil(2)).sum();
         let bytes = usize::try_from(spans).unwrap_or(usize::MAX).saturating_mul(RANGE_BYTES);
+        let bytes = bytes.saturating_add(level_bytes);
         let room = self.draft.room();
         if dests > room.dests || bytes > room.command_bytes {
             return Err(Error::new(

@@ -39,7 +39,7 @@ pub(crate) enum Due {
     Schedule(LogRef),
 }
 
-/// What a look at the oldest ready message found.
+/// What a look at the oldest ready message of a level found.
 enum Head {
     None,
     /// Expired, or came back too often: it goes.
@@ -96,7 +96,7 @@ impl Worker {
             None => return,
         };
         for log in logs {
-            let due = self.expire_head(subscription, log);
+            let due = self.expire_heads(subscription, log);
             next = next.into_iter().chain(due).min();
         }
         let expires = self.expire_queue(subscription);
@@ -129,13 +129,27 @@ impl Worker {
         Some(self.now.plus(expires))
     }
 
-    /// Drops expired messages from the head of a log's ready ones; gives when the next one expires.
-    fn expire_head(&mut self, subscription: SubscriptionRef, log: LogId) -> Option<Millis> {
+    /// Drops expired messages from the head of each level of a log's ready ones; gives when the next
+    /// one expires.
+    fn expire_heads(&mut self, subscription: SubscriptionRef, log: LogId) -> Option<Millis> {
+        let seat = self.seats.get(&subscription.shard)?;
+        let queue = seat.queues.get(&subscription.subscription)?;
+        let levels = queue.logs.iter().find(|it| it.log == log)?.dispatch.level_count();
+        let dues = (0..levels).filter_map(|level| self.expire_head(subscription, log, level));
+        dues.min()
+    }
+
+    fn expire_head(
+        &mut self,
+        subscription: SubscriptionRef,
+        log: LogId,
+        level: usize,
+    ) -> Option<Millis> {
         let id = subscription.subscription;
         let (mut expired, mut overdue) = (Vec::new(), Vec::new());
         let mut due = None;
         for _ in 0..EXPIRE_PER_TURN {
-            match self.look_at_head(subscription, log) {
+            match self.look_at_head(subscription, log, level) {
                 Head::None | Head::Cold => break,
                 Head::Until(when) => {
                     due = when;
@@ -148,7 +162,7 @@ impl Worker {
                     let (ledger, end) = super::queue::ledger_of(&seat.shard, id, log)?;
                     let queue = seat.queues.get_mut(&id)?;
                     let queue_log = queue.logs.iter_mut().find(|l| l.log == log)?;
-                    queue_log.dispatch.take_ready(ledger, end, 1, gone);
+                    queue_log.dispatch.take_ready(ledger, end, (1, Some(level)), gone);
                 }
             }
         }
@@ -158,13 +172,13 @@ impl Worker {
         due
     }
 
-    fn look_at_head(&mut self, subscription: SubscriptionRef, log: LogId) -> Head {
+    fn look_at_head(&mut self, subscription: SubscriptionRef, log: LogId, level: usize) -> Head {
         let (shard, id) = (subscription.shard, subscription.subscription);
         let Some((ttl, head, is_overdue)) = self.seats.get(&shard).and_then(|seat| {
             let queue = seat.queues.get(&id)?;
             let (ledger, end) = super::queue::ledger_of(&seat.shard, id, log)?;
             let queue_log = queue.logs.iter().find(|l| l.log == log)?;
-            let head = queue_log.dispatch.peek(ledger, end)?;
+            let head = queue_log.dispatch.peek(ledger, end, Some(level))?;
             let is_overdue = is_overdue(ledger, head, queue.options.returns_max);
             Some((queue.options.message_ttl, head, is_overdue && !seat.starting))
         }) else {
@@ -235,7 +249,7 @@ impl Worker {
                 continue;
             };
             let mut gone = Vec::new();
-            purged += log.dispatch.take_ready(ledger, end, u64::MAX, &mut gone);
+            purged += log.dispatch.take_ready(ledger, end, (u64::MAX, None), &mut gone);
             spans.push((log.log, gone));
         }
         for (log, gone) in spans {
@@ -263,7 +277,8 @@ impl Worker {
             let too_long = max_bytes.is_some_and(|max| queue_log.length_total > max);
             let count = if excess > 0 { excess } else { u64::from(too_long) };
             let before = gone.len();
-            if count == 0 || queue_log.dispatch.take_ready(ledger, end, count, &mut gone) == 0 {
+            let which = (count, None);
+            if count == 0 || queue_log.dispatch.take_ready(ledger, end, which, &mut gone) == 0 {
                 break;
             }
             excess = 0;

@@ -82,6 +82,8 @@ pub struct Assignment {
     pub attempt: u16,
     /// They may have been delivered before.
     pub redelivered: bool,
+    /// Their level; 0 where there are none.
+    pub level: u8,
     /// No lease was noted: put a Settle for the span into the next frame.
     pub settle_now: bool,
 }

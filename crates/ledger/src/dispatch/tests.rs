@@ -1,4 +1,5 @@
 //! Delivery by script, and by random operations against a plain model.
 
+mod keys;
 mod model;
 mod script;

@@ -242,3 +242,22 @@ fn returns_count_and_end_with_settling() {
     ledger.return_span(span(0, 5), true);
     assert_eq!(ledger.returns(Offset(4)), None, "settled messages do not come back");
 }
+
+#[test]
+fn a_backlog_with_levels_costs_bytes_a_message_as_many_as_there_are_levels_in_use() {
+    const COUNT: i64 = 1_000_000;
+    // Bytes of a message, in hundredths.
+    for (in_use, most) in [(1, 1), (2, 30), (10, 150), (256, 700)] {
+        let mut ledger = Ledger::with_levels(Offset(0), 255);
+        let empty = ledger.heap_bytes();
+        for offset in 0..COUNT {
+            // Odd steps, so that levels do not come in turn.
+            let level = (offset * 7_919 % 104_729) % in_use;
+            ledger.rank(Span::one(Offset(offset)), u8::try_from(level).unwrap());
+        }
+        let cost = (ledger.heap_bytes() - empty) * 100 / usize::try_from(COUNT).unwrap();
+        assert!(cost <= most, "{in_use} levels: {cost}");
+        assert_eq!(ledger.settle(Span::new(Offset(0), Offset(COUNT))), COUNT as u64);
+        assert_eq!(ledger.heap_bytes(), empty);
+    }
+}

@@ -1,6 +1,7 @@
 //! What is in a record: which one it is, and bytes that tell whether it is whole.
 
-use crate::model::{Id, Violation, broken};
+use crate::model::{Id, Violation, broken, key_of};
+use crate::world::PRIORITY_MAX;
 use bytes::Bytes;
 use engine::api::Payload;
 use io::sim::SimRandom;
@@ -40,8 +41,17 @@ pub(super) fn encode(random: &SimRandom, id: Id) -> Vec<u8> {
         value.extend(bytes.iter().map(|byte| byte ^ mask));
     }
     let mut out = Vec::new();
-    tail::encode(&mut out, None, Some(&value), std::iter::empty());
+    let priority = level_of(id).to_string();
+    let key = key_of(id).to_string();
+    let headers: [(&[u8], Option<&[u8]>); 2] =
+        [(b"priority", Some(priority.as_bytes())), (b"key", Some(key.as_bytes()))];
+    tail::encode(&mut out, None, Some(&value), headers.into_iter());
     out
+}
+
+/// The priority of a record.
+pub(super) fn level_of(id: Id) -> u8 {
+    id.0.to_le_bytes()[0] % (PRIORITY_MAX + 1)
 }
 
 /// What a page of a record's bytes is mixed with.

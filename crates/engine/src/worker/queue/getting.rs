@@ -1,5 +1,6 @@
 //! Messages that are asked for one at a time.
 
+use super::keys::{Told, WaitingGet, tell_keys};
 use super::{Handout, Queue, Turn, expired, gone, is_overdue, ledger_of, record_bytes, run_at};
 use crate::api::{Get, Reply};
 use crate::index::Look;
@@ -22,12 +23,20 @@ impl Worker {
         };
         queue.used = now;
         let by = (key, get.settle_on_delivery);
-        let taken = (0..queue.logs.len()).find_map(|at| {
-            Some((at, assign_one(seat, &mut self.store, (&mut queue, at), by, now)?))
-        });
-        let none = taken.is_none();
-        if let Some((at, assignment)) = taken {
-            queue.logs[at].held.push_back(Handout::from((assignment, Some(token))));
+        let mut none = true;
+        for at in 0..queue.logs.len() {
+            match assign_one(seat, &mut self.store, (&mut queue, at), by, now) {
+                Ok(None) => continue,
+                Ok(Some(assignment)) => {
+                    queue.logs[at].held.push_back(Handout::from((assignment, Some(token))));
+                }
+                Err(Cold) => {
+                    let settle_now = get.settle_on_delivery;
+                    queue.gets.push(WaitingGet { key, token, settle_now });
+                }
+            }
+            none = false;
+            break;
         }
         seat.queues.insert(id, queue);
         seat.ready.insert(id);
@@ -46,16 +55,42 @@ impl Turn<'_> {
         let Some(token) = handout.get else { return };
         let by = (handout.key, handout.settle_now);
         match assign_one(self.seat, self.store, (queue, at), by, self.now) {
-            Some(assignment) => {
+            Ok(Some(assignment)) => {
                 queue.logs[at].held.push_front(Handout::from((assignment, Some(token))));
             }
-            None => self.clients.reply(handout.key.client, token, Ok(Reply::Got(None, 0))),
+            Err(Cold) => {
+                let Handout { key, settle_now, .. } = *handout;
+                queue.gets.push(WaitingGet { key, token, settle_now });
+            }
+            Ok(None) => self.clients.reply(handout.key.client, token, Ok(Reply::Got(None, 0))),
         }
     }
 }
 
-/// Leases the oldest ready message of one of a queue's logs.
-fn assign_one(
+/// Something has to come from the disk first.
+pub(super) struct Cold;
+
+/// Leases the next ready message of one of a queue's logs.
+pub(super) fn assign_one(
+    seat: &Seat,
+    store: &mut Store,
+    (queue, at): (&mut Queue, usize),
+    by: (ConsumerKey, bool),
+    now: Millis,
+) -> Result<Option<Assignment>, Cold> {
+    loop {
+        if let Some(assignment) = lease_one(seat, store, (queue, at), by, now) {
+            return Ok(Some(assignment));
+        }
+        match tell_keys(store, queue, at) {
+            Told::Now => {}
+            Told::Nothing => return Ok(None),
+            Told::Later => return Err(Cold),
+        }
+    }
+}
+
+fn lease_one(
     seat: &Seat,
     store: &mut Store,
     (queue, at): (&mut Queue, usize),

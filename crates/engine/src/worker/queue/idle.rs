@@ -65,6 +65,7 @@ impl Worker {
         let state = seat.shard.subscriptions.get(&id);
         for (log, _) in state.into_iter().flat_map(|state| state.ledgers.iter()) {
             seat.bounds.add(log, id, options);
+            seat.has_levels |= options.priority_max > 0;
         }
         let holds_something = state.into_iter().any(|state| {
             state.ledgers.iter().any(|(log, ledger)| {
@@ -130,6 +131,7 @@ impl Queue {
         self.options.expires.is_none()
             && self.consumers.is_empty()
             && self.windowed.is_empty()
+            && self.gets.is_empty()
             && self.logs.iter().all(|log| log.is_idle(shard, id))
     }
 }

@@ -62,6 +62,7 @@ impl Worker {
                     back.push((log.log, log.take_back(|it| it.key.client == client), false));
                     back.push((log.log, log.dispatch.drop_client(client, true), true));
                 }
+                queue.gets.retain(|get| get.key.client != client);
                 queue.windowed.retain(|key, _| key.client != client);
                 let before = queue.consumers.len();
                 queue.consumers.retain(|key, _| key.client != client);
@@ -104,7 +105,9 @@ impl QueueLog {
         let mut back = Vec::new();
         for handout in taken {
             match handout.settle_now {
-                true => self.dispatch.put_back(handout.span, handout.attempt),
+                true => {
+                    self.dispatch.put_back(handout.span, (handout.attempt, handout.level));
+                }
                 false => self.dispatch.returned(handout.key, handout.span, false, &mut back),
             }
         }

@@ -1,5 +1,6 @@
 //! Whose turn it is: queues of a shard, and logs of a queue, take turns by bytes.
 
+use super::keys::{Told, tell_keys};
 use super::{Handed, Queue, Turn};
 use crate::worker::Worker;
 use std::collections::VecDeque;
@@ -61,6 +62,7 @@ impl Worker {
 
 impl Turn<'_> {
     fn run(&mut self, queue: &mut Queue) {
+        self.answer_gets(queue);
         let count = queue.logs.len();
         let mut exhausted = 0;
         while exhausted < count && self.left > 0 {
@@ -76,7 +78,12 @@ impl Turn<'_> {
     /// Hands out of one log until so many bytes are left, or nothing is.
     fn run_log(&mut self, queue: &mut Queue, at: usize, end: usize) {
         while !queue.logs[at].loading {
-            let Some(handout) = self.next(queue, at) else { break };
+            let Some(handout) = self.next(queue, at) else {
+                match tell_keys(self.store, queue, at) {
+                    Told::Now => continue,
+                    Told::Nothing | Told::Later => break,
+                }
+            };
             if self.leases(queue, at, &handout) {
                 continue;
             }

@@ -87,14 +87,14 @@ fn a_transaction_is_one_frame_or_refused() {
     let mut seat = seat();
     seat.settle(SubscriptionId(1), LogId(1), &scattered(50_000));
     let before = seat.next_index();
-    seat.begin_atomic(1, &[settle_all(120_000)]).expect("a frame can hold it");
+    seat.begin_atomic((1, 0), &[settle_all(120_000)]).expect("a frame can hold it");
     let begun = seat.next_index();
     assert_eq!(begun, before + 1, "what was there leaves no room for it");
     seat.settle(SubscriptionId(1), LogId(2), &scattered(60_000));
     assert_eq!(seat.next_index(), begun);
     seat.end_atomic();
     for (dests, settles) in [(1, vec![settle_all(200_000)]), (8_193, Vec::new())] {
-        let refused = seat.begin_atomic(dests, &settles).map_err(|error| error.kind);
+        let refused = seat.begin_atomic((dests, 0), &settles).map_err(|error| error.kind);
         assert_eq!(refused, Err(Kind::TooLarge));
     }
     let frames = sealed(&mut seat);

@@ -11,7 +11,7 @@ fn all() -> Span {
 fn ten_million_leases_of_one_holder_cost_kilobytes() {
     let mut leases = Leases::default();
     for first in (0..COUNT).step_by(64) {
-        leases.insert(0, 1, Span::new(Offset(first), Offset(COUNT.min(first + 64))));
+        leases.insert(0, (1, 0), Span::new(Offset(first), Offset(COUNT.min(first + 64))));
     }
     assert_eq!(leases.len(), COUNT as u64);
     assert!(leases.heap_bytes() < 4 << 10, "{}", leases.heap_bytes());
@@ -26,7 +26,7 @@ fn ten_million_leases_of_one_holder_cost_kilobytes() {
 fn leases_of_holders_in_turn_cost_a_bit_for_each_holder() {
     let mut leases = Leases::default();
     for offset in 0..COUNT / 10 {
-        leases.insert(offset as u32 % 3, 1, Span::one(Offset(offset)));
+        leases.insert(offset as u32 % 3, (1, 0), Span::one(Offset(offset)));
     }
     assert!(
         leases.heap_bytes() < COUNT as usize / 10 / 8 * 3 + (64 << 10),

@@ -2,6 +2,7 @@
 
 use crate::{ConsumerKey, ConsumerOptions, Dispatch, Held, Ledger, Span, Unsettled, Window};
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use types::{ClientId, ConsumerId, Offset};
 
@@ -26,6 +27,8 @@ struct Message {
     is_leased: bool,
     /// It came back since the crash.
     came_back: bool,
+    level: u8,
+    key: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -34,11 +37,12 @@ enum Change {
     Return(Span, bool),
     Trim(Offset),
     Lease(Span),
+    Append(Span, u8),
 }
 
 #[derive(Clone, Debug)]
 enum Step {
-    Enqueue(i64),
+    Enqueue(i64, u8, u64),
     Deliver { times: u8, run_max: u32 },
     Get(ConsumerKey, bool),
     Settle(ConsumerKey, i64, i64),
@@ -50,7 +54,7 @@ enum Step {
     DropClient(ClientId),
     Window(ConsumerKey, u32),
     Overdue(u16),
-    Purge(u64),
+    Purge(u64, Option<usize>),
     Trim(i64),
     Sync,
     Checkpoint,
@@ -77,13 +81,28 @@ struct World {
     active: Option<ConsumerKey>,
     /// Consumers, the first that came first.
     arrivals: Vec<ConsumerKey>,
+    /// The highest level; 0: there are none.
+    level_max: u8,
+    /// Of each key one message at a time is handed out.
+    keyed: bool,
+    /// Of the handouts every so many is of the oldest message.
+    every: Option<u32>,
+    /// Handouts since the last of those.
+    since: u32,
 }
 
 impl World {
-    fn new(leases: bool, single: Option<bool>) -> World {
-        let ledger = Ledger::new(Offset(0));
+    fn new(
+        leases: bool,
+        single: Option<bool>,
+        level_max: u8,
+        every: Option<u32>,
+        keyed: bool,
+    ) -> World {
+        let ledger = Ledger::with_levels(Offset(0), level_max);
+        let every = every.filter(|_| level_max > 0);
         World {
-            dispatch: dispatch(&ledger, None, single),
+            dispatch: dispatch(&ledger, None, single, (every, keyed)),
             checkpoint: postcard::to_stdvec(&ledger).unwrap(),
             ledger,
             messages: Vec::new(),
@@ -95,6 +114,10 @@ impl World {
             single,
             active: None,
             arrivals: Vec::new(),
+            level_max,
+            keyed,
+            every,
+            since: 0,
         }
     }
 
@@ -128,7 +151,7 @@ impl World {
 
     fn step(&mut self, step: Step) {
         match step {
-            Step::Enqueue(count) => self.enqueue(count),
+            Step::Enqueue(count, level, key) => self.enqueue(count, level, key),
             Step::Deliver { times, run_max } => {
                 (0..times).for_each(|_| self.deliver(run_max));
             }
@@ -166,7 +189,7 @@ impl World {
                 }
             }
             Step::Overdue(most) => self.overdue(most),
-            Step::Purge(count) => self.purge(count),
+            Step::Purge(count, level) => self.purge(count, level),
             Step::Trim(to) => self.trim(to),
             Step::Sync => self.sync(),
             Step::Checkpoint => {
@@ -177,7 +200,8 @@ impl World {
         }
     }
 
-    fn enqueue(&mut self, count: i64) {
+    fn enqueue(&mut self, count: i64, level: u8, key: u64) {
+        let first = self.end();
         let message = Message {
             place: Place::Ready,
             returns: 0,
@@ -186,8 +210,11 @@ impl World {
             durable_returns: None,
             is_leased: false,
             came_back: false,
+            level: level.min(self.level_max),
+            key: (key > 0).then_some(key),
         };
         self.messages.extend((0..count).map(|_| message));
+        self.apply(Change::Append(Span::new(first, self.end()), level));
     }
 
     fn has_room(&self, key: ConsumerKey) -> bool {
@@ -220,10 +247,28 @@ impl World {
         }
     }
 
-    /// Takes the oldest ready message that is there; the ones that are not become done.
-    fn take_oldest(&mut self) -> Option<usize> {
+    /// The ready message that is next: of the highest level, unless it is the oldest one's turn.
+    fn next_ready(&self, is_oldest_due: bool, may: impl Fn(&Message) -> bool) -> Option<usize> {
+        let messages = self.messages.iter().enumerate();
+        let ready = messages.filter(|(_, it)| it.place == Place::Ready && may(it));
+        let rank = |level| if is_oldest_due { 0 } else { level };
+        ready.min_by_key(|(at, message)| (Reverse(rank(message.level)), *at)).map(|(at, _)| at)
+    }
+
+    /// The one that is handed out next: it waits for no other of its key.
+    fn next_to_go(&self) -> Option<usize> {
+        let held = |key| {
+            let mut messages = self.messages.iter();
+            messages.any(|it| matches!(it.place, Place::Held(_)) && it.key == Some(key))
+        };
+        let is_oldest_due = self.every.is_some_and(|every| self.since + 1 >= every);
+        self.next_ready(is_oldest_due, |it| !self.keyed || !it.key.is_some_and(held))
+    }
+
+    /// Finds the ready message that is there and next; the ones that are not there become done.
+    fn take_next(&mut self) -> Option<usize> {
         loop {
-            let at = self.messages.iter().position(|message| message.place == Place::Ready)?;
+            let at = self.next_to_go()?;
             if len_of(Offset(at as i64)).is_some() {
                 return Some(at);
             }
@@ -235,10 +280,15 @@ impl World {
         let able: Vec<ConsumerKey> =
             self.consumers.keys().copied().filter(|&key| self.has_room(key)).collect();
         assert_eq!(self.dispatch.has_credit(), !able.is_empty());
-        let given = self.dispatch.next(&self.ledger, self.end(), run_max, len_of);
+        let given = loop {
+            let given = self.dispatch.next(&self.ledger, self.end(), run_max, len_of);
+            if given.is_some() || !self.tell() {
+                break given;
+            }
+        };
         self.note_skipped();
         let Some(given) = given else {
-            assert!(able.is_empty() || self.take_oldest().is_none(), "nothing given to {able:?}");
+            assert!(able.is_empty() || self.take_next().is_none(), "nothing given to {able:?}");
             return;
         };
         let best = able.iter().map(|key| self.consumers[key].priority).max().unwrap();
@@ -258,11 +308,26 @@ impl World {
         }
     }
 
+    /// Tells some keys, if one is wanted.
+    fn tell(&mut self) -> bool {
+        let Some(first) = self.dispatch.take_wanted() else { return false };
+        assert!(self.keyed);
+        let some = self.messages[first.0 as usize..].iter().take(5);
+        self.dispatch.tell_keys(first, some.map(|message| message.key));
+        true
+    }
+
     fn get(&mut self, key: ConsumerKey, settle_now: bool) {
-        let taken = self.dispatch.take_one(&self.ledger, self.end(), (key, settle_now), len_of);
+        let by = (key, settle_now);
+        let taken = loop {
+            let taken = self.dispatch.take_one(&self.ledger, self.end(), by, len_of);
+            if taken.is_some() || !self.tell() {
+                break taken;
+            }
+        };
         self.note_skipped();
         let Some(given) = taken else {
-            assert_eq!(self.take_oldest(), None);
+            assert_eq!(self.take_next(), None);
             return;
         };
         self.hand_out(given.span.first, key, (given.attempt, given.redelivered, settle_now));
@@ -272,8 +337,12 @@ impl World {
     }
 
     fn hand_out(&mut self, offset: Offset, key: ConsumerKey, told: (u16, bool, bool)) {
-        let oldest = self.take_oldest();
-        assert_eq!(oldest, Some(offset.0 as usize), "delivered out of order, or twice");
+        let next = self.take_next();
+        self.since = match self.every {
+            Some(every) if self.since + 1 >= every => 0,
+            _ => self.since + 1,
+        };
+        assert_eq!(next, Some(offset.0 as usize), "delivered out of order, or twice");
         let message = &mut self.messages[offset.0 as usize];
         let (attempt, redelivered, settle_now) = told;
         assert!(!message.is_durably_settled, "{offset} is settled");
@@ -347,16 +416,25 @@ impl World {
         self.unsynced.extend(spans.iter().map(|&span| Change::Return(span, count)));
     }
 
-    fn purge(&mut self, count: u64) {
+    /// The ready message that is next, or the oldest of one level.
+    fn next_of(&self, level: Option<usize>) -> Option<usize> {
+        let Some(level) = level else { return self.next_ready(false, |_| true) };
+        let mut messages = self.messages.iter();
+        messages.position(|it| it.place == Place::Ready && usize::from(it.level) == level)
+    }
+
+    fn purge(&mut self, count: u64, level: Option<usize>) {
+        let level = level.filter(|&level| level < self.dispatch.level_count());
         let mut spans = Vec::new();
-        let taken = self.dispatch.take_ready(&self.ledger, self.end(), count, &mut spans);
+        let taken = self.dispatch.take_ready(&self.ledger, self.end(), (count, level), &mut spans);
         let mut wanted = Vec::new();
-        for (offset, message) in self.messages.iter_mut().enumerate() {
-            if message.place == Place::Ready && (wanted.len() as u64) < count {
-                message.place = Place::Done;
-                wanted.push(Offset(offset as i64));
-            }
+        while (wanted.len() as u64) < count
+            && let Some(at) = self.next_of(level)
+        {
+            self.messages[at].place = Place::Done;
+            wanted.push(Offset(at as i64));
         }
+        wanted.sort_unstable();
         assert_eq!(spread(&spans), wanted);
         assert_eq!(taken, wanted.len() as u64);
         self.unsynced.extend(spans.into_iter().map(Change::Settle));
@@ -426,6 +504,7 @@ impl World {
                     }
                 }
             }
+            Change::Append(..) => {}
             Change::Lease(span) => {
                 for offset in span.offsets() {
                     let message = &mut self.messages[offset.0 as usize];
@@ -453,7 +532,9 @@ impl World {
         for span in self.ledger.leases() {
             self.apply(Change::Return(span, true));
         }
-        self.dispatch = dispatch(&self.ledger, Some(self.end()), self.single);
+        self.dispatch =
+            dispatch(&self.ledger, Some(self.end()), self.single, (self.every, self.keyed));
+        self.since = 0;
         self.active = None;
         self.consumers.clear();
         self.unsettled.clear();
@@ -477,9 +558,15 @@ impl World {
         let settled = count(|message| message.is_durably_settled);
         assert_eq!(self.ledger.settled_total(), settled);
         assert_eq!(self.ledger.unsettled(self.end()), self.messages.len() as u64 - settled);
-        let oldest = self.messages.iter().position(|message| message.place == Place::Ready);
-        let oldest = oldest.map(|at| Offset(at as i64));
-        assert_eq!(self.dispatch.peek(&self.ledger, self.end()), oldest);
+        for level in (0..self.dispatch.level_count()).map(Some).chain([None]) {
+            let next = self.next_of(level).map(|at| Offset(at as i64));
+            assert_eq!(self.dispatch.peek(&self.ledger, self.end(), level), next, "{level:?}");
+        }
+        for (offset, message) in self.messages.iter().enumerate() {
+            if !message.is_durably_settled {
+                assert_eq!(self.ledger.level_of(Offset(offset as i64)), message.level);
+            }
+        }
         for key in keys() {
             assert_eq!(self.dispatch.unsettled_of(key), self.held(|holder| holder == key));
         }
@@ -493,7 +580,9 @@ impl World {
             self.step(Step::DropClient(ClientId(client)));
         }
         let key = keys()[0];
-        self.step(Step::Add(key, ConsumerOptions::default()));
+        // Of a key that is held nothing more would come.
+        let options = ConsumerOptions { settle_now: self.keyed, ..ConsumerOptions::default() };
+        self.step(Step::Add(key, options));
         self.elect();
         let ready = self.dispatch.ready_count(self.end());
         for _ in 0..=ready {
@@ -504,7 +593,8 @@ impl World {
         self.compare();
         assert_eq!(self.ledger.floor(), self.end());
         assert_eq!(self.dispatch.ready_count(self.end()), 0);
-        assert_eq!(self.ledger.heap_bytes(), 0);
+        let empty = Ledger::with_levels(self.end(), self.level_max);
+        assert_eq!(self.ledger.heap_bytes(), empty.heap_bytes());
     }
 }
 
@@ -536,11 +626,26 @@ fn apply(ledger: &mut Ledger, change: &Change) -> u64 {
             ledger.lease(span);
             0
         }
+        Change::Append(span, level) => {
+            ledger.rank(span, level);
+            0
+        }
     }
 }
 
-fn dispatch(ledger: &Ledger, before: Option<Offset>, single: Option<bool>) -> Dispatch {
+fn dispatch(
+    ledger: &Ledger,
+    before: Option<Offset>,
+    single: Option<bool>,
+    (every, keyed): (Option<u32>, bool),
+) -> Dispatch {
     let mut dispatch = Dispatch::new(ledger, before);
+    if keyed {
+        dispatch.order_by_key(ledger);
+    }
+    if let Some(every) = every {
+        dispatch.take_oldest_every(every);
+    }
     if let Some(yields) = single {
         dispatch.serve_one(yields);
     }
@@ -579,7 +684,8 @@ fn step() -> impl Strategy<Value = Step> {
     let key = || proptest::sample::select(keys());
     let span = || (0..150i64, 1..40i64).prop_map(|(first, len)| (first, first + len));
     prop_oneof![
-        6 => (1..30i64).prop_map(Step::Enqueue),
+        6 => (1..30i64, 0..6u8, 0..5u64)
+            .prop_map(|(count, level, key)| Step::Enqueue(count, level, key)),
         10 => (1..10u8, 1..8u32).prop_map(|(times, run_max)| Step::Deliver { times, run_max }),
         3 => (key(), any::<bool>()).prop_map(|(key, settle_now)| Step::Get(key, settle_now)),
         6 => (key(), span()).prop_map(|(key, (first, end))| Step::Settle(key, first, end)),
@@ -592,7 +698,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1..3u64).prop_map(|client| Step::DropClient(ClientId(client))),
         1 => (key(), 0..12u32).prop_map(|(key, messages)| Step::Window(key, messages)),
         1 => (0..3u16).prop_map(Step::Overdue),
-        1 => (1..60u64).prop_map(Step::Purge),
+        1 => (1..60u64, proptest::option::of(0..5usize))
+            .prop_map(|(count, level)| Step::Purge(count, level)),
         1 => (0..150i64).prop_map(Step::Trim),
         5 => Just(Step::Sync),
         2 => Just(Step::Checkpoint),
@@ -605,9 +712,12 @@ proptest! {
     fn delivery_agrees_with_the_model(
         leases in any::<bool>(),
         single in proptest::option::weighted(0.5, any::<bool>()),
+        level_max in prop_oneof![Just(0u8), 1..5u8],
+        every in proptest::option::weighted(0.3, 1..6u32),
+        keyed in proptest::bool::weighted(0.3),
         steps in proptest::collection::vec(step(), 1..120),
     ) {
-        let mut world = World::new(leases, single);
+        let mut world = World::new(leases, single, level_max, every, keyed);
         for step in steps {
             world.step(step);
             world.elect();

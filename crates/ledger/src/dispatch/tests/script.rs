@@ -107,7 +107,8 @@ impl Queue {
             }
             "purge" => {
                 let mut spans = Vec::new();
-                let count = self.dispatch.take_ready(&self.ledger, self.end, u64::MAX, &mut spans);
+                let count =
+                    self.dispatch.take_ready(&self.ledger, self.end, (u64::MAX, None), &mut spans);
                 writeln!(out, "{count} purged").unwrap();
                 self.unsynced.extend(spans.into_iter().map(Change::Settle));
             }
@@ -131,7 +132,7 @@ impl Queue {
                 )
                 .unwrap();
             }
-            "peek" => match self.dispatch.peek(&self.ledger, self.end) {
+            "peek" => match self.dispatch.peek(&self.ledger, self.end, None) {
                 Some(offset) => writeln!(out, "{offset}").unwrap(),
                 None => writeln!(out, "nothing").unwrap(),
             },
@@ -685,7 +686,7 @@ fn spans_of_earlier_calls_are_left_as_they_are() {
     assert_eq!(out, [span("0"), span("1"), span("2"), span("3")]);
     out.clear();
     for count in [1, 1, 2, 1] {
-        assert_eq!(dispatch.take_ready(&ledger, end, count, &mut out), count);
+        assert_eq!(dispatch.take_ready(&ledger, end, (count, None), &mut out), count);
     }
     assert_eq!(out, [span("2"), span("3"), span("4..5"), span("6")]);
 }
