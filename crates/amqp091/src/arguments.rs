@@ -4,12 +4,15 @@
 //! refused with 406 and its name, never ignored, unless it asks for what happens anyway. All others
 //! change nothing here, or are nobody's: they are stored, echoed and compared.
 
+mod retry;
 #[cfg(test)]
 mod tests;
 
 use crate::codec::Table;
 use crate::errors::{Code, Exception, Resource};
 use record::properties::Value;
+
+pub use retry::{RetryArguments, RetryType};
 
 /// Arguments in the order given.
 pub type Arguments = [(String, Value)];
@@ -72,6 +75,8 @@ pub struct QueueArguments {
     pub single_active: bool,
     /// `x-delivery-limit`: how often a message may come back; 20 for a quorum queue that does not say.
     pub returns_max: Option<i64>,
+    /// `x-delayed-retry-type` and its kin.
+    pub retry: Option<RetryArguments>,
     /// `x-dead-letter-exchange` and `x-dead-letter-routing-key`.
     pub dead_letter: Option<(String, Option<String>)>,
 }
@@ -147,6 +152,7 @@ impl QueueArguments {
             overflow: overflow(queue, arguments)?,
             single_active: single_active(queue, arguments)?,
             returns_max: delivery_limit(queue, arguments)?,
+            retry: retry::parse(queue, arguments)?,
             dead_letter: dead_letter(queue, arguments)?,
         };
         fits_kind(queue, parsed.kind, arguments)?;
@@ -236,12 +242,14 @@ fn single_active(queue: Resource<'_>, arguments: &Arguments) -> Result<bool, Exc
     }
 }
 
-/// How often a message of a quorum queue may come back; a negative limit is none.
+/// How often a message may come back of a quorum queue, or of one where it waits then; a negative limit is
+/// none.
 fn delivery_limit(queue: Resource<'_>, arguments: &Arguments) -> Result<Option<i64>, Exception> {
     const NAME: &str = "x-delivery-limit";
     let is_quorum = kind(queue, arguments)? == QueueKind::Quorum;
+    let is_limited = is_quorum || retry::parse(queue, arguments)?.is_some();
     match find(arguments, NAME) {
-        None => Ok(is_quorum.then_some(DELIVERY_LIMIT_DEFAULT)),
+        None => Ok(is_limited.then_some(DELIVERY_LIMIT_DEFAULT)),
         Some(value) => {
             let limit =
                 value.as_i64().ok_or_else(|| queue.invalid_argument(NAME, &not_integer(value)))?;
@@ -285,6 +293,10 @@ fn dead_letter(
 /// 406 for an argument that is another kind's.
 fn fits_kind(queue: Resource<'_>, kind: QueueKind, given: &Arguments) -> Result<(), Exception> {
     let (others, module): (&[&str], &str) = match kind {
+        // Where messages that come back wait, there is a limit to it.
+        QueueKind::Classic if retry::parse(queue, given)?.is_some() => {
+            (&["x-dead-letter-strategy"], "rabbit_classic_queue")
+        }
         QueueKind::Classic => {
             (&["x-dead-letter-strategy", "x-delivery-limit"], "rabbit_classic_queue")
         }
@@ -295,6 +307,11 @@ fn fits_kind(queue: Resource<'_>, kind: QueueKind, given: &Arguments) -> Result<
                 "x-dead-letter-routing-key",
                 "x-dead-letter-strategy",
                 "x-delivery-limit",
+                "x-delayed-retry-type",
+                "x-delayed-retry-min",
+                "x-delayed-retry-max",
+                "x-delayed-retry-multiplier",
+                "x-delayed-retry-jitter",
                 "x-overflow",
                 "x-single-active-consumer",
             ],

@@ -1,10 +1,10 @@
 //! Declarations and refusals in AMQP's words, for what else lets one declare: the management API.
 
-use crate::arguments::{self, QueueArguments};
+use crate::arguments::{self, QueueArguments, RetryArguments, RetryType};
 use crate::errors::{self, Code, Exception, Resource};
 use engine::catalog::{
-    DeadLetter, DeclareQueue, DeclareRouter, Name, Overflow, QueueKind, QueueOptions, Refusal,
-    RouterKind, Setting, Thing,
+    DeadLetter, DeclareQueue, DeclareRouter, Growth, Name, Overflow, QueueKind, QueueOptions,
+    Refusal, Retry, RetryOn, RouterKind, Setting, Thing,
 };
 use std::sync::Arc;
 use types::Millis;
@@ -89,6 +89,7 @@ fn options(parsed: &QueueArguments) -> QueueOptions {
         single_active: parsed.single_active,
         // A count goes no further, and so no limit that is higher is ever passed.
         returns_max: parsed.returns_max.and_then(|most| u16::try_from(most).ok()),
+        retry: parsed.retry.map(retry),
         dead_letter: parsed.dead_letter.as_ref().map(|(exchange, key)| {
             let key = key.as_deref().map(Name::from);
             Arc::new(DeadLetter { router: Name::from(exchange.as_str()), key })
@@ -98,6 +99,20 @@ fn options(parsed: &QueueArguments) -> QueueOptions {
             arguments::QueueKind::Quorum => QueueKind::Quorum,
             arguments::QueueKind::Stream => QueueKind::Stream,
         },
+    }
+}
+
+fn retry(parsed: RetryArguments) -> Retry {
+    Retry {
+        on: match parsed.kind {
+            RetryType::All => RetryOn::All,
+            RetryType::Failed => RetryOn::Failed,
+            RetryType::Returned => RetryOn::Released,
+        },
+        min: Millis(parsed.min_ms),
+        max: Millis(parsed.max_ms),
+        growth: parsed.multiplier.map_or(Growth::Linear, Growth::Times),
+        jitter: parsed.jitter,
     }
 }
 

@@ -4,7 +4,7 @@ use crate::change::Target;
 use crate::snapshot::Inbound;
 use crate::table::arguments_identity;
 use crate::value::Arguments;
-use crate::{Config, Name};
+use crate::{Config, Name, Retry};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -98,6 +98,8 @@ pub struct QueueOptions {
     pub single_active: bool,
     /// How often a message may come back; once more and it is taken out. `None`: without end.
     pub returns_max: Option<u16>,
+    /// How long a message waits that came back; `None`: not at all.
+    pub retry: Option<Retry>,
     /// Where what is taken out goes; `None`: nowhere.
     pub dead_letter: Option<Arc<DeadLetter>>,
     /// Which kind was asked for.

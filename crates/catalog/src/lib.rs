@@ -19,6 +19,7 @@ mod names;
 mod naming;
 mod outcome;
 mod partition;
+mod retry;
 mod snapshot;
 mod table;
 mod trie;
@@ -46,6 +47,7 @@ pub use naming::{legal_for_streams, visible_to_streams};
 pub use outcome::{
     Deleted, LogChange, LogConfig, Outcome, Refusal, Setting, SubscriptionOptions, Thing,
 };
+pub use retry::{Growth, Retry, RetryOn};
 pub use snapshot::Snapshot;
 pub use value::{Arguments, Headers, Value};
 

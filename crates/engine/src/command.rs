@@ -37,6 +37,16 @@ pub(crate) enum Command {
     Sent { to: ShardId, offset: Offset },
     /// Producers that have been silent since before then are forgotten.
     ForgetProducers { before: Millis },
+    /// Leases of a log go back, and nobody is to have the messages before their time.
+    Park { subscription: SubscriptionId, log: LogId, entries: Vec<Parking>, counted: bool },
+}
+
+/// Offsets `first..=last` of a log, and when they may be handed out again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Parking {
+    pub(crate) first: Offset,
+    pub(crate) last: Offset,
+    pub(crate) due: Millis,
 }
 
 /// An entry of a schedule whose time has come.
@@ -66,6 +76,9 @@ pub(crate) struct Range {
 /// Bytes that a range may take, encoded.
 pub(crate) const RANGE_BYTES: usize = 25;
 
+/// Bytes that a parking may take, encoded.
+pub(crate) const PARKING_BYTES: usize = 30;
+
 /// Bytes that a command may take, encoded; one whose length a client decides is counted by itself.
 pub(crate) fn bytes_max(command: &Command) -> usize {
     const OTHERS: usize = 64;
@@ -79,6 +92,7 @@ pub(crate) fn bytes_max(command: &Command) -> usize {
             LogChange::CreateSubscription { over, .. } | LogChange::ExtendSubscription { over, .. },
         ) => OTHERS + LOG_BYTES * over.len(),
         Command::Activate { entries, .. } => OTHERS + 2 * NUMBER_BYTES * entries.len(),
+        Command::Park { entries, .. } => OTHERS + PARKING_BYTES * entries.len(),
         Command::Unschedule { offsets, .. } => OTHERS + NUMBER_BYTES * offsets.len(),
         Command::Change(_) | Command::Group { .. } => encode(std::slice::from_ref(command)).len(),
         _ => OTHERS,

@@ -10,6 +10,7 @@ mod moving;
 mod names;
 mod overflow;
 mod queues;
+mod retries;
 mod returns;
 mod schedules;
 mod single;

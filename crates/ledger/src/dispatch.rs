@@ -9,6 +9,7 @@
 
 mod consumers;
 mod leases;
+mod parking;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -16,11 +17,13 @@ mod tests;
 use crate::{Ledger, Span};
 use consumers::{Consumers, Turn};
 use leases::Leases;
+use parking::Parked;
 use std::collections::BTreeMap;
 use types::{ClientId, Offset};
 
 pub use terms::{
-    AddError, Assignment, ConsumerKey, ConsumerOptions, Held, SharedWindow, Unsettled, Window,
+    AddError, Assignment, ConsumerKey, ConsumerOptions, Ended, Held, SharedWindow, Unsettled,
+    Window,
 };
 
 const EVERYTHING: Span = Span { first: Offset(i64::MIN), end: Offset(i64::MAX) };
@@ -38,6 +41,7 @@ pub struct Dispatch {
     redelivered_before: Offset,
     /// What came back since this dispatch began, and its counted returns.
     returned: BTreeMap<Offset, u16>,
+    parked: Parked,
     leases: Leases,
     consumers: Consumers,
     skipped: Vec<Span>,
@@ -71,6 +75,7 @@ impl Dispatch {
             settled_ahead: ledger.settled_above_floor(),
             redelivered_before: redelivered_before.unwrap_or(ledger.floor()),
             returned: BTreeMap::new(),
+            parked: Parked::of(ledger),
             leases: Leases::default(),
             consumers: Consumers::default(),
             skipped: Vec::new(),
@@ -255,7 +260,7 @@ impl Dispatch {
     /// The oldest ready message.
     pub fn peek(&self, ledger: &Ledger, end: Offset) -> Option<Offset> {
         let returned = self.returned.first_key_value().map(|(&offset, _)| offset);
-        returned.or_else(|| ledger.next_unsettled(self.cursor, end))
+        returned.or_else(|| self.next_fresh(ledger, self.cursor, end))
     }
 
     /// The spans `len_of` passed over since the last call, to be put into a Settle command.
@@ -270,6 +275,7 @@ impl Dispatch {
             return;
         }
         self.returned.extract_if(span.first..span.end, |_, _| true).for_each(drop);
+        self.parked.forget(ledger, span);
         for (slot, count) in self.leases.take_all(span) {
             self.consumers.refund(slot, count);
         }
@@ -282,7 +288,8 @@ impl Dispatch {
 
     /// Messages that could be handed out now, given credit.
     pub fn ready_count(&self, end: Offset) -> u64 {
-        let ahead = Span::new(self.cursor, end).len().saturating_sub(self.settled_ahead);
+        let passed_over = self.settled_ahead + self.parked.aside();
+        let ahead = Span::new(self.cursor, end).len().saturating_sub(passed_over);
         ahead + self.returned.len() as u64
     }
 
@@ -403,14 +410,17 @@ impl Dispatch {
         if self.cursor < self.alike_until {
             return self.cursor < end;
         }
-        let Some(next) = ledger.next_unsettled(self.cursor, end) else { return false };
-        let passed = Span::new(self.cursor, next).len();
+        let Some(next) = self.next_fresh(ledger, self.cursor, end) else { return false };
+        let passed = Span::new(self.cursor, next).len() - self.parked.pass(self.cursor, next);
         self.settled_ahead = self.settled_ahead.saturating_sub(passed);
         self.cursor = next;
         self.alike_until = ledger.next_settled(next).unwrap_or(Offset(i64::MAX));
         if let Some(returned) = ledger.next_returned(next) {
             let bound = if returned == next { next.next() } else { returned };
             self.alike_until = self.alike_until.min(bound);
+        }
+        if let Some(parked) = self.parked.next_aside(next) {
+            self.alike_until = self.alike_until.min(parked);
         }
         if next < self.redelivered_before {
             self.alike_until = self.alike_until.min(self.redelivered_before);

@@ -32,7 +32,8 @@ const TIMESTAMP: Millis = Millis(1_700_000_000_000);
 enum Asked {
     Append { logs: Vec<LogId>, ids: Vec<Id> },
     Settle { log: LogId, ids: Vec<Id> },
-    Return { log: LogId, ids: Vec<Id>, last: Vec<Id> },
+    Return { log: LogId, ids: Vec<Id>, last: Vec<Id>, waits: Vec<(Id, Millis)> },
+    Release { log: LogId, waits: Vec<(Id, Millis)> },
     Transaction { logs: Vec<LogId>, ids: Vec<Id>, settled: Vec<(LogId, Id)> },
     Commit { group: String, number: usize },
     Trim { log: LogId, before: Offset },
@@ -266,26 +267,32 @@ impl SimClient {
     fn settle(&mut self, world: &mut World) {
         let Some((number, offsets)) = self.choose_held(world) else { return };
         let QueueUnderTest { log, subscription } = world.queues[number];
-        let disposition = match world.random.chance(25) {
-            true => Disposition::Returned,
-            false => Disposition::Done,
+        let disposition = match world.random.below(100) {
+            0..20 => Disposition::Returned,
+            20..28 => Disposition::Released,
+            _ => Disposition::Done,
         };
+        let now = world.clock.now();
         let (ids, ranges) = self.release(number, log.log, &offsets);
         let model = world.model.log(log.log);
-        let last = ids.iter().copied().filter(|id| model.is_last_attempt(*id)).collect();
+        let last: Vec<Id> = ids.iter().copied().filter(|id| model.is_last_attempt(*id)).collect();
+        let failed = disposition == Disposition::Returned;
+        let waits = ids.iter().filter_map(|id| model.wait_of(*id, failed, now)).collect();
         for id in &ids {
             match disposition {
                 Disposition::Returned => {
                     world.model.log(log.log).returned(*id);
                     world.may_have_returned(log.log, *id);
                 }
+                Disposition::Released => world.model.log(log.log).returned(*id),
                 _ => world.model.log(log.log).settle_asked(*id),
             }
         }
         let source = Source::Subscription(subscription);
         let settle = Settle { consumer: consumer(number), source, ranges, disposition };
         let asked = match disposition {
-            Disposition::Returned => Asked::Return { log: log.log, ids, last },
+            Disposition::Returned => Asked::Return { log: log.log, ids, last, waits },
+            Disposition::Released => Asked::Release { log: log.log, waits },
             _ => Asked::Settle { log: log.log, ids },
         };
         self.send(world, Op::Settle(settle), asked);
@@ -408,7 +415,9 @@ impl SimClient {
             return broken(format!("{id:?} comes to a consumer that is not active"));
         }
         world.model.log(item.log).timetable.on_time(id, world.clock.now())?;
-        world.model.log(item.log).deliver(id, item.offset, (item.redelivered, item.attempts))?;
+        let history = (item.redelivered, item.attempts);
+        let now = world.clock.now();
+        world.model.log(item.log).deliver(id, item.offset, history, now)?;
         self.held.entry(number).or_default().insert(item.offset, id);
         if !item.redelivered
             && let Some(before) = self.highest.insert(number, item.offset)
@@ -441,9 +450,13 @@ impl SimClient {
             (Some(Asked::Settle { log, ids }), Ok(Reply::Done)) => {
                 ids.iter().for_each(|id| model.log(log).settle_proven(*id));
             }
-            (Some(Asked::Return { log, ids, last }), Ok(Reply::Done)) => {
+            (Some(Asked::Return { log, ids, last, waits }), Ok(Reply::Done)) => {
+                waits.into_iter().for_each(|(id, due)| model.log(log).waits(id, due));
                 ids.iter().for_each(|id| model.log(log).return_proven(*id));
                 last.into_iter().for_each(|id| world.died(log, id));
+            }
+            (Some(Asked::Release { log, waits }), Ok(Reply::Done)) => {
+                waits.into_iter().for_each(|(id, due)| model.log(log).waits(id, due));
             }
             (Some(Asked::Transaction { logs, ids, settled }), Ok(Reply::Done)) => {
                 logs.iter().for_each(|log| model.log(*log).acknowledged(&ids, None));

@@ -4,6 +4,7 @@
 
 mod timetable;
 
+use engine::catalog::Retry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use timetable::Timetable;
@@ -46,6 +47,10 @@ struct Returns {
     told: BTreeMap<Id, (u16, u16)>,
     /// That it may, if that is limited.
     most: Option<u16>,
+    /// How long they wait then.
+    retry: Option<Retry>,
+    /// Until when they do, for certain.
+    waits: BTreeMap<Id, Millis>,
 }
 
 /// What is known of one log, and of the queue over it.
@@ -165,8 +170,12 @@ impl LogModel {
         id: Id,
         offset: Offset,
         (redelivered, attempts): (bool, u16),
+        now: Millis,
     ) -> Result<(), Violation> {
         self.seen(id, offset)?;
+        if let Some(due) = self.returns.waits.remove(&id).filter(|due| now < *due) {
+            return broken(format!("record {id:?} at {offset} was to wait until {due}, not {now}"));
+        }
         let returns = self.returns.certain.get(&id).copied().unwrap_or(0);
         if attempts < returns {
             return broken(format!(
@@ -208,6 +217,23 @@ impl LogModel {
         self.returns.most = Some(most);
     }
 
+    /// Records that come back wait.
+    pub(crate) fn delay_returns(&mut self, retry: Retry) {
+        self.returns.retry = Some(retry);
+    }
+
+    /// Until when a record that a client gives back now has to wait; `failed`: that counts.
+    pub(crate) fn wait_of(&self, id: Id, failed: bool, now: Millis) -> Option<(Id, Millis)> {
+        let attempts = self.returns.told.get(&id).map_or(0, |(attempts, _)| *attempts);
+        let delay = self.returns.retry?.delay(failed, attempts + u16::from(failed), 0)?;
+        Some((id, now.plus(delay)))
+    }
+
+    /// A record has come back and waits, for certain.
+    pub(crate) fn waits(&mut self, id: Id, due: Millis) {
+        self.returns.waits.insert(id, due);
+    }
+
     /// Whether one more return of a record that a client holds is one too many.
     pub(crate) fn is_last_attempt(&self, id: Id) -> bool {
         let attempts = self.returns.told.get(&id).map_or(0, |(attempts, _)| *attempts);
@@ -223,7 +249,10 @@ impl LogModel {
 
     /// The process ended: what was held came back, for certain, as deliveries were written down before.
     /// Gives what came back too often.
-    pub(crate) fn count_crash(&mut self) -> Vec<Id> {
+    pub(crate) fn count_crash(&mut self, now: Millis) -> Vec<Id> {
+        let waiting = self.held.iter().filter_map(|id| self.wait_of(*id, true, now));
+        let waiting: Vec<(Id, Millis)> = waiting.collect();
+        self.returns.waits.extend(waiting);
         for id in &self.held {
             let attempts = self.returns.told.get(id).map_or(0, |(attempts, _)| *attempts);
             self.returns.certain.insert(*id, attempts + 1);

@@ -16,6 +16,7 @@ use super::counting::ready_count;
 use super::dead::Morgue;
 use super::leasing::LEASING_MAX;
 use super::lost::NO_PLACE;
+use super::retrying::{Retries, Terms};
 use super::seat::Seat;
 use super::store::{At, Store, Waiter};
 use super::window::WindowId;
@@ -74,6 +75,8 @@ pub(crate) struct QueueLog {
     pub(crate) lengths: BTreeMap<Offset, u32>,
     pub(crate) length_total: u64,
     pub(super) dying: Morgue,
+    /// What came back and waits, where the queue has that.
+    pub(super) retries: Option<Box<Retries>>,
     /// Handouts that wait for the frame with their lease, by its index.
     pub(super) leasing: VecDeque<(u64, Handout)>,
     pub(super) held: VecDeque<Handout>,
@@ -133,7 +136,12 @@ impl Queue {
         }
     }
 
-    pub(crate) fn add_log(&mut self, log: LogId, dispatch: Dispatch) {
+    pub(super) fn add_log(
+        &mut self,
+        log: LogId,
+        dispatch: Dispatch,
+        retries: Option<Box<Retries>>,
+    ) {
         if self.logs.iter().all(|queue_log| queue_log.log != log) {
             self.logs.reserve_exact(1);
             self.logs.push(QueueLog {
@@ -142,6 +150,7 @@ impl Queue {
                 lengths: BTreeMap::new(),
                 length_total: 0,
                 dying: Morgue::default(),
+                retries,
                 leasing: VecDeque::new(),
                 held: VecDeque::new(),
                 loading: false,
@@ -170,6 +179,13 @@ impl QueueLog {
             self.lengths.insert(offset, length);
             self.length_total += u64::from(length);
             offset = offset.next();
+        }
+    }
+
+    /// A span is settled.
+    pub(super) fn forget_terms(&mut self, span: Span) {
+        if let Some(retries) = &mut self.retries {
+            retries.forget(span);
         }
     }
 
@@ -386,6 +402,12 @@ impl Turn<'_> {
                         self.drop_lease(queue, at, &handout, Span::one(offset));
                         self.take_out(queue, at, &[Span::one(offset)], Reason::Expired);
                     }
+                    Some((tail, _))
+                        if !self.has_terms(queue, at, &handout, (offset, &run, &tail)) =>
+                    {
+                        self.drop_lease(queue, at, &handout, Span::one(offset));
+                        self.take_out(queue, at, &[Span::one(offset)], Reason::Deliveries);
+                    }
                     Some((tail, timestamp)) => {
                         let item = Delivery {
                             log,
@@ -439,6 +461,32 @@ impl Turn<'_> {
         let mut freed = Vec::new();
         queue.logs[at].dispatch.settled(handout.key, span, &mut freed);
         self.get_next(queue, at, handout);
+    }
+
+    /// Where what comes back waits: notes what a message says of that itself. False: it came back too
+    /// often for what it says.
+    fn has_terms(
+        &self,
+        queue: &mut Queue,
+        at: usize,
+        handout: &Handout,
+        (offset, run, tail): (Offset, &Run, &[u8]),
+    ) -> bool {
+        if queue.options.retry.is_none() || handout.settle_now {
+            return true;
+        }
+        let own = if run.expiring { expiration(tail) } else { None };
+        let ttl = own.into_iter().chain(queue.options.message_ttl).min();
+        let expires = ttl.map(|ttl| run.appended.plus(ttl));
+        let of_queue = Terms::of_queue(&queue.options);
+        let terms = of_queue.of_message(tail, expires);
+        if terms.is_spent(handout.attempt.saturating_sub(1)) {
+            return false;
+        }
+        if let Some(retries) = &mut queue.logs[at].retries {
+            retries.note(offset, terms, of_queue);
+        }
+        true
     }
 
     /// The message's own time to live has passed.

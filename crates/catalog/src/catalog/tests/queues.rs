@@ -18,6 +18,7 @@ fn a_queue_is_a_log_and_its_own_subscription() {
         single_active: true,
         max_bytes: Some(8),
         returns_max: None,
+        retry: None,
         dead_letter: None,
         kind: QueueKind::Quorum,
     };

@@ -79,6 +79,7 @@ impl Worker {
 
     /// Drops the entries of queues that have become idle.
     pub(in crate::worker) fn drop_idle(&mut self) {
+        let mut idle = Vec::new();
         for seat in self.seats.values_mut() {
             for id in std::mem::take(&mut seat.idle.maybe) {
                 if !seat.queues.get(&id).is_some_and(|queue| queue.is_idle(&seat.shard)) {
@@ -86,14 +87,13 @@ impl Worker {
                 }
                 let Some(queue) = seat.queues.remove(&id) else { continue };
                 seat.ready.remove(&id);
-                if let Some((_, timer)) = queue.timer {
-                    self.timers.cancel(timer);
-                }
                 if queue.tally != Tally::default() {
                     seat.idle.tallies.insert(id, queue.tally);
                 }
+                idle.push(queue);
             }
         }
+        idle.iter().for_each(|queue| self.cancel_timers(queue));
     }
 
     #[cfg(test)]

@@ -31,8 +31,14 @@ impl Worker {
         let Some(queue) = seat.queues.get_mut(&id) else { return };
         let now = self.now;
         let mut back = Vec::new();
+        let mut failed = Vec::new();
         for log in &mut queue.logs {
             back.push((log.log, log.take_back(|handout| handout.key == key), false));
+            let mut ended = Vec::new();
+            if queue.options.retry.is_some() && held != Held::Keep {
+                log.dispatch.end_all(key, &mut ended);
+            }
+            failed.push((log.log, ended));
             back.push((log.log, log.dispatch.leave(key, held), true));
         }
         queue.used = now;
@@ -42,6 +48,9 @@ impl Worker {
         }
         for (log, spans, counted) in back {
             seat.give_back(id, log, &spans, counted);
+        }
+        for (log, ended) in failed {
+            seat.send_back(id, log, &ended, true, now);
         }
         seat.ready.insert(id);
         seat.idle.maybe.insert(id);
@@ -58,8 +67,14 @@ impl Worker {
             for id in &gone.subscriptions {
                 let Some(queue) = seat.queues.get_mut(id) else { continue };
                 let mut back = Vec::new();
+                let mut failed = Vec::new();
                 for log in &mut queue.logs {
                     back.push((log.log, log.take_back(|it| it.key.client == client), false));
+                    let mut ended = Vec::new();
+                    if queue.options.retry.is_some() {
+                        log.dispatch.end_client(client, &mut ended);
+                    }
+                    failed.push((log.log, ended));
                     back.push((log.log, log.dispatch.drop_client(client, true), true));
                 }
                 queue.windowed.retain(|key, _| key.client != client);
@@ -71,6 +86,9 @@ impl Worker {
                 }
                 for (log, spans, counted) in back {
                     seat.give_back(*id, log, &spans, counted);
+                }
+                for (log, ended) in failed {
+                    seat.send_back(*id, log, &ended, true, self.now);
                 }
                 seat.ready.insert(*id);
                 seat.idle.maybe.insert(*id);

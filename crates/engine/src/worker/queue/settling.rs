@@ -23,6 +23,7 @@ impl Worker {
         let mut freed = Vec::new();
         for range in &settle.ranges {
             let Some(queue) = seat.queues.get_mut(&id) else { return };
+            let delays = queue.delays();
             let Some(log) = queue.log_mut(range.log) else { continue };
             freed.clear();
             let span = lease_span(range);
@@ -37,9 +38,16 @@ impl Worker {
                         _ => seat.settle(id, range.log, &freed),
                     }
                 }
-                Disposition::Returned => {
-                    log.dispatch.returned(key, span, true, &mut freed);
-                    seat.give_back(id, range.log, &freed, true);
+                Disposition::Returned | Disposition::Released if delays => {
+                    let failed = settle.disposition == Disposition::Returned;
+                    let mut ended = Vec::new();
+                    log.dispatch.end(key, span, &mut ended);
+                    seat.send_back(id, range.log, &ended, failed, self.now);
+                }
+                Disposition::Returned | Disposition::Released => {
+                    let counted = settle.disposition == Disposition::Returned;
+                    log.dispatch.returned(key, span, counted, &mut freed);
+                    seat.give_back(id, range.log, &freed, counted);
                 }
             }
         }

@@ -1,15 +1,17 @@
 //! Random operations against a model that keeps every message by itself.
 
-use crate::{ConsumerKey, ConsumerOptions, Dispatch, Held, Ledger, Span, Unsettled, Window};
+use crate::{ConsumerKey, ConsumerOptions, Dispatch, Ended, Held, Ledger, Span, Unsettled, Window};
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use std::collections::BTreeMap;
-use types::{ClientId, ConsumerId, Offset};
+use types::{ClientId, ConsumerId, Millis, Offset};
 
 /// What the leader believes of one message.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Place {
     Ready,
     Held(ConsumerKey),
+    /// It came back and waits for its time.
+    Parked,
     /// Acknowledged, passed over, purged or trimmed.
     Done,
 }
@@ -24,14 +26,19 @@ struct Message {
     durable_returns: Option<u16>,
     /// Its delivery is written down, and not its end.
     is_leased: bool,
-    /// It came back since the crash.
-    came_back: bool,
+    /// It came back since the crash; `None`: it was parked before, and whether the dispatch noted that it
+    /// is ready again depends on where it stood.
+    came_back: Option<bool>,
+    /// Until when it was parked last, as the leader knows and as is written down.
+    due: Option<Millis>,
+    durable_due: Option<Millis>,
 }
 
 #[derive(Clone, Debug)]
 enum Change {
     Settle(Span),
     Return(Span, bool),
+    Park(Span, bool, Millis),
     Trim(Offset),
     Lease(Span),
 }
@@ -44,6 +51,10 @@ enum Step {
     Settle(ConsumerKey, i64, i64),
     SettleUpTo(ConsumerKey, i64),
     Return(ConsumerKey, i64, i64, bool),
+    Park(ConsumerKey, i64, i64, bool),
+    ParkAll(ClientId),
+    Release(i64, i64),
+    PurgeParked,
     Add(ConsumerKey, ConsumerOptions),
     Leave(ConsumerKey, bool),
     Cancel(ConsumerKey),
@@ -72,6 +83,10 @@ struct World {
     checkpoint: Vec<u8>,
     /// Deliveries are written down before they are made.
     leases: bool,
+    /// What was with a consumer at a crash waits.
+    parks: bool,
+    /// Rises with each that is parked.
+    last_due: Millis,
     /// Only one consumer is served; whether it makes room for a higher priority.
     single: Option<bool>,
     active: Option<ConsumerKey>,
@@ -80,7 +95,7 @@ struct World {
 }
 
 impl World {
-    fn new(leases: bool, single: Option<bool>) -> World {
+    fn new((leases, parks): (bool, bool), single: Option<bool>) -> World {
         let ledger = Ledger::new(Offset(0));
         World {
             dispatch: dispatch(&ledger, None, single),
@@ -92,6 +107,8 @@ impl World {
             unsynced: Vec::new(),
             replay: Vec::new(),
             leases,
+            parks,
+            last_due: Millis(0),
             single,
             active: None,
             arrivals: Vec::new(),
@@ -136,6 +153,10 @@ impl World {
             Step::Settle(key, first, end) => self.settle(key, first, end),
             Step::SettleUpTo(key, end) => self.settle(key, 0, end),
             Step::Return(key, first, end, count) => self.give_back(key, first, end, count),
+            Step::Park(key, first, end, count) => self.park(key, (first, end), count),
+            Step::ParkAll(client) => self.park_all(client),
+            Step::Release(first, end) => self.release(first, end),
+            Step::PurgeParked => self.purge_parked(),
             Step::Add(key, options) => {
                 let fits = !self.consumers.contains_key(&key);
                 assert_eq!(self.dispatch.add(key, options).is_ok(), fits);
@@ -185,7 +206,9 @@ impl World {
             is_durably_settled: false,
             durable_returns: None,
             is_leased: false,
-            came_back: false,
+            came_back: Some(false),
+            due: None,
+            durable_due: None,
         };
         self.messages.extend((0..count).map(|_| message));
     }
@@ -315,6 +338,76 @@ impl World {
         self.unsynced.extend(spans.into_iter().map(|span| Change::Return(span, count)));
     }
 
+    fn park(&mut self, key: ConsumerKey, (first, end): (i64, i64), count: bool) {
+        let span = Span::new(Offset(first), Offset(end));
+        let mut ended = Vec::new();
+        self.dispatch.end(key, span, &mut ended);
+        self.parked(&ended, count);
+        self.refund(key, ended.iter().map(|ended| ended.span.len()).sum());
+        let is_left = |message: &Message| message.place == Place::Held(key);
+        let within = self.messages.iter().take(end as usize).skip(first as usize);
+        assert!(!within.clone().any(is_left), "all that it held there ended");
+    }
+
+    fn park_all(&mut self, client: ClientId) {
+        let mut ended = Vec::new();
+        self.dispatch.end_client(client, &mut ended);
+        self.parked(&ended, true);
+        self.unsettled.retain(|holder, _| holder.client != client);
+        self.held(|holder| holder.client == client);
+    }
+
+    /// Leases ended: their messages wait, each run until another time.
+    fn parked(&mut self, ended: &[Ended], count: bool) {
+        for Ended { span, attempt } in ended {
+            self.last_due = Millis(self.last_due.0 + 1);
+            self.dispatch.park(*span);
+            for offset in span.offsets() {
+                let message = &mut self.messages[offset.0 as usize];
+                assert!(matches!(message.place, Place::Held(_)));
+                assert_eq!(*attempt, message.returns + 1);
+                message.come_back(count);
+                (message.place, message.due) = (Place::Parked, Some(self.last_due));
+            }
+            self.unsynced.push(Change::Park(*span, count, self.last_due));
+        }
+    }
+
+    /// The time of some has come; those of which the ledger does not know so stay.
+    fn release(&mut self, first: i64, end: i64) {
+        for offset in Span::new(Offset(first), Offset(end.min(self.end().0))).offsets() {
+            let message = &mut self.messages[offset.0 as usize];
+            let due = self.ledger.due(offset);
+            assert_eq!(due, message.durable_due);
+            if due.is_none() || due != message.due {
+                continue;
+            }
+            let returns = self.ledger.returns(offset).expect("what was parked came back");
+            let is_parked = message.place == Place::Parked;
+            assert_eq!(self.dispatch.is_parked(offset), is_parked);
+            assert_eq!(self.dispatch.release(offset, returns), is_parked);
+            if is_parked {
+                assert_eq!(returns, message.returns);
+                message.place = Place::Ready;
+            }
+        }
+    }
+
+    fn purge_parked(&mut self) {
+        let mut spans = Vec::new();
+        let taken = self.dispatch.take_parked(&mut spans);
+        let mut wanted = Vec::new();
+        for (offset, message) in self.messages.iter_mut().enumerate() {
+            if message.place == Place::Parked {
+                message.place = Place::Done;
+                wanted.push(Offset(offset as i64));
+            }
+        }
+        assert_eq!(spread(&spans), wanted);
+        assert_eq!(taken, wanted.len() as u64);
+        self.unsynced.extend(spans.into_iter().map(Change::Settle));
+    }
+
     fn each_held(
         &mut self,
         span: Span,
@@ -370,8 +463,10 @@ impl World {
         for (offset, message) in self.messages.iter_mut().enumerate() {
             let is_taken = taken.contains(&Offset(offset as i64));
             assert!(!is_taken || message.place == Place::Ready && message.returns > most);
-            let is_known = message.came_back && message.place == Place::Ready;
-            assert_eq!(is_taken, is_known && message.returns > most, "{offset}");
+            if let Some(came_back) = message.came_back {
+                let is_known = came_back && message.place == Place::Ready;
+                assert_eq!(is_taken, is_known && message.returns > most, "{offset}");
+            }
             if is_taken {
                 message.place = Place::Done;
             }
@@ -418,18 +513,19 @@ impl World {
             }
             Change::Return(span, count) => {
                 for offset in span.offsets() {
-                    let message = &mut self.messages[offset.0 as usize];
-                    message.is_leased = false;
-                    if !message.is_durably_settled {
-                        let returns = message.durable_returns.unwrap_or(0) + u16::from(count);
-                        message.durable_returns = Some(returns);
-                    }
+                    self.messages[offset.0 as usize].return_durably(count, None);
+                }
+            }
+            Change::Park(span, count, due) => {
+                for offset in span.offsets() {
+                    self.messages[offset.0 as usize].return_durably(count, Some(due));
                 }
             }
             Change::Lease(span) => {
                 for offset in span.offsets() {
                     let message = &mut self.messages[offset.0 as usize];
                     message.is_leased = !message.is_durably_settled;
+                    message.durable_due = None;
                 }
             }
         }
@@ -450,18 +546,30 @@ impl World {
         let leased: Vec<Offset> = leased.map(|(offset, _)| Offset(offset)).collect();
         assert_eq!(spread(&self.ledger.leases()), leased);
         self.unsynced.clear();
-        for span in self.ledger.leases() {
-            self.apply(Change::Return(span, true));
+        let leases = self.ledger.leases();
+        if !self.parks {
+            leases.iter().for_each(|span| self.apply(Change::Return(*span, true)));
         }
         self.dispatch = dispatch(&self.ledger, Some(self.end()), self.single);
+        if self.parks {
+            self.last_due = Millis(self.last_due.0 + 1);
+            let due = self.last_due;
+            leases.iter().for_each(|span| self.apply(Change::Park(*span, true, due)));
+            self.dispatch.find_parked(&self.ledger);
+        }
         self.active = None;
         self.consumers.clear();
         self.unsettled.clear();
         for message in &mut self.messages {
-            message.place = if message.is_durably_settled { Place::Done } else { Place::Ready };
+            message.place = match message.durable_due {
+                _ if message.is_durably_settled => Place::Done,
+                Some(_) => Place::Parked,
+                None => Place::Ready,
+            };
+            message.due = message.durable_due;
             message.returns = message.durable_returns.unwrap_or(0);
             message.redelivered = true;
-            message.came_back = false;
+            message.came_back = message.due.is_none().then_some(false);
         }
     }
 
@@ -473,6 +581,8 @@ impl World {
         assert_eq!(self.dispatch.ready_count(self.end()), ready);
         let held = count(|message| matches!(message.place, Place::Held(_)));
         assert_eq!(self.dispatch.unacked_count(), held);
+        let parked = count(|message| message.place == Place::Parked);
+        assert_eq!(self.dispatch.parked_count(), parked);
         assert_eq!(self.dispatch.consumer_count(), self.consumers.len());
         let settled = count(|message| message.is_durably_settled);
         assert_eq!(self.ledger.settled_total(), settled);
@@ -492,6 +602,8 @@ impl World {
         for client in [1, 2] {
             self.step(Step::DropClient(ClientId(client)));
         }
+        self.sync();
+        self.release(0, self.end().0);
         let key = keys()[0];
         self.step(Step::Add(key, ConsumerOptions::default()));
         self.elect();
@@ -512,13 +624,21 @@ impl Message {
     fn come_back(&mut self, count: bool) {
         self.place = Place::Ready;
         self.redelivered = true;
-        self.came_back = true;
+        self.came_back = Some(true);
         self.returns += u16::from(count);
+    }
+
+    fn return_durably(&mut self, count: bool, due: Option<Millis>) {
+        self.is_leased = false;
+        if !self.is_durably_settled {
+            self.durable_returns = Some(self.durable_returns.unwrap_or(0) + u16::from(count));
+            self.durable_due = due;
+        }
     }
 
     /// Whether it was not settled before.
     fn settle(&mut self) -> bool {
-        self.durable_returns = None;
+        (self.durable_returns, self.durable_due) = (None, None);
         self.is_leased = false;
         !std::mem::replace(&mut self.is_durably_settled, true)
     }
@@ -530,6 +650,10 @@ fn apply(ledger: &mut Ledger, change: &Change) -> u64 {
         Change::Trim(to) => ledger.advance_floor_to(to),
         Change::Return(span, count) => {
             ledger.return_span(span, count);
+            0
+        }
+        Change::Park(span, count, due) => {
+            ledger.park(span, count, due);
             0
         }
         Change::Lease(span) => {
@@ -586,6 +710,11 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (key(), 0..200i64).prop_map(|(key, end)| Step::SettleUpTo(key, end)),
         5 => (key(), span(), any::<bool>())
             .prop_map(|(key, (first, end), count)| Step::Return(key, first, end, count)),
+        5 => (key(), span(), any::<bool>())
+            .prop_map(|(key, (first, end), count)| Step::Park(key, first, end, count)),
+        1 => (1..3u64).prop_map(|client| Step::ParkAll(ClientId(client))),
+        5 => span().prop_map(|(first, end)| Step::Release(first, end)),
+        1 => Just(Step::PurgeParked),
         6 => (key(), options()).prop_map(|(key, options)| Step::Add(key, options)),
         2 => (key(), any::<bool>()).prop_map(|(key, count)| Step::Leave(key, count)),
         2 => key().prop_map(Step::Cancel),
@@ -603,7 +732,7 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #[test]
     fn delivery_agrees_with_the_model(
-        leases in any::<bool>(),
+        leases in any::<(bool, bool)>(),
         single in proptest::option::weighted(0.5, any::<bool>()),
         steps in proptest::collection::vec(step(), 1..120),
     ) {
