@@ -4,6 +4,7 @@
 //! refused with 406 and its name, never ignored, unless it asks for what happens anyway. All others
 //! change nothing here, or are nobody's: they are stored, echoed and compared.
 
+mod pace;
 mod retry;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ use crate::codec::Table;
 use crate::errors::{Code, Exception, Resource};
 use record::properties::Value;
 
+pub use pace::PaceArguments;
 pub use retry::{RetryArguments, RetryType};
 
 /// Arguments in the order given.
@@ -75,6 +77,8 @@ pub struct QueueArguments {
     pub single_active: bool,
     /// `x-delivery-limit`: how often a message may come back; 20 for a quorum queue that does not say.
     pub returns_max: Option<i64>,
+    /// `x-consume-rate` and what else holds deliveries back.
+    pub pace: PaceArguments,
     /// `x-delayed-retry-type` and its kin.
     pub retry: Option<RetryArguments>,
     /// `x-dead-letter-exchange` and `x-dead-letter-routing-key`.
@@ -152,6 +156,7 @@ impl QueueArguments {
             overflow: overflow(queue, arguments)?,
             single_active: single_active(queue, arguments)?,
             returns_max: delivery_limit(queue, arguments)?,
+            pace: pace::parse(queue, arguments)?,
             retry: retry::parse(queue, arguments)?,
             dead_letter: dead_letter(queue, arguments)?,
         };
@@ -314,6 +319,12 @@ fn fits_kind(queue: Resource<'_>, kind: QueueKind, given: &Arguments) -> Result<
                 "x-delayed-retry-jitter",
                 "x-overflow",
                 "x-single-active-consumer",
+                "x-consume-rate",
+                "x-consume-burst",
+                "x-max-in-flight",
+                "x-breaker-failures",
+                "x-breaker-window",
+                "x-breaker-pause",
             ],
             "rabbit_stream_queue",
         ),

@@ -18,6 +18,7 @@ mod headers;
 mod names;
 mod naming;
 mod outcome;
+mod pace;
 mod partition;
 mod retry;
 mod snapshot;
@@ -47,6 +48,7 @@ pub use naming::{legal_for_streams, visible_to_streams};
 pub use outcome::{
     Deleted, LogChange, LogConfig, Outcome, Refusal, Setting, SubscriptionOptions, Thing,
 };
+pub use pace::{Breaker, Pace, Rate};
 pub use retry::{Growth, Retry, RetryOn};
 pub use snapshot::Snapshot;
 pub use value::{Arguments, Headers, Value};

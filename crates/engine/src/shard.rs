@@ -36,7 +36,7 @@ use std::collections::BTreeMap;
 use types::{LogId, Millis, Offset, ShardId, SubscriptionId};
 
 /// Behaviour of `apply`; a change that would make replicas diverge raises it (architecture: machine version).
-pub(crate) const MACHINE_VERSION: u16 = 7;
+pub(crate) const MACHINE_VERSION: u16 = 8;
 
 /// One shard's replicated state.
 #[derive(Clone, Debug, Serialize)]

@@ -9,6 +9,7 @@ mod memory;
 mod moving;
 mod names;
 mod overflow;
+mod pacing;
 mod queues;
 mod retries;
 mod returns;

@@ -21,6 +21,7 @@ mod moving;
 mod naming;
 mod nearest;
 mod overflow;
+mod pacing;
 mod queue;
 mod reading;
 mod relocate;

@@ -34,6 +34,7 @@ pub const FAULTS: &[(&str, &str)] = &[
     ("lease-forgotten", "a message is delivered and that it is about to be is not written down"),
     ("retry-early", "what came back is handed out a little before its time"),
     ("retry-forgotten", "a start hands out at once what came back and was to wait"),
+    ("cap-passed", "a queue has one message more in flight than it may"),
     ("relocate-unsynced", "copies are believed before they are synced"),
     ("page-of-another-log", "a page in memory is taken for any page of its segment"),
     ("trimmed-runs-back", "a page of the index has again what was trimmed of it"),

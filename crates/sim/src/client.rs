@@ -6,7 +6,7 @@ mod moving;
 mod scheduling;
 
 use crate::model::{Id, Model, Violation, broken};
-use crate::world::{QueueUnderTest, SINGLE, World};
+use crate::world::{CAPPED, QueueUnderTest, SINGLE, World};
 use body::{encode, id_of, payload};
 use bytes::Bytes;
 use engine::api::{
@@ -71,6 +71,10 @@ pub(crate) struct SimClient {
     /// The last offset a queue delivered that was not a redelivery.
     highest: BTreeMap<usize, Offset>,
     producer: Option<Sequence>,
+    /// Everything that comes is kept, or settled where not all of it can be.
+    drains: bool,
+    /// Deliveries.
+    taken: usize,
 }
 
 impl SimClient {
@@ -84,6 +88,8 @@ impl SimClient {
             consumes: BTreeSet::new(),
             highest: BTreeMap::new(),
             producer: None,
+            drains: false,
+            taken: 0,
         }
     }
 
@@ -110,6 +116,7 @@ impl SimClient {
 
     /// Consumes every queue without bound.
     pub(crate) fn take_all(&mut self, world: &mut World) {
+        self.drains = true;
         for number in 0..world.queues.len() {
             let take = Take {
                 consumer: consumer(number),
@@ -124,8 +131,9 @@ impl SimClient {
         }
     }
 
-    pub(crate) fn held_count(&self) -> usize {
-        self.held.values().map(BTreeMap::len).sum()
+    /// How much has come.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken
     }
 
     /// What it holds of a queue.
@@ -419,6 +427,10 @@ impl SimClient {
         let now = world.clock.now();
         world.model.log(item.log).deliver(id, item.offset, history, now)?;
         self.held.entry(number).or_default().insert(item.offset, id);
+        self.taken += 1;
+        if self.drains && number == CAPPED {
+            self.settle_drained(world, item);
+        }
         if !item.redelivered
             && let Some(before) = self.highest.insert(number, item.offset)
             && before > item.offset
@@ -426,6 +438,16 @@ impl SimClient {
             return broken(format!("offset {} is delivered after {before}", item.offset));
         }
         Ok(())
+    }
+
+    /// Settles what it would otherwise keep: there is room for the next then.
+    fn settle_drained(&mut self, world: &mut World, item: &Delivery) {
+        let QueueUnderTest { log, subscription } = world.queues[CAPPED];
+        let (ids, ranges) = self.release(CAPPED, log.log, &[item.offset]);
+        ids.iter().for_each(|id| world.model.log(log.log).settle_asked(*id));
+        let (source, disposition) = (Source::Subscription(subscription), Disposition::Done);
+        let settle = Settle { consumer: consumer(CAPPED), source, ranges, disposition };
+        self.send(world, Op::Settle(settle), Asked::Settle { log: log.log, ids });
     }
 
     fn answered(

@@ -68,6 +68,8 @@ pub(crate) struct LogModel {
     delivered: BTreeSet<Id>,
     /// Held by a consumer in this life of the process.
     held: BTreeSet<Id>,
+    /// So many records are held at once, at most.
+    held_max: Option<u32>,
     returns: Returns,
     /// Where ids were seen.
     places: BTreeMap<Offset, Id>,
@@ -192,6 +194,9 @@ impl LogModel {
         if !self.held.insert(id) {
             return broken(format!("record {id:?} at {offset} is delivered to two consumers"));
         }
+        if self.held_max.is_some_and(|most| self.held.len() > most as usize) {
+            return broken(format!("{} records are held at once", self.held.len()));
+        }
         if !self.delivered.insert(id) && !redelivered {
             return broken(format!("record {id:?} at {offset} comes again unmarked"));
         }
@@ -215,6 +220,11 @@ impl LogModel {
     /// A record comes back so often at most.
     pub(crate) fn limit_returns(&mut self, most: u16) {
         self.returns.most = Some(most);
+    }
+
+    /// No more than so many records are held at once.
+    pub(crate) fn cap_held(&mut self, most: u32) {
+        self.held_max = Some(most);
     }
 
     /// Records that come back wait.

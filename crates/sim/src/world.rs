@@ -6,7 +6,7 @@ use crate::run::Tally;
 use engine::api::{Call, Event, Op, Reply};
 use engine::catalog::{
     Action, Change, Config, DeadLetter, DeclareQueue, DeclareTopic, Growth, Outcome, Overflow,
-    QueueOptions, Retry, RetryOn,
+    Pace, QueueOptions, Retry, RetryOn,
 };
 use engine::{Client, Options, Part, Sizes, Stepped, UnzipSizes};
 use io::sim::{SimClock, SimDisk, SimRandom};
@@ -39,6 +39,10 @@ const RETRY_ALL: Retry =
 
 /// That queue, by number.
 const RETRIED: usize = 1;
+
+/// The queue of which few messages are with clients at once, by number, and how many.
+pub(crate) const CAPPED: usize = 0;
+const CAP: u32 = 4;
 
 /// The queue that serves one consumer at a time, by number.
 pub(crate) const SINGLE: usize = 2;
@@ -274,9 +278,14 @@ impl World {
             let dead_letter = if number == 0 { dead_to("q1") } else { None };
             let single_active = number == SINGLE;
             let retry = (number == RETRIED).then_some(RETRY_ALL);
+            let in_flight_max = (number == CAPPED).then_some(CAP);
+            let pace = Pace { in_flight_max, ..Pace::default() };
             let options =
-                QueueOptions { dead_letter, single_active, retry, ..QueueOptions::default() };
+                QueueOptions { dead_letter, single_active, retry, pace, ..QueueOptions::default() };
             let queue = self.declare_queue(&format!("q{number}"), options)?;
+            if let Some(cap) = in_flight_max {
+                self.model.log(queue.log.log).cap_held(cap);
+            }
             if let Some(retry) = retry {
                 self.model.log(queue.log.log).delay_returns(retry);
             }

@@ -44,6 +44,7 @@ fn what_works_is_parsed_whatever_the_integer_width() {
         single_active: true,
         returns_max: Some(3),
         retry: None,
+        pace: PaceArguments::default(),
         dead_letter: Some(("dlx".to_owned(), Some("key".to_owned()))),
     };
     assert_eq!(QueueArguments::parse(QUEUE, &arguments), Ok(expected));

@@ -233,6 +233,22 @@ fn what_was_with_a_consumer_at_a_crash_waits_where_deliveries_are_written_down()
 }
 
 #[test]
+fn what_was_due_while_nothing_ran_comes_with_what_was_with_a_consumer() {
+    let mut stage = Stage::new();
+    let (tried, _) = queues(&mut stage, options(POLICY, Some(5)));
+    stage.publish(&[tried.0], &["a", "b"]).expect("published");
+    settle(&mut stage, tried, 0, Disposition::Returned);
+    stage.clock.pass(3_000_000);
+    stage.crash();
+    take(&mut stage, tried);
+    let (_, first) = wait(&mut stage, Millis(0));
+    assert_eq!(first, [(0, 1)]);
+    let (_, second) = wait(&mut stage, Millis(0));
+    assert_eq!(second, [(1, 1)]);
+    assert_eq!(counts(&mut stage, tried), (0, 2, 0));
+}
+
+#[test]
 fn what_waits_expires_in_its_time_is_purged_and_counts_as_length() {
     let mut stage = Stage::new();
     let mut limited = options(POLICY, None);

@@ -117,7 +117,9 @@ impl Worker {
         let recovering = std::mem::take(&mut seat.leasing.recovering);
         for id in &recovering {
             for log in seat.queues.get_mut(id).into_iter().flat_map(|queue| &mut queue.logs) {
-                if let Some((ledger, _)) = ledger_of(&seat.shard, *id, log.log) {
+                if let Some((ledger, _)) = ledger_of(&seat.shard, *id, log.log)
+                    && !io::planted("retry-forgotten")
+                {
                     log.dispatch.find_parked(ledger);
                 }
             }

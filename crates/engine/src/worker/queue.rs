@@ -16,6 +16,7 @@ use super::counting::ready_count;
 use super::dead::Morgue;
 use super::leasing::LEASING_MAX;
 use super::lost::NO_PLACE;
+use super::pacing::Pacer;
 use super::retrying::{Retries, Terms};
 use super::seat::Seat;
 use super::store::{At, Store, Waiter};
@@ -54,6 +55,8 @@ pub(crate) struct Queue {
     pub(crate) timer: Option<(Millis, ledger::TimerId)>,
     /// Consumers bound by windows that reach beyond one log's dispatch.
     pub(super) windowed: BTreeMap<ConsumerKey, Vec<WindowId>>,
+    /// What holds it back beside its consumers.
+    pub(super) pacer: Option<Box<Pacer>>,
 }
 
 /// What went through a queue since the process started.
@@ -122,6 +125,7 @@ impl From<(Assignment, Option<Token>)> for Handout {
 
 impl Queue {
     pub(crate) fn new(subscription: SubscriptionRef, options: QueueOptions, now: Millis) -> Queue {
+        let pacer = Pacer::wanted(&options.pace, now);
         Queue {
             subscription,
             options,
@@ -133,6 +137,7 @@ impl Queue {
             tally: Tally::default(),
             timer: None,
             windowed: BTreeMap::new(),
+            pacer,
         }
     }
 
@@ -299,6 +304,11 @@ impl Turn<'_> {
         if log.leasing.len() >= LEASING_MAX || !log.dispatch.has_credit() {
             return None;
         }
+        let run_max = match queue.pacer.is_some() {
+            true => run_max.min(self.paced_room(queue, at)?),
+            false => run_max,
+        };
+        let log = &mut queue.logs[at];
         let (ledger, end) = ledger_of(&self.seat.shard, id, log.log)?;
         let index = self.store.index.log(log.log);
         let (now, arrived) = (self.now, self.arrived);
@@ -330,7 +340,20 @@ impl Turn<'_> {
             (!expired && fits).then_some(length)
         });
         holes.into_iter().for_each(|hole| self.store.losses.note(log.log, hole, NO_PLACE));
-        Some(Handout::from((assignment?, None)))
+        let assignment = assignment?;
+        if let Some(pacer) = &mut queue.pacer {
+            pacer.took(assignment.span, assignment.settle_now);
+        }
+        Some(Handout::from((assignment, None)))
+    }
+
+    /// How many messages of a queue that is held back can go now, if there is one at all.
+    fn paced_room(&self, queue: &mut Queue, at: usize) -> Option<u32> {
+        let id = queue.subscription.subscription;
+        let log = &queue.logs[at];
+        let (ledger, end) = ledger_of(&self.seat.shard, id, log.log)?;
+        log.dispatch.peek(ledger, end)?;
+        Some(queue.pace_room(self.now)).filter(|room| *room > 0)
     }
 
     /// Closes the flow to consumers whose wide windows are full, and opens it to the others.
@@ -460,6 +483,9 @@ impl Turn<'_> {
     fn drop_lease(&mut self, queue: &mut Queue, at: usize, handout: &Handout, span: Span) {
         let mut freed = Vec::new();
         queue.logs[at].dispatch.settled(handout.key, span, &mut freed);
+        if let Some(pacer) = &mut queue.pacer {
+            pacer.missed(span);
+        }
         self.get_next(queue, at, handout);
     }
 

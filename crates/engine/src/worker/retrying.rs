@@ -20,6 +20,8 @@ use types::{LogId, Millis, Offset, ShardId, SubscriptionId, SubscriptionRef};
 
 /// Messages of one log that become ready in one turn; the rest have the next one.
 const RELEASE_PER_TURN: usize = 4096;
+/// How soon it is looked again whether a shard has its first frame.
+const START_LOOK: Millis = Millis(10);
 /// Due times in one command, so that commands can be spread over frames.
 const PARKINGS_PER_COMMAND: usize = 1024;
 
@@ -341,6 +343,13 @@ impl Worker {
         let queue_log = seat.queues.get_mut(&id).and_then(|queue| queue.log_mut(log));
         let Some(QueueLog { retries: Some(retries), dispatch, .. }) = queue_log else { return };
         retries.timer = None;
+        if seat.starting {
+            // What the last process left behind is not all known yet.
+            let again = self.now.plus(START_LOOK);
+            let timer = self.timers.arm(again, Due::Retry(subscription, log));
+            retries.timer = Some((again, timer));
+            return;
+        }
         for _ in 0..RELEASE_PER_TURN {
             let Some((due, offset)) = retries.nearest.pop_due(until) else { break };
             if ledger.due(offset) == Some(due) {
@@ -379,7 +388,8 @@ impl Worker {
     /// Forgets the timers of a queue that goes.
     pub(super) fn cancel_timers(&mut self, queue: &Queue) {
         let retries = queue.logs.iter().filter_map(|log| log.retries.as_ref()?.timer());
-        for timer in queue.timer.iter().map(|(_, timer)| *timer).chain(retries) {
+        let pace = queue.pacer.as_ref().and_then(|pacer| pacer.timer());
+        for timer in queue.timer.iter().map(|(_, timer)| *timer).chain(retries).chain(pace) {
             self.timers.cancel(timer);
         }
     }

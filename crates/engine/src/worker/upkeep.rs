@@ -39,6 +39,8 @@ pub(crate) enum Due {
     Schedule(LogRef),
     /// The time of a message that came back has come.
     Retry(SubscriptionRef, LogId),
+    /// Deliveries of a queue that were held back can go on.
+    Pace(SubscriptionRef),
 }
 
 /// What a look at the oldest ready message found.
@@ -75,6 +77,7 @@ impl Worker {
             match due {
                 Due::Schedule(log) => self.agenda_due(log),
                 Due::Retry(subscription, log) => self.retries_due(subscription, log),
+                Due::Pace(subscription) => self.pace_due(subscription),
                 Due::Queue(subscription) => {
                     let seat = self.seats.get_mut(&subscription.shard);
                     let queues = seat.map(|seat| &mut seat.queues);

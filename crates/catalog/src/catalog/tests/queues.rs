@@ -1,5 +1,6 @@
 //! Rules about queues.
 
+use crate::Pace;
 use crate::change::{Action, DeclareQueue, DeleteQueue};
 use crate::entry::{Overflow, QueueKind, QueueOptions};
 use crate::outcome::{Deleted, LogChange, Outcome, Refusal, Setting, Thing};
@@ -19,6 +20,7 @@ fn a_queue_is_a_log_and_its_own_subscription() {
         max_bytes: Some(8),
         returns_max: None,
         retry: None,
+        pace: Pace::default(),
         dead_letter: None,
         kind: QueueKind::Quorum,
     };

@@ -64,6 +64,9 @@ fn assign_one(
 ) -> Option<Assignment> {
     let (ttl, most) = (queue.options.message_ttl, queue.options.returns_max);
     let id = queue.subscription.subscription;
+    if queue.pacer.is_some() && queue.pace_room(now) == 0 {
+        return None;
+    }
     let log = &mut queue.logs[at];
     let (ledger, end) = ledger_of(&seat.shard, id, log.log)?;
     let index = store.index.log(log.log);
@@ -83,5 +86,8 @@ fn assign_one(
         }
     });
     holes.into_iter().for_each(|hole| store.losses.note(log.log, hole, NO_PLACE));
+    if let (Some(pacer), Some(assignment)) = (&mut queue.pacer, &assignment) {
+        pacer.took(assignment.span, assignment.settle_now);
+    }
     assignment
 }

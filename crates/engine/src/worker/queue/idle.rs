@@ -124,10 +124,11 @@ impl Worker {
 }
 
 impl Queue {
-    /// One that expires has to remember when it was last used.
+    /// One that expires has to remember when it was last used, one that is held back what it handed out.
     fn is_idle(&self, shard: &Shard) -> bool {
         let id = self.subscription.subscription;
         self.options.expires.is_none()
+            && self.pacer.is_none()
             && self.consumers.is_empty()
             && self.windowed.is_empty()
             && self.logs.iter().all(|log| log.is_idle(shard, id))

@@ -47,9 +47,12 @@ impl Worker {
             window::leave(&mut seat.windows, &windows, (id, key));
         }
         for (log, spans, counted) in back {
+            seat.pace_back(id, &spans, counted, now);
             seat.give_back(id, log, &spans, counted);
         }
         for (log, ended) in failed {
+            let spans: Vec<Span> = ended.iter().map(|ended| ended.span).collect();
+            seat.pace_back(id, &spans, true, now);
             seat.send_back(id, log, &ended, true, now);
         }
         seat.ready.insert(id);
@@ -85,9 +88,12 @@ impl Worker {
                     left.push(queue.subscription);
                 }
                 for (log, spans, counted) in back {
+                    seat.pace_back(*id, &spans, counted, self.now);
                     seat.give_back(*id, log, &spans, counted);
                 }
                 for (log, ended) in failed {
+                    let spans: Vec<Span> = ended.iter().map(|ended| ended.span).collect();
+                    seat.pace_back(*id, &spans, true, self.now);
                     seat.send_back(*id, log, &ended, true, self.now);
                 }
                 seat.ready.insert(*id);
