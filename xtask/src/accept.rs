@@ -14,6 +14,7 @@ mod kafka;
 mod overload;
 mod poison;
 mod scale;
+mod schedules;
 mod size;
 mod tail;
 mod trace;
@@ -142,11 +143,19 @@ const UNDER_FIRE: &[Check] = &[
     Check { line: 9, states: "start after SIGKILL on 20 GB within 2 s", run: size::start_killed },
 ];
 
+/// The lines of "queues that do everything".
+const QUEUES: &[Check] = &[Check {
+    line: 5,
+    states: "10 million scheduled: memory, start, list, cancel and lateness",
+    run: schedules::year,
+}];
+
 /// The sets of lines, by their names.
-const SETS: &[(&str, &[Check])] = &[(NAMES[0], TWO_WIRES), (NAMES[1], UNDER_FIRE)];
+const SETS: &[(&str, &[Check])] =
+    &[(NAMES[0], TWO_WIRES), (NAMES[1], UNDER_FIRE), (NAMES[2], QUEUES)];
 
 /// Names of the sets of lines.
-pub(crate) const NAMES: [&str; 2] = ["two-wires", "under-fire"];
+pub(crate) const NAMES: [&str; 3] = ["two-wires", "under-fire", "queues"];
 
 /// Runs the checks of a set, all or those of some lines; whether none failed.
 pub(crate) fn run(name: &str, only: &[u8], full: bool) -> Result<bool> {

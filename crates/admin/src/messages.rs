@@ -47,6 +47,12 @@ struct Sent {
     headers: SentHeaders,
     #[serde(default)]
     timestamp_ms: Option<i64>,
+    /// Append it at this time …
+    #[serde(default)]
+    due_ms: Option<i64>,
+    /// … or so long from now.
+    #[serde(default)]
+    delay_ms: Option<u32>,
 }
 
 /// Headers as an object, or in order as pairs.
@@ -124,17 +130,42 @@ pub(crate) async fn publish(
 ) -> Result<Json<Value>, Failure> {
     let batch: Batch = parse(&body)?;
     drop(body);
-    let messages: Vec<Message> = batch.messages.into_iter().map(Message::from).collect();
-    let bad_time = messages.iter().any(|it| it.timestamp.is_some_and(|time| time.0 < 0));
-    if bad_time {
-        return Err(Failure::new(Kind::Invalid, "a timestamp_ms is not negative"));
+    let now = admin.engine().now();
+    let (mut messages, mut later, mut order) = (Vec::new(), Vec::new(), Vec::new());
+    for sent in batch.messages {
+        let due = match (sent.due_ms, sent.delay_ms) {
+            (Some(_), Some(_)) => {
+                let why = "a message has due_ms or delay_ms, not both";
+                return Err(Failure::new(Kind::Invalid, why));
+            }
+            (Some(due), None) => Some(Millis(due)),
+            (None, delay) => delay.map(|delay| now.plus(Millis(delay.into()))),
+        };
+        let message = Message::from(sent);
+        if message.timestamp.is_some_and(|time| time.0 < 0) {
+            return Err(Failure::new(Kind::Invalid, "a timestamp_ms is not negative"));
+        }
+        order.push(due.is_some());
+        match due {
+            Some(due) => later.push((message, due)),
+            None => messages.push(message),
+        }
     }
-    let places = admin.local.within(&scope.namespace).publish(&name, &messages).await?;
-    let places: Vec<Value> = places
-        .into_iter()
-        .map(|place| json!({"partition": place.partition, "offset": place.offset}))
-        .collect();
-    Ok(Json(json!({"published": places})))
+    let local = admin.local.within(&scope.namespace);
+    let mut places = local.publish(&name, &messages).await?.into_iter();
+    let mut scheduled = match later.is_empty() {
+        true => Vec::new().into_iter(),
+        false => local.schedule(&name, &later).await?.into_iter(),
+    };
+    let places = order.into_iter().filter_map(|is_later| match is_later {
+        true => scheduled
+            .next()
+            .map(|place| json!({"partition": place.partition, "scheduled": place.offset})),
+        false => {
+            places.next().map(|place| json!({"partition": place.partition, "offset": place.offset}))
+        }
+    });
+    Ok(Json(json!({"published": places.collect::<Vec<Value>>()})))
 }
 
 /// `POST /v1/queues/NAME/consume`, `POST /v1/topics/NAME/consume`

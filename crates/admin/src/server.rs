@@ -2,11 +2,12 @@
 
 use crate::{
     About, Admin, Dialect, WireStatus, groups, guard, management, messages, metrics, names,
+    schedules,
 };
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use engine::Handle;
 use std::io;
 use std::net::SocketAddr;
@@ -91,6 +92,12 @@ fn router(admin: Admin) -> Router {
         .route("/v1/topics/{name}/consume", post(messages::consume))
         .route("/v1/queues/{name}/read", post(messages::read))
         .route("/v1/topics/{name}/read", post(messages::read))
+        .route("/v1/queues/{name}/scheduled", get(schedules::list))
+        .route("/v1/topics/{name}/scheduled", get(schedules::list))
+        .route("/v1/queues/{name}/scheduled/cancel", post(schedules::cancel_many))
+        .route("/v1/topics/{name}/scheduled/cancel", post(schedules::cancel_many))
+        .route("/v1/queues/{name}/scheduled/{id}", delete(schedules::cancel))
+        .route("/v1/topics/{name}/scheduled/{id}", delete(schedules::cancel))
         .route("/v1/groups", get(groups::groups))
         .route("/v1/groups/{name}", get(groups::group))
         .merge(management::router())

@@ -38,7 +38,9 @@ const SPARSE_PERCENT: u64 = 30;
 const COPIED_BYTES_MAX: u64 = 16 << 20;
 /// For each percent that is live, so long with hardly less of it live: what goes by itself, as
 /// messages that are just being consumed do, need not be copied.
-const SETTLED_US_PER_PERCENT: u64 = 100_000;
+const SETTLED_US_PER_PERCENT: u64 = 1_000_000;
+/// The same while the disk has little left.
+const LOW_SETTLED_US_PER_PERCENT: u64 = 100_000;
 /// A share of the live bytes that goes in that time makes them unsettled, in percent.
 const GOING_PERCENT: u64 = 25;
 
@@ -430,7 +432,9 @@ impl Keeper {
         if live * 100 < *bytes * (100 - GOING_PERCENT) {
             (*bytes, *since) = (live, now);
         }
-        now - *since >= live * 100 / segment.bytes * SETTLED_US_PER_PERCENT
+        let per_percent =
+            if self.is_low { LOW_SETTLED_US_PER_PERCENT } else { SETTLED_US_PER_PERCENT };
+        now - *since >= live * 100 / segment.bytes * per_percent
     }
 
     fn tell(&self, input: impl Fn() -> Input) {

@@ -2,6 +2,7 @@
 
 mod consumer;
 mod publish;
+mod schedule;
 
 use crate::Caller;
 use engine::Handle;
@@ -15,6 +16,7 @@ use std::sync::atomic::AtomicU32;
 use types::{Error, Kind, SubscriptionRef};
 
 pub use consumer::Consumer;
+pub use schedule::Listing;
 
 /// One user of the broker within its process; cheap to clone. Names are those of one namespace.
 #[derive(Clone, Debug)]

@@ -22,8 +22,10 @@ const NEW_AFTER_PERCENT: u64 = 25;
 /// Segments of the last size are for a store that holds so many of them: what flows through a
 /// small store goes round in few and smaller ones.
 const LARGEST_HELD_MIN: u64 = 2;
-/// Files given back are kept up to the bytes of so many segments of the last size.
+/// Files given back are kept up to the bytes of so many segments of the last size …
 const SPARE_LARGEST: u64 = 2;
+/// … or up to this part of what is in use: a large store is given back and filled in bursts.
+const SPARE_PER_USED: u64 = 8;
 /// A file given back is used again if it has this share of the bytes a new one would have.
 const SPARE_SHARE: u64 = 4;
 
@@ -140,7 +142,7 @@ impl Pool {
     /// replay from either of two stored checkpoints may need it.
     pub fn recycle(&self, segment: u32) -> Result<bool, Failed> {
         let failed = |source| Failed::new("recycle a segment", source);
-        let (bytes, keep, previous, is_named) = {
+        let (bytes, keep, previous, is_named, surplus) = {
             let mut state = self.state();
             let [Some(one), Some(other)] = state.replays else { return Ok(false) };
             let sealed = state.used.get(&segment).is_some_and(|used| used.sealed);
@@ -149,14 +151,18 @@ impl Pool {
             }
             let used = state.used.remove(&segment).expect("it was there a moment ago");
             let spare_bytes: u64 = state.spare.iter().map(|(_, bytes)| bytes).sum();
+            let used_bytes: u64 = state.used.values().map(|used| used.bytes).sum();
+            let spare_max = (self.last_size() * SPARE_LARGEST).max(used_bytes / SPARE_PER_USED);
             // Where little is left, a file system needs room for other files more than we for this.
             let is_roomy =
                 self.shared.disk.free_bytes().map_err(failed)? >= self.options().reserve_bytes;
             let keep = is_roomy
                 && used.bytes >= self.next_size(&state) / SPARE_SHARE
-                && spare_bytes + used.bytes <= self.last_size() * SPARE_LARGEST;
+                && spare_bytes + used.bytes <= spare_max;
+            // A store that shrinks keeps fewer: one goes with each segment that does.
+            let surplus = (spare_bytes > spare_max).then(|| state.spare.swap_remove(0).0);
             let is_named = state.used.values().any(|other| other.previous == segment);
-            (used.bytes, keep, used.previous, is_named)
+            (used.bytes, keep, used.previous, is_named, surplus)
         };
         let disk = &self.shared.disk;
         // First, and durably: a segment that another one names and that is not there was lost.
@@ -188,6 +194,9 @@ impl Pool {
             // Its name is all that is needed.
             let emptied = disk.open(&mark, Access::Buffered).and_then(|file| file.set_len(0));
             emptied.map_err(failed)?;
+        }
+        if let Some(surplus) = surplus {
+            disk.remove(&surplus).map_err(failed)?;
         }
         Ok(true)
     }

@@ -144,15 +144,27 @@ impl Broker {
 
     /// The value of a metric without labels.
     pub(super) fn metric(&self, name: &str) -> Result<u64> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.admin))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream
-            .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).context("no metrics")?;
+        let text = self.http("GET", "/metrics", "")?;
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         let value = value.with_context(|| format!("there is no metric {name}"))?;
         value.trim().parse().with_context(|| format!("{name} is {value:?}"))
+    }
+
+    /// Asks its admin side; gives the body of the answer.
+    ///
+    /// Fails when the status is no success.
+    pub(super) fn http(&self, method: &str, path: &str, body: &str) -> Result<String> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.admin))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let length = body.len();
+        let head = format!("{method} {path} HTTP/1.0\r\nContent-Length: {length}\r\n\r\n");
+        stream.write_all(&[head.as_bytes(), body.as_bytes()].concat())?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).with_context(|| format!("no answer to {path}"))?;
+        let (head, body) = text.split_once("\r\n\r\n").context("an answer without an end")?;
+        let is_success = head.split(' ').nth(1).is_some_and(|status| status.starts_with('2'));
+        anyhow::ensure!(is_success, "{method} {path}: {head} {body}");
+        Ok(body.to_owned())
     }
 
     /// Stops it as a service manager would; how long that took.

@@ -7,4 +7,5 @@ mod durable;
 mod embedded;
 mod management;
 mod running;
+mod schedules;
 mod start;

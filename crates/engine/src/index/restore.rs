@@ -7,7 +7,7 @@
 use super::stored::is_paged;
 use super::{Home, Index, LogIndex, PARTS, PageKey, Run, Stretch};
 use journal::{Directory, Location};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use types::{LogId, Offset};
 
 impl Index {
@@ -68,11 +68,12 @@ impl Index {
             let mut kept = self.join(log, stretches.into_iter().filter(inside), &mut read)?;
             self.give_way(log, &mut kept, &mut read)?;
             if !is_paged(log) {
+                let mut found = Vec::new();
                 for stretch in std::mem::take(&mut kept).into_values() {
                     let inside = |run: &Run| run.end() > start && run.first < end;
-                    let runs = read(log, stretch.page)?;
-                    self.add_new(log, runs.into_iter().filter(inside));
+                    found.extend(read(log, stretch.page)?.into_iter().filter(inside));
                 }
+                self.merge_new(log, found);
             }
             let index = self.logs.entry(log).or_default();
             for mut stretch in kept.into_values() {
@@ -151,6 +152,25 @@ impl Index {
                 self.put(log, run, &Location::Journal { segment, position, len });
             }
         }
+    }
+
+    /// The same of many in order, in one pass: millions that lie before others would each move those.
+    fn merge_new(&mut self, log: LogId, new: Vec<Run>) {
+        let index = self.logs.entry(log).or_default();
+        let mut old = std::mem::take(&mut index.runs).into_iter().peekable();
+        let mut runs = VecDeque::with_capacity(old.len() + new.len());
+        for run in new {
+            while let Some(before) = old.next_if(|old| old.end() <= run.first) {
+                runs.push_back(before);
+            }
+            if old.peek().is_none_or(|there| there.first >= run.end()) {
+                index.bytes += u64::from(run.at.len);
+                *self.live.entry(run.at.segment).or_default() += u64::from(run.at.len);
+                runs.push_back(run);
+            }
+        }
+        runs.extend(old);
+        index.runs = runs;
     }
 
     fn drop_run(&mut self, log: LogId, run: &Run) {

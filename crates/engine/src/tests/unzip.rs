@@ -84,7 +84,7 @@ fn each_log_lies_together_afterwards_and_nothing_is_written_twice_more() {
     let (mut stage, logs) = stage(1 << 20);
     publish(&mut stage, &logs);
     let before = stage.engine.pieces();
-    rest(&mut stage, 20);
+    rest(&mut stage, 40);
     let (after, first) = (stage.engine.pieces(), unzipped(&stage));
     assert!(first >= 3, "{first} segments");
     assert!(after * 4 < before, "{before} pieces before, {after} after");

@@ -10,10 +10,10 @@ use record::tails;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use types::{Error, Kind, LogRef, RECORD_BYTES_MAX};
+use types::{Error, Kind, LogRef, Offset, RECORD_BYTES_MAX};
 
 /// An append is sent when it has this many bytes.
-const APPEND_BYTES: usize = 1 << 20;
+pub(super) const APPEND_BYTES: usize = 1 << 20;
 
 /// Most appends under way at once.
 const APPENDS_MAX: usize = 8;
@@ -37,7 +37,7 @@ impl Local {
         let logs = found.logs();
         let count = u32::try_from(logs.len()).unwrap_or(u32::MAX);
         let keyless = self.turn.fetch_add(1, Relaxed) % count.max(1);
-        let mut places = vec![Place { partition: 0, offset: types::Offset(-1) }; messages.len()];
+        let mut places = vec![Place { partition: 0, offset: Offset(-1) }; messages.len()];
         let tails = messages.iter().map(tail_of).collect::<Result<Vec<_>, _>>()?;
         let mut drafts: Vec<Draft> = logs.iter().map(|_| Draft::default()).collect();
         let mut under_way: VecDeque<(Vec<usize>, Pending)> = VecDeque::new();
@@ -74,7 +74,7 @@ impl Local {
     }
 }
 
-fn tail_of(message: &Message) -> Result<Vec<u8>, Error> {
+pub(super) fn tail_of(message: &Message) -> Result<Vec<u8>, Error> {
     let mut tail = Vec::new();
     message.push_tail(&mut tail);
     if tail.len() > RECORD_BYTES_MAX {
@@ -87,15 +87,22 @@ fn tail_of(message: &Message) -> Result<Vec<u8>, Error> {
 
 async fn settle(sent: (Vec<usize>, Pending), places: &mut [Place]) -> Result<(), Error> {
     let (members, pending) = sent;
-    let base_offset = match pending.reply().await? {
-        Reply::Appended(Appended { verdict: Verdict::Appended, base_offset, .. }) => base_offset,
-        Reply::Appended(_) => {
-            return Err(Error::new(Kind::NotFound, "the queue or topic was deleted meanwhile"));
-        }
-        other => return Err(unexpected(&other)),
-    };
+    let base_offset = offset_of(pending).await?;
     for (record, at) in (0..).zip(members) {
         places[at].offset = base_offset.plus(record);
     }
     Ok(())
+}
+
+/// Where the first record went, when that is durable.
+pub(super) async fn offset_of(pending: Pending) -> Result<Offset, Error> {
+    match pending.reply().await? {
+        Reply::Appended(Appended { verdict: Verdict::Appended, base_offset, .. }) => {
+            Ok(base_offset)
+        }
+        Reply::Appended(_) => {
+            Err(Error::new(Kind::NotFound, "the queue or topic was deleted meanwhile"))
+        }
+        other => Err(unexpected(&other)),
+    }
 }

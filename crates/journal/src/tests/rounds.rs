@@ -174,6 +174,33 @@ fn what_flows_through_goes_round_in_the_same_files() {
 }
 
 #[test]
+fn a_large_store_keeps_an_eighth_in_files_to_be_used_again_and_fewer_as_it_shrinks() {
+    const LAST: u64 = 128 << 10;
+    let mut store = Store::new(9);
+    store.open().unwrap();
+    for _ in 0..800 {
+        store.push(0, &[9000]);
+        store.write().unwrap();
+        store.parts().pool.prepare().unwrap();
+    }
+    store.store_checkpoint().unwrap();
+    store.store_checkpoint().unwrap();
+    let (mut used, mut most) = (u64::MAX, 0);
+    for one in store.parts().pool.segments() {
+        let pool = &store.parts().pool;
+        if !pool.recycle(one.segment).unwrap() {
+            continue;
+        }
+        used = pool.segments().iter().map(|one| one.bytes).sum();
+        let ready = LAST;
+        let spare = pool.stored_bytes() - used - ready;
+        assert!(spare <= (used / 8).max(2 * LAST) + LAST, "{spare} beside {used}");
+        most = most.max(spare);
+    }
+    assert!(used < 3 * LAST && most > 4 * LAST, "{used} left, {most} kept");
+}
+
+#[test]
 fn a_full_disk_keeps_the_round_and_goes_on_later() {
     let mut store = Store::new(7);
     store.open().unwrap();
