@@ -66,7 +66,7 @@ impl Retry {
             };
             let delay = grown.min(self.max.0);
             let most = i128::from(delay) * i128::from(self.jitter.min(JITTER_MAX)) / 100;
-            let added = i128::from(chance) * (most + 1) >> u64::BITS;
+            let added = (i128::from(chance) * (most + 1)) >> u64::BITS;
             Millis(delay.saturating_add(i64::try_from(added).unwrap_or(0)))
         })
     }

@@ -33,7 +33,6 @@ enum Asked {
     Append { logs: Vec<LogId>, ids: Vec<Id> },
     Settle { log: LogId, ids: Vec<Id> },
     Return { log: LogId, ids: Vec<Id>, last: Vec<Id>, waits: Vec<(Id, Millis)> },
-    Release { log: LogId, waits: Vec<(Id, Millis)> },
     Transaction { logs: Vec<LogId>, ids: Vec<Id>, settled: Vec<(LogId, Id)> },
     Commit { group: String, number: usize },
     Trim { log: LogId, before: Offset },
@@ -300,7 +299,10 @@ impl SimClient {
         let settle = Settle { consumer: consumer(number), source, ranges, disposition };
         let asked = match disposition {
             Disposition::Returned => Asked::Return { log: log.log, ids, last, waits },
-            Disposition::Released => Asked::Release { log: log.log, waits },
+            // Nothing is counted of these.
+            Disposition::Released => {
+                Asked::Return { log: log.log, ids: Vec::new(), last: Vec::new(), waits }
+            }
             _ => Asked::Settle { log: log.log, ids },
         };
         self.send(world, Op::Settle(settle), asked);
@@ -473,12 +475,8 @@ impl SimClient {
                 ids.iter().for_each(|id| model.log(log).settle_proven(*id));
             }
             (Some(Asked::Return { log, ids, last, waits }), Ok(Reply::Done)) => {
-                waits.into_iter().for_each(|(id, due)| model.log(log).waits(id, due));
-                ids.iter().for_each(|id| model.log(log).return_proven(*id));
+                model.log(log).returns_proven(&ids, waits);
                 last.into_iter().for_each(|id| world.died(log, id));
-            }
-            (Some(Asked::Release { log, waits }), Ok(Reply::Done)) => {
-                waits.into_iter().for_each(|(id, due)| model.log(log).waits(id, due));
             }
             (Some(Asked::Transaction { logs, ids, settled }), Ok(Reply::Done)) => {
                 logs.iter().for_each(|log| model.log(*log).acknowledged(&ids, None));

@@ -239,11 +239,6 @@ impl LogModel {
         Some((id, now.plus(delay)))
     }
 
-    /// A record has come back and waits, for certain.
-    pub(crate) fn waits(&mut self, id: Id, due: Millis) {
-        self.returns.waits.insert(id, due);
-    }
-
     /// Whether one more return of a record that a client holds is one too many.
     pub(crate) fn is_last_attempt(&self, id: Id) -> bool {
         let attempts = self.returns.told.get(&id).map_or(0, |(attempts, _)| *attempts);
@@ -276,8 +271,12 @@ impl LogModel {
         known.chain(self.timetable.ids()).collect()
     }
 
-    pub(crate) fn return_proven(&mut self, id: Id) {
-        *self.returns.certain.entry(id).or_default() += 1;
+    /// Records have come back, those that count and those that wait, for certain.
+    pub(crate) fn returns_proven(&mut self, counted: &[Id], waits: Vec<(Id, Millis)>) {
+        for id in counted {
+            *self.returns.certain.entry(*id).or_default() += 1;
+        }
+        self.returns.waits.extend(waits);
     }
 
     pub(crate) fn is_maybe_settled(&self, id: Id) -> bool {

@@ -143,9 +143,9 @@ fn chance(log: LogId, offset: Offset, now: Millis) -> u64 {
     let log = u64::from(log.0).rotate_left(40);
     let mut mixed = offset.0.cast_unsigned() ^ log ^ now.0.cast_unsigned().rotate_left(20);
     for factor in [0xbf58_476d_1ce4_e5b9, 0x94d0_49bb_1331_11eb] {
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(factor);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(factor);
     }
-    mixed ^ mixed >> 31
+    mixed ^ (mixed >> 31)
 }
 
 impl Retries {
