@@ -17,22 +17,24 @@
 //!   when nothing in it is needed. It may be more ([`Stretch::stale`]): where records above a
 //!   ledger's floor were settled, or a log's start is inside the page. The worker's sweep reads such
 //!   pages again and counts.
-//! * Schedules are looked into where nobody can wait for a page: their runs stay in memory. So do
-//!   runs that refer to a batch of a schedule, which no index file has.
+//! * Schedules are looked into where nobody can wait for a page: their runs stay in memory, packed
+//!   ([`runs`]). So do runs that refer to a batch of a schedule, which no index file has.
 //! * A hole needs no note. Which runs are dead follows from the ledgers, so a page is filtered by
 //!   them whenever it is read ([`Index::page_loaded`]).
 
 mod audit;
 mod pages;
 mod restore;
+mod runs;
 mod stored;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use pages::{Page, PageKey, Pages, Stretch, stored_runs};
-pub(crate) use stored::{StoredRun, StoredRuns, is_paged};
+pub(crate) use stored::{StoredRuns, is_paged};
 
 use journal::{Location, Parts};
+use runs::Runs;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use types::{LogId, Millis, Offset};
@@ -89,9 +91,9 @@ pub(crate) enum Look {
 }
 
 /// The runs of one log, by offset.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct LogIndex {
-    runs: VecDeque<Run>,
+    runs: Runs,
     stretches: VecDeque<Stretch>,
     parts: BTreeMap<Offset, Arc<Parts>>,
     bytes: u64,
@@ -100,7 +102,7 @@ struct LogIndex {
 /// What a log has at some place.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Entry<'a> {
-    Run(&'a Run),
+    Run(Run),
     Stretch(&'a Stretch),
 }
 
@@ -143,8 +145,13 @@ struct Home {
 }
 
 impl LogIndex {
-    fn position(&self, offset: Offset) -> usize {
-        self.runs.partition_point(|run| run.end() <= offset)
+    fn of(log: LogId) -> LogIndex {
+        LogIndex {
+            runs: Runs::of(log),
+            stretches: VecDeque::new(),
+            parts: BTreeMap::new(),
+            bytes: 0,
+        }
     }
 
     /// The first stretch that ends after `offset`.
@@ -165,7 +172,7 @@ impl LogIndex {
 impl<'a> LogRuns<'a> {
     /// The run that holds `offset`, or the first one after it.
     pub(crate) fn at_or_after(&self, offset: Offset) -> Look {
-        let run = self.index.runs.get(self.index.position(offset));
+        let run = self.index.runs.at_or_after(offset);
         for stretch in self.index.stretches.range(self.index.stretch_at(offset)..) {
             if run.is_some_and(|run| run.first < stretch.first) {
                 break;
@@ -179,7 +186,7 @@ impl<'a> LogRuns<'a> {
                 return Look::Run(*run);
             }
         }
-        run.copied().map_or(Look::None, Look::Run)
+        run.map_or(Look::None, Look::Run)
     }
 
     /// The run that holds `offset`.
@@ -224,8 +231,8 @@ impl<'a> LogRuns<'a> {
 
     /// The runs from the one that holds `offset`, or the first after it, of a log of which all are in
     /// memory.
-    pub(crate) fn in_memory(self, offset: Offset) -> impl Iterator<Item = &'a Run> {
-        self.index.runs.range(self.index.position(offset)..)
+    pub(crate) fn in_memory(self, offset: Offset) -> impl Iterator<Item = Run> + 'a {
+        self.index.runs.from(offset)
     }
 
     /// Everything, in order.
@@ -245,7 +252,7 @@ impl<'a> LogRuns<'a> {
     pub(crate) fn since(&self, time: Millis) -> Look {
         for entry in self.entries() {
             match entry {
-                Entry::Run(run) if run.max_timestamp >= time => return Look::Run(*run),
+                Entry::Run(run) if run.max_timestamp >= time => return Look::Run(run),
                 Entry::Stretch(stretch) if stretch.max_timestamp >= time && !stretch.lost => {
                     let Some(page) = self.pages.get(stretch.page) else {
                         return Look::Page(stretch.page);
@@ -268,7 +275,7 @@ impl<'a> LogRuns<'a> {
         let mut unread: Vec<&Stretch> = Vec::new();
         for entry in self.entries() {
             let run = match entry {
-                Entry::Run(run) => Some(*run),
+                Entry::Run(run) => Some(run),
                 Entry::Stretch(stretch) if stretch.lost => None,
                 Entry::Stretch(stretch) => match self.pages.get(stretch.page) {
                     Some(page) => page.of(stretch).iter().copied().max_by_key(order),
@@ -293,8 +300,7 @@ impl<'a> LogRuns<'a> {
 
     /// The last run before `end`.
     pub(crate) fn last_before(&self, end: Offset) -> Look {
-        let at = self.index.runs.partition_point(|run| run.first < end);
-        let run = at.checked_sub(1).and_then(|at| self.index.runs.get(at));
+        let run = self.index.runs.last_before(end);
         let at = self.index.stretches.partition_point(|stretch| stretch.first < end);
         for stretch in self.index.stretches.range(..at).rev() {
             if run.is_some_and(|run| run.first >= stretch.first) {
@@ -308,12 +314,12 @@ impl<'a> LogRuns<'a> {
                 return Look::Run(*run);
             }
         }
-        run.copied().map_or(Look::None, Look::Run)
+        run.map_or(Look::None, Look::Run)
     }
 
     /// Whether it has this run in memory, wherever that lies by now.
     pub(crate) fn has(&self, run: &Run) -> bool {
-        let there = self.index.runs.get(self.index.position(run.first));
+        let there = self.index.runs.at_or_after(run.first);
         there.is_some_and(|there| there.first == run.first && there.count == run.count)
     }
 
@@ -346,7 +352,7 @@ impl<'a> LogRuns<'a> {
 
     /// Where its first run begins, or earlier in a page of which the first runs are gone.
     pub(crate) fn first_at_or_after(&self, offset: Offset) -> Option<Offset> {
-        let run = self.index.runs.get(self.index.position(offset)).map(|run| run.first);
+        let run = self.index.runs.at_or_after(offset).map(|run| run.first);
         let stretch = self.index.stretches.get(self.index.stretch_at(offset)).map(|one| one.first);
         run.into_iter().chain(stretch).min()
     }
@@ -431,23 +437,18 @@ impl Index {
         let found = self.referred.difference(but).take(beyond);
         let run = |(log, first): &(LogId, Offset)| {
             let run = self.log(*log)?.in_memory(*first).next()?;
-            (run.first == *first).then_some((*log, *run))
+            (run.first == *first).then_some((*log, run))
         };
         found.filter_map(run).collect()
     }
 
     fn put(&mut self, log: LogId, run: Run, location: &Location) {
-        let index = self.logs.entry(log).or_default();
+        let index = self.logs.entry(log).or_insert_with(|| LogIndex::of(log));
         count(&mut self.live, location, true);
-        let position = index.position(run.first);
-        match index.runs.get(position) {
-            Some(there) if there.first == run.first => {
-                let was = index.location(there);
-                count(&mut self.live, &was, false);
-                index.bytes -= u64::from(index.runs[position].at.len);
-                index.runs[position] = run;
-            }
-            _ => index.runs.insert(position, run),
+        if let Some(there) = index.runs.put(run) {
+            let was = index.location(&there);
+            count(&mut self.live, &was, false);
+            index.bytes -= u64::from(there.at.len);
         }
         index.bytes += u64::from(run.at.len);
         if let Location::Parts(parts) = location {
@@ -463,15 +464,12 @@ impl Index {
     /// counts as live than is.
     pub(crate) fn trim(&mut self, log: LogId, start: Offset) -> bool {
         let Some(index) = self.logs.get_mut(&log) else { return false };
-        while let Some(run) = index.runs.front().copied()
-            && run.end() <= start
-        {
+        for run in index.runs.take_before(start) {
             let was = index.location(&run);
             if index.parts.remove(&run.first).is_some() {
                 self.parted.remove(&(log, run.first));
             }
             self.referred.remove(&(log, run.first));
-            index.runs.pop_front();
             index.bytes -= u64::from(run.at.len);
             count(&mut self.live, &was, false);
         }
@@ -499,30 +497,20 @@ impl Index {
     /// them.
     pub(crate) fn sweep(&mut self, log: LogId, look_at_max: usize, dead: impl Fn(&Run) -> bool) {
         let Some(index) = self.logs.get_mut(&log) else { return };
-        let looked_at = index.runs.len().min(look_at_max);
-        if !index.runs.range(..looked_at).any(&dead) {
-            return;
+        for run in index.runs.take_dead(look_at_max, dead) {
+            count(&mut self.live, &index.location(&run), false);
+            index.parts.remove(&run.first);
+            self.parted.remove(&(log, run.first));
+            self.referred.remove(&(log, run.first));
+            index.bytes -= u64::from(run.at.len);
         }
-        let mut kept = VecDeque::with_capacity(index.runs.len());
-        for (i, run) in index.runs.iter().enumerate() {
-            if i < looked_at && dead(run) {
-                count(&mut self.live, &index.location(run), false);
-                index.parts.remove(&run.first);
-                self.parted.remove(&(log, run.first));
-                self.referred.remove(&(log, run.first));
-                index.bytes -= u64::from(run.at.len);
-            } else {
-                kept.push_back(*run);
-            }
-        }
-        index.runs = kept;
     }
 
     /// Forgets a log.
     pub(crate) fn remove(&mut self, log: LogId) {
         let Some(index) = self.logs.remove(&log) else { return };
-        for run in &index.runs {
-            count(&mut self.live, &index.location(run), false);
+        for run in index.runs.iter() {
+            count(&mut self.live, &index.location(&run), false);
             self.parted.remove(&(log, run.first));
             self.referred.remove(&(log, run.first));
         }
@@ -537,18 +525,17 @@ impl Index {
         let mut found = Vec::new();
         for Home { log, first, end } in self.homes.get(&segment).into_iter().flatten() {
             let Some(index) = self.logs.get(log) else { continue };
-            let inside = index.runs.range(index.position(*first)..);
-            let inside = inside.take_while(|run| run.first < *end);
+            let inside = index.runs.from(*first).take_while(|run| run.first < *end);
             let here = inside.filter(|run| run.at.segment == segment && !run.referred);
-            found.extend(here.map(|run| (*log, *run)));
+            found.extend(here.map(|run| (*log, run)));
         }
         // No index file has these.
         for (log, first) in self.parted.iter().chain(&self.referred) {
             let Some(index) = self.logs.get(log) else { continue };
-            let run = index.runs.get(index.position(*first)).filter(|run| run.first == *first);
+            let run = index.runs.at_or_after(*first).filter(|run| run.first == *first);
             let here = run
                 .filter(|run| index.location(run).pieces().any(|piece| piece.segment == segment));
-            found.extend(here.map(|run| (*log, *run)));
+            found.extend(here.map(|run| (*log, run)));
         }
         found
     }

@@ -19,8 +19,8 @@ impl Index {
             if !index.is_sound() {
                 return Err(format!("log {log}: what is in memory overlaps"));
             }
-            for run in &index.runs {
-                count(&mut counted, &index.location(run), true);
+            for run in index.runs.iter() {
+                count(&mut counted, &index.location(&run), true);
             }
             for stretch in &index.stretches {
                 let (first, end, stale) = (stretch.first, stretch.end, stretch.stale);

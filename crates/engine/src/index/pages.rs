@@ -258,15 +258,12 @@ impl Index {
         let page = self.pages.share(key)?;
         let index = self.logs.get_mut(&log)?;
         let (at, stretch) = index.stretch_of(key)?;
-        let (runs, first, live_bytes) =
-            (page.of(stretch).to_vec(), stretch.first, stretch.live_bytes);
+        let (runs, live_bytes) = (page.of(stretch).to_vec(), stretch.live_bytes);
         index.bytes -= u64::from(live_bytes);
         less(&mut self.live, key.segment, live_bytes);
         index.stretches.remove(at);
         self.pages.remove(key);
-        // All at once: each by itself would move those behind it every time.
-        let behind = index.runs.split_off(index.position(first));
-        index.runs.extend(runs.iter().chain(&behind));
+        index.runs.put_between(&runs);
         let bytes: u64 = runs.iter().map(|run| u64::from(run.at.len)).sum();
         index.bytes += bytes;
         *self.live.entry(key.segment).or_default() += bytes;

@@ -5,9 +5,10 @@
 //! few, are read and become runs in memory; all others are not looked at.
 
 use super::stored::is_paged;
-use super::{Home, Index, LogIndex, PARTS, PageKey, Run, Stretch};
+use super::{Home, Index, LogIndex, PARTS, PageKey, Run, Stretch, runs};
 use journal::{Directory, Location};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
+use std::iter::Peekable;
 use types::{LogId, Offset};
 
 impl Index {
@@ -68,14 +69,18 @@ impl Index {
             let mut kept = self.join(log, stretches.into_iter().filter(inside), &mut read)?;
             self.give_way(log, &mut kept, &mut read)?;
             if !is_paged(log) {
-                let mut found = Vec::new();
+                let index = self.logs.entry(log).or_insert_with(|| LogIndex::of(log));
+                let old = index.runs.take();
+                let mut old = old.iter().peekable();
                 for stretch in std::mem::take(&mut kept).into_values() {
                     let inside = |run: &Run| run.end() > start && run.first < end;
-                    found.extend(read(log, stretch.page)?.into_iter().filter(inside));
+                    let runs = read(log, stretch.page)?;
+                    self.merge_new(log, &mut old, runs.into_iter().filter(inside));
                 }
-                self.merge_new(log, found);
+                let index = self.logs.entry(log).or_insert_with(|| LogIndex::of(log));
+                old.for_each(|run| index.runs.push(run));
             }
-            let index = self.logs.entry(log).or_default();
+            let index = self.logs.entry(log).or_insert_with(|| LogIndex::of(log));
             for mut stretch in kept.into_values() {
                 if stretch.first < start {
                     stretch.first = start;
@@ -126,7 +131,7 @@ impl Index {
         read: &mut impl FnMut(LogId, PageKey) -> Result<Vec<Run>, E>,
     ) -> Result<(), E> {
         let runs: Vec<Run> =
-            self.logs.get(&log).map_or(Vec::new(), |index| index.runs.iter().copied().collect());
+            self.logs.get(&log).map_or(Vec::new(), |index| index.runs.iter().collect());
         for run in runs {
             for stretch in overlapping(kept, run.first, run.end()) {
                 if run.at.segment != PARTS && run.at.segment <= stretch.page.segment {
@@ -145,8 +150,8 @@ impl Index {
     /// Adds runs but where there is one already.
     fn add_new(&mut self, log: LogId, runs: impl Iterator<Item = Run>) {
         for run in runs {
-            let index = self.logs.entry(log).or_default();
-            let there = index.runs.get(index.position(run.first));
+            let index = self.logs.entry(log).or_insert_with(|| LogIndex::of(log));
+            let there = index.runs.at_or_after(run.first);
             if there.is_none_or(|there| there.first >= run.end()) {
                 let (segment, position, len) = (run.at.segment, run.at.position, run.at.len);
                 self.put(log, run, &Location::Journal { segment, position, len });
@@ -154,30 +159,31 @@ impl Index {
         }
     }
 
-    /// The same of many in order, in one pass: millions that lie before others would each move those.
-    fn merge_new(&mut self, log: LogId, new: Vec<Run>) {
-        let index = self.logs.entry(log).or_default();
-        let mut old = std::mem::take(&mut index.runs).into_iter().peekable();
-        let mut runs = VecDeque::with_capacity(old.len() + new.len());
+    /// The same of many, which follow those of the call before, to runs of which `old` are still to be
+    /// put back: millions that lie before others would each move those.
+    fn merge_new(
+        &mut self,
+        log: LogId,
+        old: &mut Peekable<runs::Iter<'_>>,
+        new: impl Iterator<Item = Run>,
+    ) {
+        let Some(index) = self.logs.get_mut(&log) else { return };
         for run in new {
-            while let Some(before) = old.next_if(|old| old.end() <= run.first) {
-                runs.push_back(before);
+            while let Some(old) = old.next_if(|old| old.end() <= run.first) {
+                index.runs.push(old);
             }
             if old.peek().is_none_or(|there| there.first >= run.end()) {
                 index.bytes += u64::from(run.at.len);
                 *self.live.entry(run.at.segment).or_default() += u64::from(run.at.len);
-                runs.push_back(run);
+                index.runs.push(run);
             }
         }
-        runs.extend(old);
-        index.runs = runs;
     }
 
     fn drop_run(&mut self, log: LogId, run: &Run) {
         let Some(index) = self.logs.get_mut(&log) else { return };
-        let at = index.position(run.first);
-        if index.runs.get(at) == Some(run) {
-            index.runs.remove(at);
+        if index.runs.at_or_after(run.first).as_ref() == Some(run) {
+            index.runs.remove(run.first);
             index.bytes -= u64::from(run.at.len);
             super::less(&mut self.live, run.at.segment, run.at.len);
             self.referred.remove(&(log, run.first));

@@ -1,11 +1,12 @@
 //! What goes to disk of an index: index files, and what checkpoints keep until there is one.
 
-use super::{Home, Index, LogIndex, PARTS, Run, Stretch, place};
+use super::runs::PackedRuns;
+use super::{Home, Index, LogIndex, PARTS, Place, Run, Stretch, place};
 use crate::envelope::Envelope;
 use crate::shard::{Outbox, Schedule};
 use journal::{Directory, IndexPart, Location, PageEntry};
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use types::{LogId, Millis, Offset};
 
 /// A stored batch of a log and where it lies, as checkpoints keep it.
@@ -27,13 +28,29 @@ pub(crate) struct StoredRun {
 pub(crate) struct StoredRuns {
     /// What lies in the segments before this one is in their index files.
     pub(crate) indexed_before: u32,
-    /// The rest.
+    /// The rest of logs that are paged, and of others what is in parts.
     pub(crate) runs: Vec<StoredRun>,
+    /// The rest of the others, of which there may be millions.
+    packed: Vec<(LogId, PackedRuns)>,
 }
 
 impl Index {
     /// Puts back what a checkpoint kept.
-    pub(crate) fn restore(&mut self, stored: StoredRun) {
+    pub(crate) fn restore(&mut self, stored: StoredRuns) {
+        stored.runs.into_iter().for_each(|run| self.restore_one(run));
+        for (log, run) in
+            stored.packed.iter().flat_map(|(log, runs)| runs.iter().map(|run| (*log, run)))
+        {
+            let Place { segment, position, len } = run.at;
+            let location = Location::Journal { segment, position, len };
+            match run.referred {
+                true => self.refer(log, run, &location),
+                false => self.insert(log, run, &location),
+            }
+        }
+    }
+
+    fn restore_one(&mut self, stored: StoredRun) {
         let run = Run {
             first: stored.first,
             max_timestamp: stored.max_timestamp,
@@ -52,12 +69,34 @@ impl Index {
     /// The runs of hidden logs that a restart does not find in index files: those in segments that
     /// have none yet, those in parts, and those referred.
     pub(crate) fn unindexed_hidden(&self, of: impl Fn(LogId) -> bool) -> StoredRuns {
-        let mut runs = Vec::new();
-        for (log, index) in self.logs.iter().filter(|(log, _)| !is_paged(**log) && of(**log)) {
-            let wanted = index.runs.iter().filter(|run| self.is_unindexed(run));
-            runs.extend(wanted.map(|run| index.stored(*log, run)));
+        let mut places: BTreeMap<LogId, Vec<Extent>> = BTreeMap::new();
+        let singles = self.parted.iter().chain(&self.referred);
+        let singles = singles.map(|(log, first)| (*log, (*first, first.next())));
+        let recent = self.recent.values().flatten().map(|(log, extent)| (*log, *extent));
+        for (log, extent) in singles.chain(recent).filter(|(log, _)| !is_paged(*log) && of(*log)) {
+            places.entry(log).or_default().push(extent);
         }
-        StoredRuns { indexed_before: self.indexed_before, runs }
+        let mut stored =
+            StoredRuns { indexed_before: self.indexed_before, ..StoredRuns::default() };
+        for (log, mut places) in places {
+            let Some(index) = self.logs.get(&log) else { continue };
+            places.sort_unstable();
+            let mut found = Vec::new();
+            let mut next = Offset(i64::MIN);
+            for (first, end) in places {
+                let runs = index.runs.from(next.max(first)).take_while(|run| run.first < end);
+                found.extend(runs.filter(|run| self.is_unindexed(run)));
+                next = next.max(end);
+            }
+            found.dedup_by_key(|run| run.first);
+            let (in_parts, whole): (Vec<Run>, Vec<Run>) =
+                found.into_iter().partition(|run| run.at.segment == PARTS);
+            stored.runs.extend(in_parts.iter().map(|run| index.stored(log, run)));
+            if !whole.is_empty() {
+                stored.packed.push((log, PackedRuns::of(whole.into_iter())));
+            }
+        }
+        stored
     }
 
     /// Those of other logs, after `from`: so many runs are looked at. Gives where to go on.
@@ -71,21 +110,21 @@ impl Index {
         look_at_max: usize,
         of: impl Fn(LogId) -> bool,
     ) -> (StoredRuns, Option<(LogId, Offset)>) {
-        let mut stored = StoredRuns { indexed_before: self.indexed_before, runs: Vec::new() };
+        let mut stored =
+            StoredRuns { indexed_before: self.indexed_before, ..StoredRuns::default() };
         let mut left = look_at_max;
         for (log, index) in self.logs.range(from.0..) {
             if !is_paged(*log) || !of(*log) || io::planted("unindexed-forgotten") {
                 continue;
             }
             let first = if *log == from.0 { from.1 } else { Offset(i64::MIN) };
-            let from = index.position(first);
-            for (looked_at, run) in index.runs.range(from..).enumerate() {
+            for (looked_at, run) in index.runs.from(first).enumerate() {
                 if left == 0 && looked_at > 0 {
                     return (stored, Some((*log, run.first)));
                 }
                 left = left.saturating_sub(1);
-                if self.is_unindexed(run) {
-                    stored.runs.push(index.stored(*log, run));
+                if self.is_unindexed(&run) {
+                    stored.runs.push(index.stored(*log, &run));
                 }
             }
             left = left.saturating_sub(1);
@@ -108,14 +147,14 @@ impl Index {
         let mut part = IndexPart::default();
         for (log, (first, end)) in self.recent.get(&segment).into_iter().flatten() {
             let Some(index) = self.logs.get(log) else { continue };
-            let mut page: Vec<&Run> = Vec::new();
-            for run in index.runs.range(index.position(*first)..) {
+            let mut page: Vec<Run> = Vec::new();
+            for run in index.runs.from(*first) {
                 if run.first >= *end {
                     break;
                 }
                 let here = run.at.segment == segment && !run.referred;
                 let full = page.len() >= self.page_runs_max;
-                let apart = page.last().is_some_and(|last| index.has_between(last, run));
+                let apart = page.last().is_some_and(|last| index.has_between(last, &run));
                 if !here || full || apart {
                     push_page(&mut part, *log, &mut page);
                 }
@@ -186,10 +225,12 @@ impl LogIndex {
     /// would cover what lies elsewhere.
     fn fold(&mut self, segment: u32, pages: &[PageEntry]) {
         let here = |run: &Run| run.at.segment == segment && !run.referred;
-        let mut kept = VecDeque::new();
-        let mut runs = std::mem::take(&mut self.runs).into_iter().peekable();
+        let before = self.runs.take();
+        let mut runs = before.iter().peekable();
         for page in pages {
-            kept.extend(std::iter::from_fn(|| runs.next_if(|run| run.first < page.first)));
+            while let Some(run) = runs.next_if(|run| run.first < page.first) {
+                self.runs.push(run);
+            }
             let inside: Vec<Run> =
                 std::iter::from_fn(|| runs.next_if(|run| run.first < page.end)).collect();
             match inside.first() {
@@ -199,12 +240,11 @@ impl LogIndex {
                     live_bytes: inside.iter().map(|run| run.at.len).sum(),
                     ..Stretch::new(segment, page)
                 }),
-                _ => kept.extend(inside),
+                _ => inside.into_iter().for_each(|run| self.runs.push(run)),
             }
         }
-        kept.extend(runs);
-        kept.shrink_to_fit();
-        self.runs = kept;
+        runs.for_each(|run| self.runs.push(run));
+        self.runs.shrink_to_fit();
     }
 
     pub(super) fn add_stretch(&mut self, stretch: Stretch) {
@@ -213,7 +253,7 @@ impl LogIndex {
     }
 }
 
-fn push_page(part: &mut IndexPart, log: LogId, page: &mut Vec<&Run>) {
+fn push_page(part: &mut IndexPart, log: LogId, page: &mut Vec<Run>) {
     part.push(
         log,
         page.drain(..).map(|run| {

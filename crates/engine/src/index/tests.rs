@@ -80,9 +80,7 @@ impl Stage {
             next.index.found(directory, |_| true);
             next.index.found_before(directory.segment + 1);
         }
-        for stored in unindexed(&self.index, 3).runs {
-            next.index.restore(stored);
-        }
+        next.index.restore(unindexed(&self.index, 3));
         next.files.clone_from(&self.files);
         next.directories.clone_from(&self.directories);
         let read = |_, key| Ok::<_, Infallible>(next.files[&key].clone());

@@ -32,7 +32,7 @@ pub(super) fn restore(
     }
     workers.iter_mut().for_each(|worker| worker.restored_before(indexed_before));
     for (shard, runs) in runs {
-        workers[worker_number(shard, workers.len())].restore_runs(runs.runs);
+        workers[worker_number(shard, workers.len())].restore_runs(runs);
     }
     let left_cleanly = |checkpoint: &Checkpoint| checkpoint.pages.contains(&clean_stop());
     let left_cleanly = recovery.checkpoint().is_some_and(left_cleanly);

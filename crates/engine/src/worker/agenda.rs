@@ -180,7 +180,7 @@ impl Worker {
             let Some(schedule) = seat.shard.schedules.get(&log) else { continue };
             let from = agenda.near.walk_from().unwrap_or(schedule.ledger.floor());
             let index = self.store.index.log(Schedule::id_of(log));
-            let runs = index.into_iter().flat_map(|index| index.in_memory(from)).copied();
+            let runs = index.into_iter().flat_map(|index| index.in_memory(from));
             agenda.walk(schedule, runs);
             self.rearm_agenda(shard, log);
         }

@@ -195,8 +195,7 @@ impl Worker {
             && sending.sent < SENT_MAX
             && let Some((offset, outbound)) = outbox.entries.range(sending.next..).next()
         {
-            let run =
-                self.store.index.log(id).and_then(|index| index.in_memory(*offset).next()).copied();
+            let run = self.store.index.log(id).and_then(|index| index.in_memory(*offset).next());
             let Some(run) = run.filter(|run| run.first == *offset) else {
                 sending.next = offset.next();
                 continue;
@@ -277,8 +276,7 @@ impl Worker {
             && verdict == Verdict::Gone
             && seat.shard.logs.contains_key(&source)
         {
-            let run =
-                self.store.index.log(id).and_then(|index| index.in_memory(offset).next()).copied();
+            let run = self.store.index.log(id).and_then(|index| index.in_memory(offset).next());
             let Some(run) = run else { return };
             let Found::Here(batch) = self.store.find(id, &run) else {
                 // It is sent once more, and is in memory then.

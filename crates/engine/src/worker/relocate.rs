@@ -7,7 +7,7 @@ use super::unzip::Unzip;
 use super::{Worker, upkeep};
 use crate::cache::Slab;
 use crate::envelope::Envelope;
-use crate::index::{self, PageKey, Run, StoredRun};
+use crate::index::{self, PageKey, Run, StoredRuns};
 use bytes::Bytes;
 use journal::{
     AppliedBase, Dest, Directory, FrameDraft, FrameKind, IndexPart, Indexed, Placed, Position,
@@ -353,8 +353,8 @@ impl Worker {
     }
 
     /// Puts back what a checkpoint kept of where batches lie.
-    pub(crate) fn restore_runs(&mut self, runs: Vec<StoredRun>) {
-        runs.into_iter().for_each(|run| self.store.index.restore(run));
+    pub(crate) fn restore_runs(&mut self, runs: StoredRuns) {
+        self.store.index.restore(runs);
     }
 
     /// Takes in the index of a sealed segment: what this worker's logs may still hold of it. Of its

@@ -223,8 +223,8 @@ impl Store {
     ) -> Option<Run> {
         let index = self.index.log(Schedule::id_of(log))?;
         let entry = index.in_memory(from).next().filter(|run| run.first == from)?;
-        let location = index.location(entry);
-        let run = Run { first: base, appended: time, ..*entry };
+        let location = index.location(&entry);
+        let run = Run { first: base, appended: time, ..entry };
         self.index.refer(log, run, &location);
         Some(run)
     }
