@@ -333,7 +333,7 @@ def message_that_comes_back_too_often_goes(limit):
     for _ in range(limit + 1):
         method, properties, _ = get(channel, source, auto_ack=False)
         counts.append((properties.headers or {}).get("x-delivery-count") or 0)
-        channel.basic_nack(method.delivery_tag, requeue=True)
+        channel.basic_reject(method.delivery_tag, requeue=True)
     same(counts, list(range(limit + 1)))
     _, properties, body = get(channel, grave)
     same((body, deaths(properties)), (b"a", [(source, "delivery_limit", 1)]))
@@ -343,8 +343,8 @@ def message_that_comes_back_too_often_goes(limit):
     close(connection)
 
 
-@case(each=["nack", "recover", "channel", "connection"])
-def every_way_back_counts(way):
+@case(each=["reject", "channel", "connection"])
+def every_failure_counts(way):
     watcher = connect()
     watching = watcher.channel()
     grave = queue(watching, "grave", durable=True)
@@ -355,10 +355,8 @@ def every_way_back_counts(way):
     channel = connection.channel()
     for _ in range(3):
         method, _, _ = get(channel, source, auto_ack=False)
-        if way == "nack":
-            channel.basic_nack(method.delivery_tag, requeue=True)
-        elif way == "recover":
-            channel.basic_recover(requeue=True)
+        if way == "reject":
+            channel.basic_reject(method.delivery_tag, requeue=True)
         elif way == "channel":
             channel.close()
             channel = connection.channel()
@@ -373,6 +371,26 @@ def every_way_back_counts(way):
     close(watcher)
 
 
+@case(each=["nack", "recover"])
+def what_is_given_back_without_a_failure_does_not_count(way):
+    connection = connect()
+    channel = connection.channel()
+    if not since(channel, "4.3"):
+        raise Skip("basic.nack counts in RabbitMQ before 4.3")
+    source = queue(channel, "source", durable=True, arguments=limited(1))
+    publish(channel, source, b"a")
+    for _ in range(5):
+        method, properties, _ = get(channel, source, auto_ack=False)
+        same((properties.headers or {}).get("x-delivery-count"), None)
+        if way == "nack":
+            channel.basic_nack(method.delivery_tag, requeue=True)
+        else:
+            channel.basic_recover(requeue=True)
+    same(get(channel, source)[2], b"a")
+    channel.queue_delete(source)
+    close(connection)
+
+
 @case
 def message_over_the_limit_is_dropped_where_there_is_no_dead_letter_exchange():
     connection = connect()
@@ -384,7 +402,7 @@ def message_over_the_limit_is_dropped_where_there_is_no_dead_letter_exchange():
         while body != b"a":
             channel.basic_ack(method.delivery_tag)
             method, _, body = get(channel, source, auto_ack=False)
-        channel.basic_nack(method.delivery_tag, requeue=True)
+        channel.basic_reject(method.delivery_tag, requeue=True)
     assert b"a" not in before_marker(channel, source)
     channel.queue_delete(source)
     close(connection)
@@ -400,7 +418,7 @@ def limit_that_is_not_set_is_twenty_and_a_negative_one_is_none(limit):
     publish(channel, source, b"a")
     for _ in range(21):
         method, _, _ = get(channel, source, auto_ack=False)
-        channel.basic_nack(method.delivery_tag, requeue=True)
+        channel.basic_reject(method.delivery_tag, requeue=True)
     same(before_marker(channel, source), [] if limit is None else [b"a"])
     channel.queue_delete(source)
     close(connection)

@@ -306,7 +306,7 @@ def quorum_queue_counts_deliveries():
     for _ in range(3):
         method, properties, _ = get(channel, name, auto_ack=False)
         counts.append((properties.headers or {}).get("x-delivery-count"))
-        channel.basic_nack(method.delivery_tag, requeue=True)
+        channel.basic_reject(method.delivery_tag, requeue=True)
     # The first delivery has no count in this version; newer ones say 0.
     assert counts[0] in (None, 0), counts
     same(counts[1:], [1, 2])

@@ -305,11 +305,12 @@ fn topic_line(topic: &Topic, extents: &Extents) -> Value {
 }
 
 fn counts(counts: Option<Counts>) -> Value {
-    let Counts { ready, unacked, consumers } = counts.unwrap_or_default();
+    let Counts { ready, unacked, delayed, consumers } = counts.unwrap_or_default();
     json!({
-        "messages": ready + unacked,
+        "messages": ready + unacked + delayed,
         "ready": ready,
         "unacked": unacked,
+        "delayed": delayed,
         "consumers": consumers,
     })
 }

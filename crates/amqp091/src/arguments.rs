@@ -4,12 +4,17 @@
 //! refused with 406 and its name, never ignored, unless it asks for what happens anyway. All others
 //! change nothing here, or are nobody's: they are stored, echoed and compared.
 
+mod pace;
+mod retry;
 #[cfg(test)]
 mod tests;
 
 use crate::codec::Table;
 use crate::errors::{Code, Exception, Resource};
 use record::properties::Value;
+
+pub use pace::PaceArguments;
+pub use retry::{RetryArguments, RetryType};
 
 /// Arguments in the order given.
 pub type Arguments = [(String, Value)];
@@ -78,6 +83,10 @@ pub struct QueueArguments {
     pub order_key: Option<String>,
     /// `x-delivery-limit`: how often a message may come back; 20 for a quorum queue that does not say.
     pub returns_max: Option<i64>,
+    /// `x-consume-rate` and what else holds deliveries back.
+    pub pace: PaceArguments,
+    /// `x-delayed-retry-type` and its kin.
+    pub retry: Option<RetryArguments>,
     /// `x-dead-letter-exchange` and `x-dead-letter-routing-key`.
     pub dead_letter: Option<(String, Option<String>)>,
 }
@@ -156,6 +165,8 @@ impl QueueArguments {
             oldest_every: oldest_every(queue, arguments)?,
             order_key: order_key(queue, arguments)?,
             returns_max: delivery_limit(queue, arguments)?,
+            pace: pace::parse(queue, arguments)?,
+            retry: retry::parse(queue, arguments)?,
             dead_letter: dead_letter(queue, arguments)?,
         };
         fits_kind(queue, parsed.kind, arguments)?;
@@ -278,12 +289,14 @@ fn order_key(queue: Resource<'_>, arguments: &Arguments) -> Result<Option<String
     }
 }
 
-/// How often a message of a quorum queue may come back; a negative limit is none.
+/// How often a message may come back of a quorum queue, or of one where it waits then; a negative limit is
+/// none.
 fn delivery_limit(queue: Resource<'_>, arguments: &Arguments) -> Result<Option<i64>, Exception> {
     const NAME: &str = "x-delivery-limit";
     let is_quorum = kind(queue, arguments)? == QueueKind::Quorum;
+    let is_limited = is_quorum || retry::parse(queue, arguments)?.is_some();
     match find(arguments, NAME) {
-        None => Ok(is_quorum.then_some(DELIVERY_LIMIT_DEFAULT)),
+        None => Ok(is_limited.then_some(DELIVERY_LIMIT_DEFAULT)),
         Some(value) => {
             let limit =
                 value.as_i64().ok_or_else(|| queue.invalid_argument(NAME, &not_integer(value)))?;
@@ -327,6 +340,10 @@ fn dead_letter(
 /// 406 for an argument that is another kind's.
 fn fits_kind(queue: Resource<'_>, kind: QueueKind, given: &Arguments) -> Result<(), Exception> {
     let (others, module): (&[&str], &str) = match kind {
+        // Where messages that come back wait, there is a limit to it.
+        QueueKind::Classic if retry::parse(queue, given)?.is_some() => {
+            (&["x-dead-letter-strategy"], "rabbit_classic_queue")
+        }
         QueueKind::Classic => {
             (&["x-dead-letter-strategy", "x-delivery-limit"], "rabbit_classic_queue")
         }
@@ -340,9 +357,20 @@ fn fits_kind(queue: Resource<'_>, kind: QueueKind, given: &Arguments) -> Result<
                 "x-max-priority",
                 "x-oldest-every",
                 "x-order-key",
+                "x-delayed-retry-type",
+                "x-delayed-retry-min",
+                "x-delayed-retry-max",
+                "x-delayed-retry-multiplier",
+                "x-delayed-retry-jitter",
                 "x-overflow",
                 "x-priorities",
                 "x-single-active-consumer",
+                "x-consume-rate",
+                "x-consume-burst",
+                "x-max-in-flight",
+                "x-breaker-failures",
+                "x-breaker-window",
+                "x-breaker-pause",
             ],
             "rabbit_stream_queue",
         ),

@@ -1,10 +1,10 @@
 //! Declarations and refusals in AMQP's words, for what else lets one declare: the management API.
 
-use crate::arguments::{self, QueueArguments};
+use crate::arguments::{self, PaceArguments, QueueArguments, RetryArguments, RetryType};
 use crate::errors::{self, Code, Exception, Resource};
 use engine::catalog::{
-    DeadLetter, DeclareQueue, DeclareRouter, Name, Overflow, QueueKind, QueueOptions, Refusal,
-    RouterKind, Setting, Thing,
+    Breaker, DeadLetter, DeclareQueue, DeclareRouter, Growth, Name, Overflow, Pace, QueueKind,
+    QueueOptions, Rate, Refusal, Retry, RetryOn, RouterKind, Setting, Thing,
 };
 use std::sync::Arc;
 use types::Millis;
@@ -92,6 +92,8 @@ fn options(parsed: &QueueArguments) -> QueueOptions {
         order_key: parsed.order_key.as_deref().map(Name::from),
         // A count goes no further, and so no limit that is higher is ever passed.
         returns_max: parsed.returns_max.and_then(|most| u16::try_from(most).ok()),
+        retry: parsed.retry.map(retry),
+        pace: pace(&parsed.pace),
         dead_letter: parsed.dead_letter.as_ref().map(|(exchange, key)| {
             let key = key.as_deref().map(Name::from);
             Arc::new(DeadLetter { router: Name::from(exchange.as_str()), key })
@@ -101,6 +103,32 @@ fn options(parsed: &QueueArguments) -> QueueOptions {
             arguments::QueueKind::Quorum => QueueKind::Quorum,
             arguments::QueueKind::Stream => QueueKind::Stream,
         },
+    }
+}
+
+fn pace(parsed: &PaceArguments) -> Pace {
+    Pace {
+        rate: parsed.rate.map(|(per_second, burst)| Rate { per_second, burst }),
+        in_flight_max: parsed.in_flight_max,
+        breaker: parsed.breaker.map(|(failures, window, pause)| Breaker {
+            failures,
+            window: Millis(window),
+            pause: Millis(pause),
+        }),
+    }
+}
+
+fn retry(parsed: RetryArguments) -> Retry {
+    Retry {
+        on: match parsed.kind {
+            RetryType::All => RetryOn::All,
+            RetryType::Failed => RetryOn::Failed,
+            RetryType::Returned => RetryOn::Released,
+        },
+        min: Millis(parsed.min_ms),
+        max: Millis(parsed.max_ms),
+        growth: parsed.multiplier.map_or(Growth::Linear, Growth::Times),
+        jitter: parsed.jitter,
     }
 }
 

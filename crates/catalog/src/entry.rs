@@ -4,7 +4,7 @@ use crate::change::Target;
 use crate::snapshot::Inbound;
 use crate::table::arguments_identity;
 use crate::value::Arguments;
-use crate::{Config, Name};
+use crate::{Config, Name, Pace, Retry};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -105,6 +105,10 @@ pub struct QueueOptions {
     pub order_key: Option<Name>,
     /// How often a message may come back; once more and it is taken out. `None`: without end.
     pub returns_max: Option<u16>,
+    /// How long a message waits that came back; `None`: not at all.
+    pub retry: Option<Retry>,
+    /// What holds deliveries back.
+    pub pace: Pace,
     /// Where what is taken out goes; `None`: nowhere.
     pub dead_letter: Option<Arc<DeadLetter>>,
     /// Which kind was asked for.

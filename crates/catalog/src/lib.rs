@@ -18,7 +18,9 @@ mod headers;
 mod names;
 mod naming;
 mod outcome;
+mod pace;
 mod partition;
+mod retry;
 mod snapshot;
 mod table;
 mod trie;
@@ -46,6 +48,8 @@ pub use naming::{legal_for_streams, visible_to_streams};
 pub use outcome::{
     Deleted, LogChange, LogConfig, Outcome, Refusal, Setting, SubscriptionOptions, Thing,
 };
+pub use pace::{Breaker, Pace, Rate};
+pub use retry::{Growth, Retry, RetryOn};
 pub use snapshot::Snapshot;
 pub use value::{Arguments, Headers, Value};
 

@@ -359,8 +359,10 @@ pub enum Disposition {
     Done,
     /// Refused by the consumer: gone, or a dead letter where the queue sends those somewhere.
     Rejected,
-    /// Back to the queue at its place, marked redelivered.
+    /// Failed: back to the queue at its place, marked redelivered, and counted.
     Returned,
+    /// Not processed: back to the queue as well, and not counted.
+    Released,
 }
 
 /// A sign of life of a group's member.
@@ -524,6 +526,8 @@ pub struct Counts {
     pub ready: u64,
     /// Messages leased to consumers.
     pub unacked: u64,
+    /// Messages that came back and wait for their time.
+    pub delayed: u64,
     /// Standing consumers.
     pub consumers: u64,
 }

@@ -40,6 +40,16 @@ pub(crate) enum Command {
     ForgetProducers { before: Millis },
     /// The levels of the records of a batch of the frame, where it goes to a queue that has levels.
     Rank { batch: u16, levels: Levels },
+    /// Leases of a log go back, and nobody is to have the messages before their time.
+    Park { subscription: SubscriptionId, log: LogId, entries: Vec<Parking>, counted: bool },
+}
+
+/// Offsets `first..=last` of a log, and when they may be handed out again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Parking {
+    pub(crate) first: Offset,
+    pub(crate) last: Offset,
+    pub(crate) due: Millis,
 }
 
 /// An entry of a schedule whose time has come.
@@ -69,6 +79,9 @@ pub(crate) struct Range {
 /// Bytes that a range may take, encoded.
 pub(crate) const RANGE_BYTES: usize = 25;
 
+/// Bytes that a parking may take, encoded.
+pub(crate) const PARKING_BYTES: usize = 30;
+
 /// Bytes that a command may take, encoded; one whose length a client decides is counted by itself.
 pub(crate) fn bytes_max(command: &Command) -> usize {
     const OTHERS: usize = 64;
@@ -82,6 +95,7 @@ pub(crate) fn bytes_max(command: &Command) -> usize {
             LogChange::CreateSubscription { over, .. } | LogChange::ExtendSubscription { over, .. },
         ) => OTHERS + LOG_BYTES * over.len(),
         Command::Activate { entries, .. } => OTHERS + 2 * NUMBER_BYTES * entries.len(),
+        Command::Park { entries, .. } => OTHERS + PARKING_BYTES * entries.len(),
         Command::Unschedule { offsets, .. } => OTHERS + NUMBER_BYTES * offsets.len(),
         Command::Rank { levels, .. } => levels.bytes_max(),
         Command::Change(_) | Command::Group { .. } => encode(std::slice::from_ref(command)).len(),

@@ -27,7 +27,7 @@ use ranking::Ranking;
 pub(crate) use schedule::Schedule;
 
 use crate::api::Verdict;
-use crate::command::{Activation, Command, GroupName, Range};
+use crate::command::{Activation, Command, GroupName, Parking, Range};
 use crate::envelope::{Envelope, Way};
 use crate::levels::Levels;
 use catalog::{Catalog, Change, LogChange, LogConfig, Outcome, Refusal};
@@ -39,7 +39,7 @@ use std::collections::BTreeMap;
 use types::{LogId, Millis, Offset, ShardId, SubscriptionId};
 
 /// Behaviour of `apply`; a change that would make replicas diverge raises it (architecture: machine version).
-pub(crate) const MACHINE_VERSION: u16 = 7;
+pub(crate) const MACHINE_VERSION: u16 = 8;
 
 /// One shard's replicated state.
 #[derive(Clone, Debug, Serialize)]
@@ -114,6 +114,8 @@ pub(crate) enum Effect {
     /// Of `proposed` entries of a log's schedule these were appended to the log: from where in the
     /// schedule, to where in the log.
     Activated { log: LogId, proposed: usize, moved: Vec<(Offset, Offset)> },
+    /// Messages came back and wait.
+    Parked { subscription: SubscriptionId, log: LogId, entries: Vec<Parking> },
     /// Command `command` cancelled these entries of a log's schedule.
     Unscheduled { command: usize, log: LogId, offsets: Vec<Offset> },
 }
@@ -181,6 +183,17 @@ impl Shard {
                             ledger.lease(range.span());
                         }
                     }
+                }
+            }
+            Command::Park { subscription, log, entries, counted } => {
+                let state = self.subscriptions.get_mut(*subscription);
+                let ledger = state.and_then(|state| state.ledgers.get_mut(*log));
+                if let Some(ledger) = ledger {
+                    for entry in entries {
+                        ledger.park(entry.span(), *counted, entry.due);
+                    }
+                    let (subscription, log, entries) = (*subscription, *log, entries.clone());
+                    effects.push(Effect::Parked { subscription, log, entries });
                 }
             }
             Command::Trim { log, before } => self.trim(*log, *before, effects),
@@ -483,6 +496,12 @@ impl Shard {
         self.holds.group_bytes = self.holds.group_bytes - before + groups.bytes();
         let name = name.clone();
         effects.push(Effect::Group { command: at, name, reply, effects: told });
+    }
+}
+
+impl Parking {
+    pub(crate) fn span(&self) -> Span {
+        Span::new(self.first, self.last.next())
     }
 }
 

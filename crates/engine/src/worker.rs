@@ -19,11 +19,14 @@ mod leasing;
 mod lost;
 mod moving;
 mod naming;
+mod nearest;
 mod overflow;
+mod pacing;
 mod queue;
 mod ranking;
 mod reading;
 mod relocate;
+mod retrying;
 mod room;
 mod seat;
 mod store;
@@ -164,7 +167,9 @@ pub(crate) struct Worker {
     next_move: u64,
     /// Schedules to be looked through for what is due next.
     agendas_low: BTreeSet<(ShardId, LogId)>,
-    /// Entries of a schedule that are kept in memory.
+    /// Logs to be looked through for what came back and is due next.
+    retries_low: BTreeSet<(SubscriptionRef, LogId)>,
+    /// Entries of a schedule, or due times of a log, that are kept in memory.
     schedule_near_max: usize,
     copies: Copies,
     next_change: u64,
@@ -206,6 +211,7 @@ impl Worker {
             moves: BTreeMap::new(),
             next_move: 0,
             agendas_low: BTreeSet::new(),
+            retries_low: BTreeSet::new(),
             schedule_near_max,
             copies: Copies::new(unzip_pass_bytes),
             next_change: 0,
@@ -254,7 +260,7 @@ impl Worker {
             for id in seat.shard.subscriptions.keys() {
                 subscriptions.push(SubscriptionRef { shard: *shard, subscription: *id });
             }
-            seat.starting = seat.recover_leases();
+            seat.starting = seat.recover_leases(&names, now);
             if clean && *shard != ShardId::LOCAL {
                 // If this life ends before its first frame, the next one must not take the store
                 // for one that was stopped cleanly: nothing is handed out before.
@@ -284,6 +290,7 @@ impl Worker {
         self.take_turns();
         self.timers();
         self.walk_agendas();
+        self.walk_retries();
         for id in std::mem::take(&mut self.reads_touched) {
             self.look_again(id, false);
         }
@@ -306,6 +313,7 @@ impl Worker {
         !self.tails_ready.is_empty()
             || self.is_cutting()
             || !self.agendas_low.is_empty()
+            || !self.retries_low.is_empty()
             || self.seats.values().any(|seat| seat.is_busy())
     }
 

@@ -11,6 +11,7 @@ mod consumers;
 mod keys;
 mod leases;
 mod order;
+mod parking;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -19,11 +20,13 @@ use crate::{Ledger, Span};
 use consumers::{Consumers, Turn};
 use leases::Leases;
 use order::Order;
+use parking::Parked;
 use std::collections::BTreeMap;
 use types::{ClientId, Offset};
 
 pub use terms::{
-    AddError, Assignment, ConsumerKey, ConsumerOptions, Held, SharedWindow, Unsettled, Window,
+    AddError, Assignment, ConsumerKey, ConsumerOptions, Ended, Held, SharedWindow, Unsettled,
+    Window,
 };
 
 const EVERYTHING: Span = Span { first: Offset(i64::MIN), end: Offset(i64::MAX) };
@@ -41,6 +44,7 @@ pub struct Dispatch {
     redelivered_before: Offset,
     /// What came back since this dispatch began, and its counted returns.
     returned: BTreeMap<Offset, u16>,
+    parked: Parked,
     leases: Leases,
     consumers: Consumers,
     skipped: Vec<Span>,
@@ -78,6 +82,7 @@ impl Dispatch {
             settled_ahead: ledger.settled_above_floor(),
             redelivered_before: redelivered_before.unwrap_or(ledger.floor()),
             returned: BTreeMap::new(),
+            parked: Parked::of(ledger),
             leases: Leases::default(),
             consumers: Consumers::default(),
             skipped: Vec::new(),
@@ -99,6 +104,11 @@ impl Dispatch {
     pub fn order_by_key(&mut self, ledger: &Ledger) {
         let order = self.order.get_or_insert_with(|| Box::new(Order::from_floor(ledger, 1)));
         order.order_by_key();
+        let mut from = Offset(i64::MIN);
+        while let Some(offset) = self.parked.waiting().next_present(from) {
+            order.wait(offset);
+            from = offset.next();
+        }
     }
 
     /// Where the key of a message has to be told before more can be handed out: which, once.
@@ -258,11 +268,10 @@ impl Dispatch {
     /// attempt.
     pub fn put_back(&mut self, span: Span, (attempt, level): (u16, u8)) {
         let returns = attempt.saturating_sub(1);
-        let returned = match &mut self.order {
-            None => &mut self.returned,
-            Some(order) => order.returned_at(level),
-        };
-        returned.extend(span.offsets().map(|offset| (offset, returns)));
+        match &mut self.order {
+            None => self.returned.extend(span.offsets().map(|offset| (offset, returns))),
+            Some(order) => order.come_back(level, span, returns),
+        }
     }
 
     /// Takes out of delivery what of `spans` is ready and came back more than `returns_max` times, as far
@@ -293,7 +302,7 @@ impl Dispatch {
     ) -> u64 {
         if let Some(order) = &mut self.order {
             let view = View { ledger, end, redelivered_before: self.redelivered_before };
-            return order.take_ready(view, (count, level), out);
+            return order.take_ready((view, &mut self.parked), (count, level), out);
         }
         let (mut taken, kept) = (0, out.len());
         while taken < count {
@@ -314,10 +323,10 @@ impl Dispatch {
     /// The ready message that is next, or the oldest of one level.
     pub fn peek(&self, ledger: &Ledger, end: Offset, level: Option<usize>) -> Option<Offset> {
         if let Some(order) = &self.order {
-            return order.peek(ledger, end, level);
+            return order.peek(ledger, end, (level, &self.parked));
         }
         let returned = self.returned.first_key_value().map(|(&offset, _)| offset);
-        returned.or_else(|| ledger.next_unsettled(self.cursor, end))
+        returned.or_else(|| self.next_fresh(ledger, self.cursor, end))
     }
 
     /// The spans `len_of` passed over since the last call, to be put into a Settle command.
@@ -332,6 +341,7 @@ impl Dispatch {
             return;
         }
         self.returned.extract_if(span.first..span.end, |_, _| true).for_each(drop);
+        self.parked.forget(ledger, span);
         for (slot, count) in self.leases.take_all(span) {
             self.consumers.refund(slot, count);
         }
@@ -347,9 +357,10 @@ impl Dispatch {
     /// Messages that could be handed out now, given credit.
     pub fn ready_count(&self, end: Offset) -> u64 {
         if let Some(order) = &self.order {
-            return order.ready_count(end);
+            return order.ready_count(end).saturating_sub(self.parked.aside());
         }
-        let ahead = Span::new(self.cursor, end).len().saturating_sub(self.settled_ahead);
+        let passed_over = self.settled_ahead + self.parked.aside();
+        let ahead = Span::new(self.cursor, end).len().saturating_sub(passed_over);
         ahead + self.returned.len() as u64
     }
 
@@ -405,7 +416,7 @@ impl Dispatch {
     ) -> Option<Picked> {
         if let Some(order) = &mut self.order {
             let view = View { ledger, end, redelivered_before: self.redelivered_before };
-            return order.pick(view, &mut self.skipped, len_of);
+            return order.pick((view, &mut self.parked), &mut self.skipped, len_of);
         }
         while let Some((offset, returns)) = self.returned.pop_first() {
             if let Some(bytes) = len_of(offset) {
@@ -491,14 +502,17 @@ impl Dispatch {
         if self.cursor < self.alike_until {
             return self.cursor < end;
         }
-        let Some(next) = ledger.next_unsettled(self.cursor, end) else { return false };
-        let passed = Span::new(self.cursor, next).len();
+        let Some(next) = self.next_fresh(ledger, self.cursor, end) else { return false };
+        let passed = Span::new(self.cursor, next).len() - self.parked.pass(self.cursor, next);
         self.settled_ahead = self.settled_ahead.saturating_sub(passed);
         self.cursor = next;
         self.alike_until = ledger.next_settled(next).unwrap_or(Offset(i64::MAX));
         if let Some(returned) = ledger.next_returned(next) {
             let bound = if returned == next { next.next() } else { returned };
             self.alike_until = self.alike_until.min(bound);
+        }
+        if let Some(parked) = self.parked.next_aside(next) {
+            self.alike_until = self.alike_until.min(parked);
         }
         if next < self.redelivered_before {
             self.alike_until = self.alike_until.min(self.redelivered_before);

@@ -5,7 +5,7 @@ use crate::levels::Levels;
 use crate::offset_set::OffsetSet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use types::Offset;
+use types::{Millis, Offset};
 
 #[cfg(test)]
 mod tests;
@@ -29,6 +29,8 @@ pub struct Ledger {
     leased: OffsetSet,
     /// Where the queue has levels.
     levels: Option<Box<Levels>>,
+    /// Unsettled offsets that came back and were not to be delivered again before then.
+    parked: BTreeMap<Offset, Millis>,
 }
 
 #[derive(Deserialize)]
@@ -39,6 +41,7 @@ struct Stored {
     returned: BTreeMap<Offset, u16>,
     leased: OffsetSet,
     levels: Option<Box<Levels>>,
+    parked: BTreeMap<Offset, Millis>,
 }
 
 impl Ledger {
@@ -51,6 +54,7 @@ impl Ledger {
             returned: BTreeMap::new(),
             leased: OffsetSet::default(),
             levels: None,
+            parked: BTreeMap::new(),
         }
     }
 
@@ -109,6 +113,7 @@ impl Ledger {
         if let Some(levels) = &mut self.levels {
             levels.settle(span);
         }
+        self.end_waits(span);
         newly
     }
 
@@ -116,6 +121,7 @@ impl Ledger {
     /// redeliveries from now on. `count` says whether this raises their delivery count.
     pub fn return_span(&mut self, span: Span, count: bool) {
         self.end_leases(span);
+        self.end_waits(span);
         let mut from = span.first;
         while let Some(offset) = self.next_unsettled(from, span.end) {
             let times = self.returned.entry(offset).or_insert(0);
@@ -124,8 +130,36 @@ impl Ledger {
         }
     }
 
+    /// Notes that the unsettled offsets of `span` came back, as [`Ledger::return_span`] does, and are
+    /// not to be delivered again before `due`.
+    pub fn park(&mut self, span: Span, count: bool, due: Millis) {
+        self.return_span(span, count);
+        let mut from = span.first;
+        while let Some(offset) = self.next_unsettled(from, span.end) {
+            self.parked.insert(offset, due);
+            from = offset.next();
+        }
+    }
+
+    /// When the unsettled `offset` may be delivered again, if it was parked and did not come back
+    /// since; that may be over.
+    pub fn due(&self, offset: Offset) -> Option<Millis> {
+        self.parked.get(&offset).copied()
+    }
+
+    /// What was parked from `from` on, in the order of offsets, with its due times; these may be over.
+    pub fn parked_from(&self, from: Offset) -> impl Iterator<Item = (Offset, Millis)> {
+        self.parked.range(from..).map(|(offset, due)| (*offset, *due))
+    }
+
+    /// How many unsettled offsets have a due time, over or not.
+    pub fn parked_count(&self) -> u64 {
+        self.parked.len() as u64
+    }
+
     /// Notes that the unsettled offsets of `span` are about to be delivered.
     pub fn lease(&mut self, span: Span) {
+        self.end_waits(span);
         let mut from = span.first;
         while let Some(first) = self.next_unsettled(from, span.end) {
             let end = self.settled.next_present(first).map_or(span.end, |end| end.min(span.end));
@@ -148,6 +182,12 @@ impl Ledger {
     fn end_leases(&mut self, span: Span) {
         if !self.leased.is_empty() {
             self.leased.remove(span, |_| {});
+        }
+    }
+
+    fn end_waits(&mut self, span: Span) {
+        if !self.parked.is_empty() {
+            self.parked.extract_if(span.first..span.end, |_, _| true).for_each(drop);
         }
     }
 
@@ -225,6 +265,7 @@ impl Ledger {
             + self.leased.heap_bytes()
             + self.returned.len() * size_of::<(Offset, u16)>()
             + self.levels.as_ref().map_or(0, |levels| size_of::<Levels>() + levels.heap_bytes())
+            + self.parked.len() * size_of::<(Offset, Millis)>()
     }
 }
 
@@ -232,14 +273,17 @@ impl TryFrom<Stored> for Ledger {
     type Error = &'static str;
 
     fn try_from(stored: Stored) -> Result<Ledger, &'static str> {
-        let Stored { floor, settled_total, settled, returned, leased, levels } = stored;
-        let ledger = Ledger { floor, settled_total, settled, returned, leased, levels };
+        let Stored { floor, settled_total, settled, returned, leased, levels, parked } = stored;
+        let ledger = Ledger { floor, settled_total, settled, returned, leased, levels, parked };
         let lowest = ledger.settled.next_present(Offset(i64::MIN));
         if lowest.is_some_and(|lowest| lowest <= floor) {
             return Err("settled offset at or below the floor");
         }
         if ledger.returned.keys().any(|&offset| ledger.is_settled(offset)) {
             return Err("returned offset is settled");
+        }
+        if ledger.parked.keys().any(|&offset| ledger.is_settled(offset)) {
+            return Err("parked offset is settled");
         }
         let lowest = ledger.leased.next_present(Offset(i64::MIN));
         if lowest.is_some_and(|lowest| lowest < floor)

@@ -18,8 +18,8 @@ mod span;
 mod wheel;
 
 pub use dispatch::{
-    AddError, Assignment, ConsumerKey, ConsumerOptions, Dispatch, Held, SharedWindow, Unsettled,
-    Window,
+    AddError, Assignment, ConsumerKey, ConsumerOptions, Dispatch, Ended, Held, SharedWindow,
+    Unsettled, Window,
 };
 pub use ledger::Ledger;
 pub use span::Span;

@@ -33,7 +33,7 @@ const TIMESTAMP: Millis = Millis(1_700_000_000_000);
 enum Asked {
     Append { logs: Vec<LogId>, ids: Vec<Id> },
     Settle { log: LogId, ids: Vec<Id> },
-    Return { log: LogId, ids: Vec<Id>, last: Vec<Id> },
+    Return { log: LogId, ids: Vec<Id>, last: Vec<Id>, waits: Vec<(Id, Millis)> },
     Transaction { logs: Vec<LogId>, ids: Vec<Id>, settled: Vec<(LogId, Id)> },
     Commit { group: String, number: usize },
     Trim { log: LogId, before: Offset },
@@ -74,6 +74,8 @@ pub(crate) struct SimClient {
     /// The level and the place of what the queue with priorities delivered last, where everything is
     /// ready when it begins.
     ranked: Option<Option<(Reverse<u8>, Offset)>>,
+    /// Deliveries.
+    taken: usize,
 }
 
 impl SimClient {
@@ -88,6 +90,7 @@ impl SimClient {
             highest: BTreeMap::new(),
             producer: None,
             ranked: None,
+            taken: 0,
         }
     }
 
@@ -130,8 +133,9 @@ impl SimClient {
         }
     }
 
-    pub(crate) fn held_count(&self) -> usize {
-        self.held.values().map(BTreeMap::len).sum()
+    /// How much has come.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken
     }
 
     /// What it holds of a queue.
@@ -273,26 +277,35 @@ impl SimClient {
     fn settle(&mut self, world: &mut World) {
         let Some((number, offsets)) = self.choose_held(world) else { return };
         let QueueUnderTest { log, subscription } = world.queues[number];
-        let disposition = match world.random.chance(25) {
-            true => Disposition::Returned,
-            false => Disposition::Done,
+        let disposition = match world.random.below(100) {
+            0..20 => Disposition::Returned,
+            20..28 => Disposition::Released,
+            _ => Disposition::Done,
         };
+        let now = world.clock.now();
         let (ids, ranges) = self.release(number, log.log, &offsets);
         let model = world.model.log(log.log);
-        let last = ids.iter().copied().filter(|id| model.is_last_attempt(*id)).collect();
+        let last: Vec<Id> = ids.iter().copied().filter(|id| model.is_last_attempt(*id)).collect();
+        let failed = disposition == Disposition::Returned;
+        let waits = ids.iter().filter_map(|id| model.wait_of(*id, failed, now)).collect();
         for id in &ids {
             match disposition {
                 Disposition::Returned => {
                     world.model.log(log.log).returned(*id);
                     world.may_have_returned(log.log, *id);
                 }
+                Disposition::Released => world.model.log(log.log).returned(*id),
                 _ => world.model.log(log.log).settle_asked(*id),
             }
         }
         let source = Source::Subscription(subscription);
         let settle = Settle { consumer: consumer(number), source, ranges, disposition };
         let asked = match disposition {
-            Disposition::Returned => Asked::Return { log: log.log, ids, last },
+            Disposition::Returned => Asked::Return { log: log.log, ids, last, waits },
+            // Nothing is counted of these.
+            Disposition::Released => {
+                Asked::Return { log: log.log, ids: Vec::new(), last: Vec::new(), waits }
+            }
             _ => Asked::Settle { log: log.log, ids },
         };
         self.send(world, Op::Settle(settle), asked);
@@ -415,7 +428,9 @@ impl SimClient {
             return broken(format!("{id:?} comes to a consumer that is not active"));
         }
         world.model.log(item.log).timetable.on_time(id, world.clock.now())?;
-        world.model.log(item.log).deliver(id, item.offset, (item.redelivered, item.attempts))?;
+        let history = (item.redelivered, item.attempts);
+        let now = world.clock.now();
+        world.model.log(item.log).deliver(id, item.offset, history, now)?;
         if number == KEYED {
             let log = world.model.log(item.log);
             log.in_key_order(id, item.offset)?;
@@ -424,6 +439,7 @@ impl SimClient {
             }
         }
         self.held.entry(number).or_default().insert(item.offset, id);
+        self.taken += 1;
         if number == RANKED {
             return self.in_rank(id, item.offset);
         }
@@ -472,8 +488,8 @@ impl SimClient {
             (Some(Asked::Settle { log, ids }), Ok(Reply::Done)) => {
                 ids.iter().for_each(|id| model.log(log).settle_proven(*id));
             }
-            (Some(Asked::Return { log, ids, last }), Ok(Reply::Done)) => {
-                ids.iter().for_each(|id| model.log(log).return_proven(*id));
+            (Some(Asked::Return { log, ids, last, waits }), Ok(Reply::Done)) => {
+                model.log(log).returns_proven(&ids, waits);
                 last.into_iter().for_each(|id| world.died(log, id));
             }
             (Some(Asked::Transaction { logs, ids, settled }), Ok(Reply::Done)) => {

@@ -142,9 +142,9 @@ pub(crate) fn consume(world: &mut World) -> Result<(), Violation> {
     let (mut vain, mut calm) = (0, 0);
     while vain < VAIN_LOOKS && calm < CALM_LOOKS {
         go_on(world)?;
-        let before = client.held_count();
+        let before = client.taken();
         client.listen(world)?;
-        let is_still = client.held_count() == before && client.connected_clean();
+        let is_still = client.taken() == before && client.connected_clean();
         vain = if is_still { vain + 1 } else { 0 };
         calm = if is_still && has_all(world, &client).is_ok() { calm + 1 } else { 0 };
     }

@@ -4,6 +4,7 @@
 
 mod timetable;
 
+use engine::catalog::Retry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use timetable::Timetable;
@@ -54,6 +55,10 @@ struct Returns {
     told: BTreeMap<Id, (u16, u16)>,
     /// That it may, if that is limited.
     most: Option<u16>,
+    /// How long they wait then.
+    retry: Option<Retry>,
+    /// Until when they do, for certain.
+    waits: BTreeMap<Id, Millis>,
 }
 
 /// What is known of one log, and of the queue over it.
@@ -71,6 +76,8 @@ pub(crate) struct LogModel {
     delivered: BTreeSet<Id>,
     /// Held by a consumer in this life of the process.
     held: BTreeSet<Id>,
+    /// So many records are held at once, at most.
+    held_max: Option<u32>,
     returns: Returns,
     /// Where ids were seen.
     places: BTreeMap<Offset, Id>,
@@ -173,8 +180,12 @@ impl LogModel {
         id: Id,
         offset: Offset,
         (redelivered, attempts): (bool, u16),
+        now: Millis,
     ) -> Result<(), Violation> {
         self.seen(id, offset)?;
+        if let Some(due) = self.returns.waits.remove(&id).filter(|due| now < *due) {
+            return broken(format!("record {id:?} at {offset} was to wait until {due}, not {now}"));
+        }
         let returns = self.returns.certain.get(&id).copied().unwrap_or(0);
         if attempts < returns {
             return broken(format!(
@@ -190,6 +201,9 @@ impl LogModel {
         }
         if !self.held.insert(id) {
             return broken(format!("record {id:?} at {offset} is delivered to two consumers"));
+        }
+        if self.held_max.is_some_and(|most| self.held.len() > most as usize) {
+            return broken(format!("{} records are held at once", self.held.len()));
         }
         if !self.delivered.insert(id) && !redelivered {
             return broken(format!("record {id:?} at {offset} comes again unmarked"));
@@ -233,6 +247,23 @@ impl LogModel {
         self.returns.most = Some(most);
     }
 
+    /// No more than so many records are held at once.
+    pub(crate) fn cap_held(&mut self, most: u32) {
+        self.held_max = Some(most);
+    }
+
+    /// Records that come back wait.
+    pub(crate) fn delay_returns(&mut self, retry: Retry) {
+        self.returns.retry = Some(retry);
+    }
+
+    /// Until when a record that a client gives back now has to wait; `failed`: that counts.
+    pub(crate) fn wait_of(&self, id: Id, failed: bool, now: Millis) -> Option<(Id, Millis)> {
+        let attempts = self.returns.told.get(&id).map_or(0, |(attempts, _)| *attempts);
+        let delay = self.returns.retry?.delay(failed, attempts + u16::from(failed), 0)?;
+        Some((id, now.plus(delay)))
+    }
+
     /// Whether one more return of a record that a client holds is one too many.
     pub(crate) fn is_last_attempt(&self, id: Id) -> bool {
         let attempts = self.returns.told.get(&id).map_or(0, |(attempts, _)| *attempts);
@@ -248,7 +279,10 @@ impl LogModel {
 
     /// The process ended: what was held came back, for certain, as deliveries were written down before.
     /// Gives what came back too often.
-    pub(crate) fn count_crash(&mut self) -> Vec<Id> {
+    pub(crate) fn count_crash(&mut self, now: Millis) -> Vec<Id> {
+        let waiting = self.held.iter().filter_map(|id| self.wait_of(*id, true, now));
+        let waiting: Vec<(Id, Millis)> = waiting.collect();
+        self.returns.waits.extend(waiting);
         for id in &self.held {
             let attempts = self.returns.told.get(id).map_or(0, |(attempts, _)| *attempts);
             self.returns.certain.insert(*id, attempts + 1);
@@ -262,8 +296,12 @@ impl LogModel {
         known.chain(self.timetable.ids()).collect()
     }
 
-    pub(crate) fn return_proven(&mut self, id: Id) {
-        *self.returns.certain.entry(id).or_default() += 1;
+    /// Records have come back, those that count and those that wait, for certain.
+    pub(crate) fn returns_proven(&mut self, counted: &[Id], waits: Vec<(Id, Millis)>) {
+        for id in counted {
+            *self.returns.certain.entry(*id).or_default() += 1;
+        }
+        self.returns.waits.extend(waits);
     }
 
     pub(crate) fn is_maybe_settled(&self, id: Id) -> bool {

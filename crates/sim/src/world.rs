@@ -5,11 +5,12 @@ use crate::mood::Mood;
 use crate::run::Tally;
 use engine::api::{Call, Event, Op, Reply};
 use engine::catalog::{
-    Action, Change, Config, DeadLetter, DeclareQueue, DeclareTopic, Outcome, Overflow, QueueOptions,
+    Action, Change, Config, DeadLetter, DeclareQueue, DeclareTopic, Growth, Outcome, Overflow,
+    Pace, QueueOptions, Retry, RetryOn,
 };
 use engine::{Client, Options, Part, Sizes, Stepped, UnzipSizes};
-use io::Random as _;
 use io::sim::{SimClock, SimDisk, SimRandom};
+use io::{Clock as _, Random as _};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use types::{Error, LogId, LogRef, Millis, SubscriptionRef, Token};
@@ -22,6 +23,26 @@ const OPENING_CALLS: u64 = 12;
 
 /// How often a message of the last of the queues may come back.
 pub(crate) const RETURNS_MAX: u16 = 2;
+
+/// How long a message waits that comes back to the last of the queues.
+const RETRY: Retry = Retry {
+    on: RetryOn::Failed,
+    min: Millis(200),
+    max: Millis(500),
+    growth: Growth::Linear,
+    jitter: 20,
+};
+
+/// The same for the queue of which what a crash returns does not count.
+const RETRY_ALL: Retry =
+    Retry { on: RetryOn::All, min: Millis(100), growth: Growth::Times(2), jitter: 0, ..RETRY };
+
+/// That queue, by number.
+const RETRIED: usize = 2;
+
+/// The queue of which few messages are with clients at once, by number, and how many.
+const CAPPED: usize = 0;
+const CAP: u32 = 4;
 
 /// The queue that serves one consumer at a time, by number.
 pub(crate) const SINGLE: usize = 2;
@@ -159,7 +180,8 @@ impl World {
     /// What clients held of the limited queue when the process ended came back, for certain.
     fn count_crash(&mut self) {
         let Some((limited, _)) = self.limited() else { return };
-        for id in self.model.log(limited).count_crash() {
+        let now = self.clock.now();
+        for id in self.model.log(limited).count_crash(now) {
             self.died(limited, id);
         }
         self.returned_unseen();
@@ -263,23 +285,36 @@ impl World {
             let dead_letter = if number == 0 { dead_to("q1") } else { None };
             let single_active = number == SINGLE;
             let priority_max = if number == RANKED { PRIORITY_MAX } else { 0 };
+            let retry = (number == RETRIED).then_some(RETRY_ALL);
+            let in_flight_max = (number == CAPPED).then_some(CAP);
+            let pace = Pace { in_flight_max, ..Pace::default() };
             let options = QueueOptions {
                 dead_letter,
                 single_active,
                 priority_max,
                 order_key: (number == KEYED).then(|| "key".into()),
+                retry,
+                pace,
                 ..QueueOptions::default()
             };
             let queue = self.declare_queue(&format!("q{number}"), options)?;
+            if let Some(cap) = in_flight_max {
+                self.model.log(queue.log.log).cap_held(cap);
+            }
+            if let Some(retry) = retry {
+                self.model.log(queue.log.log).delay_returns(retry);
+            }
             self.queues.push(queue);
         }
         let options = QueueOptions {
             returns_max: Some(RETURNS_MAX),
+            retry: Some(RETRY),
             dead_letter: dead_to("grave"),
             ..QueueOptions::default()
         };
         let limited = self.declare_queue("limited", options)?;
         self.model.log(limited.log.log).limit_returns(RETURNS_MAX);
+        self.model.log(limited.log.log).delay_returns(RETRY);
         self.queues.push(limited);
         self.ends.grave = Some(self.declare_queue("grave", QueueOptions::default())?);
         let options = QueueOptions {

@@ -28,7 +28,7 @@ type Count = (&'static str, fn(&QueueStats) -> u64);
 
 /// What a queue holds.
 const DEPTHS: [Count; 3] = [
-    ("messages", |it| it.counts.ready + it.counts.unacked),
+    ("messages", |it| it.counts.ready + it.counts.unacked + it.counts.delayed),
     ("messages_ready", |it| it.counts.ready),
     ("messages_unacknowledged", |it| it.counts.unacked),
 ];
@@ -150,6 +150,9 @@ impl Counted {
             return Value::Object(fields);
         };
         fields.insert("consumers".to_owned(), stats.counts.consumers.into());
+        if queue.options.retry.is_some() {
+            fields.insert("messages_delayed".to_owned(), stats.counts.delayed.into());
+        }
         for (name, count) in DEPTHS {
             push(&mut fields, name, (count(stats), self.before.rate(stats, count)));
         }

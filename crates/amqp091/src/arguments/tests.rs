@@ -46,6 +46,8 @@ fn what_works_is_parsed_whatever_the_integer_width() {
         oldest_every: None,
         order_key: None,
         returns_max: Some(3),
+        retry: None,
+        pace: PaceArguments::default(),
         dead_letter: Some(("dlx".to_owned(), Some("key".to_owned()))),
     };
     assert_eq!(QueueArguments::parse(QUEUE, &arguments), Ok(expected));
@@ -127,10 +129,58 @@ fn types_and_ranges_are_checked() {
         ("x-dead-letter-routing-key", Value::I32(1), "{unacceptable_type,signedint}"),
         ("x-dead-letter-strategy", text("often"), "invalid_dlx_strategy"),
         ("x-delivery-limit", text("5"), "\"expected integer, got longstr\""),
+        ("x-delayed-retry-type", text("often"), "invalid_delayed_retry_type"),
+        ("x-delayed-retry-type", Value::I32(1), "{unacceptable_type,signedint}"),
+        ("x-delayed-retry-min", Value::I32(0), "{value_zero,0}"),
+        ("x-delayed-retry-max", Value::I32(-1), "{value_negative,-1}"),
+        ("x-delayed-retry-multiplier", text("2"), "\"expected integer, got longstr\""),
+        ("x-delayed-retry-jitter", Value::I32(101), "{value_too_large,101}"),
     ];
     for (name, value, why) in cases {
         assert_eq!(refusal(name, value).as_deref(), Some(why));
     }
+}
+
+#[test]
+fn messages_that_come_back_wait_as_the_arguments_say() {
+    let parsed = |pairs: &[(&str, Value)]| {
+        let parsed = QueueArguments::parse(QUEUE, &list(pairs)).map_err(|refused| refused.text)?;
+        Ok::<_, String>((parsed.retry, parsed.returns_max))
+    };
+    let (kind, min) =
+        (("x-delayed-retry-type", text("failed")), ("x-delayed-retry-min", Value::I32(5)));
+    let steady = RetryArguments {
+        kind: RetryType::Failed,
+        min_ms: 5,
+        max_ms: 5,
+        multiplier: None,
+        jitter: 0,
+    };
+    assert_eq!(parsed(&[kind.clone(), min.clone()]), Ok((Some(steady), Some(20))));
+    let max = ("x-delayed-retry-max", Value::I64(60));
+    let jitter = ("x-delayed-retry-jitter", Value::I32(10));
+    let limit = ("x-delivery-limit", Value::I32(3));
+    assert_eq!(
+        parsed(&[kind.clone(), min.clone(), max.clone(), jitter, limit]),
+        Ok((Some(RetryArguments { max_ms: 60, jitter: 10, ..steady }), Some(3)))
+    );
+    let doubled = RetryArguments {
+        kind: RetryType::All,
+        max_ms: 315_360_000_000,
+        multiplier: Some(2),
+        ..steady
+    };
+    let multiplier = ("x-delayed-retry-multiplier", Value::I32(2));
+    assert_eq!(parsed(&[multiplier, min.clone()]), Ok((Some(doubled), Some(20))));
+    assert_eq!(parsed(&[min, ("x-delayed-retry-type", text("disabled"))]), Ok((None, None)));
+    assert_eq!(
+        parsed(&[kind]).unwrap_err(),
+        "invalid arg 'x-delayed-retry-min' for queue 'q' in vhost '/': required_by_delayed_retry_type"
+    );
+    let low = ("x-delayed-retry-min", Value::I32(70));
+    assert!(parsed(&[max, low]).unwrap_err().ends_with("{value_less_than_min,60,70}"));
+    let stream = [("x-queue-type", text("stream")), ("x-delayed-retry-min", Value::I32(5))];
+    assert!(parsed(&stream).unwrap_err().ends_with("rabbit_stream_queue"));
 }
 
 #[test]

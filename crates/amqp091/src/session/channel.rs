@@ -130,10 +130,12 @@ impl AmqpSession {
             Method::BasicGet { queue, no_ack, .. } => self.get(number, queue, no_ack, cx)?,
             Method::BasicQos { .. } => self.qos(number, method, cx)?,
             Method::BasicReject { delivery_tag, requeue } => {
-                return self.settle(number, delivery_tag, false, returned(requeue));
+                let given_back = Disposition::Returned;
+                return self.settle(number, delivery_tag, false, refused(requeue, given_back));
             }
             Method::BasicNack { delivery_tag, multiple, requeue } => {
-                return self.settle(number, delivery_tag, multiple, returned(requeue));
+                let given_back = Disposition::Released;
+                return self.settle(number, delivery_tag, multiple, refused(requeue, given_back));
             }
             Method::BasicRecover { requeue } => {
                 self.recover(number, requeue)?;
@@ -235,6 +237,6 @@ pub(super) fn is_reply_to(name: &str) -> bool {
     name == REPLY_TO
 }
 
-fn returned(requeue: bool) -> Disposition {
-    if requeue { Disposition::Returned } else { Disposition::Rejected }
+fn refused(requeue: bool, given_back: Disposition) -> Disposition {
+    if requeue { given_back } else { Disposition::Rejected }
 }

@@ -127,6 +127,9 @@ impl AmqpSession {
         };
         match found {
             Found::Queue(queue) => match queue.options.kind {
+                QueueKind::Classic if queue.options.retry.is_some() => {
+                    Ok((subscription()?, Reading::Quorum))
+                }
                 QueueKind::Classic => Ok((subscription()?, Reading::Classic)),
                 QueueKind::Quorum => Ok((subscription()?, Reading::Quorum)),
                 QueueKind::Stream => Ok((by_offset(queue.log, start)?, Reading::Stream)),
@@ -323,6 +326,7 @@ impl AmqpSession {
         let found = self.find_queue(&name, cx)?;
         let reading = match &found {
             Found::Queue(queue) => match queue.options.kind {
+                QueueKind::Classic if queue.options.retry.is_some() => Reading::Quorum,
                 QueueKind::Classic => Reading::Classic,
                 QueueKind::Quorum if queue.options.single_active => {
                     return Err(resource.not_got_from());

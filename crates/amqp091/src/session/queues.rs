@@ -251,7 +251,7 @@ impl AmqpSession {
             Ok(Reply::Counts(counts)) if if_unused && counts.consumers > 0 => {
                 return Err(resource.in_use());
             }
-            Ok(Reply::Counts(counts)) if if_empty && counts.ready > 0 => {
+            Ok(Reply::Counts(counts)) if if_empty && counts.ready + counts.delayed > 0 => {
                 return Err(resource.not_empty());
             }
             Ok(Reply::Counts(counts)) => clamped(counts.ready),

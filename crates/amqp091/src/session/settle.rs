@@ -52,7 +52,7 @@ impl AmqpSession {
         let mut kept = Vec::new();
         for entry in entries {
             match channel.holdings.returnable(entry.holder) {
-                true => channel.holdings.settled(&entry, Disposition::Returned, &mut self.settles),
+                true => channel.holdings.settled(&entry, Disposition::Released, &mut self.settles),
                 false => kept.push(entry),
             }
         }

@@ -49,7 +49,8 @@ fn published_messages_are_delivered_in_order_up_to_the_prefetch() {
     assert_eq!(stage.delivered(), ["a", "b"]);
     settle(&mut stage, (log, queue), (0, 0), Disposition::Done);
     assert_eq!(stage.delivered(), ["c"]);
-    assert_eq!(counts(&mut stage, queue), Counts { ready: 0, unacked: 2, consumers: 1 });
+    let expected = Counts { unacked: 2, consumers: 1, ..Counts::default() };
+    assert_eq!(counts(&mut stage, queue), expected);
 }
 
 #[test]

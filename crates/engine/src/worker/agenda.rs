@@ -5,6 +5,7 @@
 //! ones run low.
 
 use super::Worker;
+use super::nearest::{Nearest, Seen, Turn};
 use super::upkeep::Due;
 use crate::api::{Reply, Schedule as ScheduleOp, Scheduled, ScheduledEntry, Unschedule};
 use crate::command::{Activation, Command};
@@ -15,11 +16,10 @@ use crate::levels::Levels;
 use crate::shard::Schedule;
 use journal::Dest;
 use ledger::TimerId;
-use std::collections::BTreeSet;
 use types::{ClientId, Error, Kind, LogId, LogRef, Millis, Offset, ShardId, Token};
 
-/// Entries of a schedule that are walked through in one turn.
-const WALK_PER_TURN: usize = 16 << 10;
+/// Entries that a listing looks at in one turn.
+const LIST_LOOK_MAX: usize = 16 << 10;
 /// Entries that one turn proposes to activate.
 const ACTIVATE_PER_TURN: usize = 1024;
 /// Entries of a schedule that are proposed and not applied, at most.
@@ -29,18 +29,11 @@ const LIST_MAX: u32 = 1024;
 /// Settled entries leave the index when there is one for so many that wait.
 const WAITING_PER_SETTLED: u64 = 8;
 
-/// An entry's place in the order of activation.
-type Turn = (Millis, Offset);
-
 /// The nearest entries of one schedule.
 #[derive(Debug)]
 pub(crate) struct Agenda {
-    /// Every entry that waits, was not proposed and comes before the horizon.
-    near: BTreeSet<Turn>,
-    /// `None`: nothing lies beyond.
-    horizon: Option<Turn>,
-    walk: Option<Walk>,
-    near_max: usize,
+    /// Every entry that waits and was not proposed.
+    near: Nearest,
     /// Proposed to be activated, and not applied.
     proposed: usize,
     /// Settled since the index was last swept.
@@ -48,84 +41,19 @@ pub(crate) struct Agenda {
     timer: Option<(Millis, TimerId)>,
 }
 
-/// A walk through the schedule for the nearest entries beyond the horizon.
-#[derive(Debug, Default)]
-struct Walk {
-    next: Offset,
-    found: BTreeSet<Turn>,
-    /// The first of those that were seen and not kept.
-    beyond: Option<Turn>,
-}
-
 impl Agenda {
     /// Of a schedule with `waiting` entries that nobody has looked at.
     pub(crate) fn new(near_max: usize, waiting: u64) -> Agenda {
-        let horizon = (waiting > 0).then_some((Millis(i64::MIN), Offset(i64::MIN)));
-        Agenda {
-            near: BTreeSet::new(),
-            horizon,
-            walk: None,
-            near_max,
-            proposed: 0,
-            settled: 0,
-            timer: None,
-        }
+        let near = Nearest::new(near_max, waiting > 0);
+        Agenda { near, proposed: 0, settled: 0, timer: None }
     }
 
-    fn add(&mut self, turn: Turn) {
-        if self.horizon.is_some_and(|horizon| turn >= horizon) {
-            return;
-        }
-        self.near.insert(turn);
-        if self.near.len() > self.near_max {
-            self.horizon = self.near.iter().nth(self.near_max / 2).copied();
-            if let Some(horizon) = self.horizon {
-                self.near.split_off(&horizon);
-            }
-            // It looked beyond the old horizon.
-            self.walk = None;
-        }
-    }
-
-    fn remove(&mut self, turn: Turn) {
-        self.near.remove(&turn);
-        if let Some(walk) = &mut self.walk {
-            walk.found.remove(&turn);
-        }
-    }
-
-    /// More entries have to be looked for.
-    fn is_low(&self) -> bool {
-        self.horizon.is_some() && self.near.len() <= self.near_max / 4
-    }
-
-    /// Looks at the next entries beyond the horizon; `None` in the place of a run: there are no more.
+    /// Looks at the next entries beyond the horizon.
     fn walk(&mut self, schedule: &Schedule, runs: impl Iterator<Item = Run>) {
-        let Some(horizon) = self.horizon else { return };
-        let room = self.near_max / 2;
-        let walk = self.walk.get_or_insert_default();
-        let mut left = WALK_PER_TURN;
-        for run in runs {
-            if left == 0 {
-                return;
-            }
-            left -= 1;
-            walk.next = run.end();
-            let turn = (run.appended, run.first);
-            if turn < horizon || !schedule.waits(run.first) {
-                continue;
-            }
-            walk.found.insert(turn);
-            if walk.found.len() > room
-                && let Some(last) = walk.found.pop_last()
-            {
-                walk.beyond = Some(walk.beyond.map_or(last, |beyond| beyond.min(last)));
-            }
-        }
-        if let Some(done) = self.walk.take() {
-            self.near.extend(done.found);
-            self.horizon = done.beyond;
-        }
+        self.near.walk(runs.map(|run| Seen {
+            next: run.end(),
+            turn: schedule.waits(run.first).then_some((run.appended, run.first)),
+        }));
     }
 
     fn take_due(&mut self, now: Millis) -> Vec<Activation> {
@@ -133,10 +61,8 @@ impl Agenda {
         let room = ACTIVATE_PER_TURN.min(PROPOSED_MAX.saturating_sub(self.proposed));
         let mut due = Vec::new();
         while due.len() < room
-            && let Some((when, offset)) = self.near.first().copied()
-            && when <= now.plus(early)
+            && let Some((when, offset)) = self.near.pop_due(now.plus(early))
         {
-            self.near.pop_first();
             due.push(Activation { offset, due: when });
         }
         self.proposed += due.len();
@@ -145,7 +71,7 @@ impl Agenda {
 
     /// When there is something to do next, if nothing else happens.
     fn next_due(&self) -> Option<Millis> {
-        let first = self.near.first().map(|(due, _)| *due);
+        let first = self.near.first().map(|(due, _)| due);
         first.filter(|_| self.proposed < PROPOSED_MAX)
     }
 }
@@ -215,7 +141,7 @@ impl Worker {
         let mut next = None;
         let mut entries = Vec::new();
         for (looked_at, run) in runs.enumerate() {
-            if entries.len() >= op.count_max.min(LIST_MAX) as usize || looked_at >= WALK_PER_TURN {
+            if entries.len() >= op.count_max.min(LIST_MAX) as usize || looked_at >= LIST_LOOK_MAX {
                 next = Some(run.first);
                 break;
             }
@@ -243,7 +169,7 @@ impl Worker {
     pub(super) fn scheduled_entry(&mut self, shard: ShardId, log: LogId, turn: Turn) {
         let near_max = self.schedule_near_max;
         let Some(seat) = self.seats.get_mut(&shard) else { return };
-        seat.agendas.entry(log).or_insert_with(|| Agenda::new(near_max, 0)).add(turn);
+        seat.agendas.entry(log).or_insert_with(|| Agenda::new(near_max, 0)).near.add(turn);
         self.rearm_agenda(shard, log);
     }
 
@@ -264,7 +190,7 @@ impl Worker {
             let Some(seat) = self.seats.get_mut(&shard) else { continue };
             let Some(agenda) = seat.agendas.get_mut(&log) else { continue };
             let Some(schedule) = seat.shard.schedules.get(&log) else { continue };
-            let from = agenda.walk.as_ref().map_or(schedule.ledger.floor(), |walk| walk.next);
+            let from = agenda.near.walk_from().unwrap_or(schedule.ledger.floor());
             let index = self.store.index.log(Schedule::id_of(log));
             let runs = index.into_iter().flat_map(|index| index.in_memory(from));
             agenda.walk(schedule, runs);
@@ -276,7 +202,7 @@ impl Worker {
     fn rearm_agenda(&mut self, shard: ShardId, log: LogId) {
         let Some(seat) = self.seats.get_mut(&shard) else { return };
         let Some(agenda) = seat.agendas.get_mut(&log) else { return };
-        if agenda.is_low() {
+        if agenda.near.is_low() {
             self.agendas_low.insert((shard, log));
         }
         let next = agenda.next_due();
@@ -338,7 +264,7 @@ impl Worker {
         for offset in offsets {
             let run = index.and_then(|index| index.in_memory(*offset).next());
             if let Some(run) = run.filter(|run| run.first == *offset) {
-                agenda.remove((run.appended, *offset));
+                agenda.near.remove((run.appended, *offset));
             }
         }
         agenda.settled += offsets.len() as u64;

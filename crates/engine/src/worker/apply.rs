@@ -134,6 +134,9 @@ impl Worker {
                 Effect::Activated { log, proposed, moved } => {
                     self.activated(shard, (log, proposed), &moved, sealed.time);
                 }
+                Effect::Parked { subscription, log, entries } => {
+                    self.parked(shard, (subscription, log), &entries);
+                }
                 Effect::Unscheduled { command, log, offsets } => {
                     self.unscheduled(shard, log, &offsets);
                     if let Some((client, token)) = askers.get(&command).copied() {
@@ -265,10 +268,11 @@ impl Worker {
         if queue.consumers.is_empty() {
             seat.idle.maybe.insert(subscription);
         }
-        if queue.options.max_bytes.is_some()
+        if (queue.options.max_bytes.is_some() || queue.delays())
             && let Some(log) = queue.log_mut(log)
         {
             log.forget_lengths(span);
+            log.forget_terms(span);
         }
     }
 
@@ -294,6 +298,7 @@ impl Worker {
         if let Some(log) = queue.log_mut(log) {
             log.dispatch.forget(ledger, span);
             log.forget_lengths(span);
+            log.forget_terms(span);
         }
         seat.ready.insert(subscription);
         seat.idle.maybe.insert(subscription);

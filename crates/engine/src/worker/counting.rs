@@ -16,6 +16,7 @@ impl Worker {
         Some(Counts {
             ready: ready_count(&seat.shard, queue),
             unacked: queue.unacked(),
+            delayed: parked_count(queue),
             consumers: queue.consumers.len() as u64,
         })
     }
@@ -50,4 +51,9 @@ pub(super) fn ready_count(shard: &Shard, queue: &Queue) -> u64 {
         .iter()
         .filter_map(|log| Some(log.dispatch.ready_count(shard.logs.get(&log.log)?.end)))
         .sum()
+}
+
+/// Messages that came back and wait for their time.
+pub(super) fn parked_count(queue: &Queue) -> u64 {
+    queue.logs.iter().map(|log| log.dispatch.parked_count()).sum()
 }

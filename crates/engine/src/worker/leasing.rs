@@ -5,14 +5,14 @@
 //! was with somebody when the last one ended: it comes back, counted, before anything is handed out.
 
 use super::Worker;
-use super::queue::{Queue, QueueLog};
+use super::queue::{Queue, QueueLog, ledger_of, options_of};
 use super::seat::Seat;
 use crate::api::Get;
-use crate::command::{Command, Range};
+use catalog::Names;
 use ledger::Span;
 use record::properties::Reason;
 use std::collections::BTreeSet;
-use types::{ClientId, LogId, ShardId, SubscriptionId, SubscriptionRef, Token};
+use types::{ClientId, LogId, Millis, Offset, ShardId, SubscriptionId, SubscriptionRef, Token};
 
 /// Handouts of one log that wait for their leases; no more are begun.
 pub(super) const LEASING_MAX: usize = 64;
@@ -66,19 +66,23 @@ impl Seat {
     }
 
     /// At a start: what was on its way comes back. True when there was anything.
-    pub(super) fn recover_leases(&mut self) -> bool {
+    pub(super) fn recover_leases(&mut self, names: &Names, now: Millis) -> bool {
         let mut back = Vec::new();
         for (id, state) in &self.shard.subscriptions {
             for (log, ledger) in state.ledgers.iter() {
-                let spans = ledger.leases();
-                if !spans.is_empty() {
-                    back.push((*id, log, spans));
+                let returns = |offset| ledger.returns(offset).unwrap_or(0);
+                let each = ledger.leases().into_iter().flat_map(|span| span.offsets());
+                let leased: Vec<(Offset, u16)> =
+                    each.map(|offset| (offset, returns(offset))).collect();
+                if !leased.is_empty() {
+                    back.push((*id, log, leased));
                 }
             }
         }
-        for (id, log, spans) in &back {
-            let ranges = spans.iter().map(|span| Range::of(*log, *span)).collect();
-            self.command_now(Command::Return { subscription: *id, ranges, counted: true });
+        for (id, log, leased) in &back {
+            let subscription = SubscriptionRef { shard: self.shard.id, subscription: *id };
+            let options = options_of(names, subscription);
+            self.return_leased((*id, *log), leased, &options, now);
             self.leasing.recovering.push(*id);
         }
         !back.is_empty()
@@ -111,6 +115,15 @@ impl Worker {
     pub(super) fn started(&mut self, shard: ShardId) {
         let Some(seat) = self.seats.get_mut(&shard) else { return };
         let recovering = std::mem::take(&mut seat.leasing.recovering);
+        for id in &recovering {
+            for log in seat.queues.get_mut(id).into_iter().flat_map(|queue| &mut queue.logs) {
+                if let Some((ledger, _)) = ledger_of(&seat.shard, *id, log.log)
+                    && !io::planted("retry-forgotten")
+                {
+                    log.dispatch.find_parked(ledger);
+                }
+            }
+        }
         for (client, token, get) in std::mem::take(&mut seat.leasing.early) {
             self.get(client, token, &get);
         }

@@ -1,6 +1,7 @@
 //! Changes of names: the catalog's decision, what the shards make of it, and the published snapshot.
 
 use super::queue::{options_of, tell_gone};
+use super::retrying::Retries;
 use super::{Input, Worker};
 use crate::api::{Op, Reply};
 use crate::command::Command;
@@ -163,9 +164,7 @@ impl Worker {
                 seat.dying.forget(subscription.subscription);
                 seat.bounds.forget(subscription.subscription);
                 if let Some(queue) = seat.queues.remove(&subscription.subscription) {
-                    if let Some((_, timer)) = queue.timer {
-                        self.timers.cancel(timer);
-                    }
+                    self.cancel_timers(&queue);
                     tell_gone(&mut self.clients, &queue);
                 }
             }
@@ -179,6 +178,7 @@ impl Worker {
         let id = subscription.subscription;
         let state = seat.shard.subscriptions.get(&id);
         let (Some(state), Some(queue)) = (state, seat.queues.get_mut(&id)) else { return };
+        let mut waiting = Vec::new();
         for (log, ledger) in state.ledgers.iter() {
             let Some(known) = seat.shard.logs.get(&log) else { continue };
             let before: Option<Offset> = redelivered.map(|()| known.end);
@@ -196,9 +196,17 @@ impl Worker {
                 // A new log's dispatch has no consumer that could refuse another.
                 let _ = dispatch.add(*key, *options);
             }
-            queue.add_log(log, dispatch);
+            if io::planted("retry-forgotten") {
+                for (offset, _) in ledger.parked_from(ledger.floor()) {
+                    dispatch.release(ledger, offset, ledger.returns(offset).unwrap_or(0));
+                }
+            }
+            let retries = Retries::wanted(&queue.options, ledger, self.schedule_near_max);
+            waiting.extend(retries.is_some().then_some(log));
+            queue.add_log(log, dispatch, retries);
         }
         seat.ready.insert(id);
+        waiting.into_iter().for_each(|log| self.rearm_retries(subscription, log));
     }
 
     /// The last consumer of an auto-delete queue takes it along.

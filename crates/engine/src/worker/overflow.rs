@@ -4,7 +4,7 @@
 //! What counts is what is ready, and what is on its way to be: an append that is not applied yet
 //! counts from the moment in which it is in a frame.
 
-use super::counting::ready_count;
+use super::counting::{parked_count, ready_count};
 use super::queue::Queue;
 use super::{Seat, Worker};
 use crate::api::{Append, Payload, Transaction};
@@ -85,9 +85,10 @@ impl Bound {
     /// Whether `new` is too much for what is in the queue and on its way there.
     fn is_over(&self, seat: &Seat, new: Amount) -> bool {
         let queue = seat.queues.get(&self.subscription);
-        let ready = queue.map_or(0, |queue| ready_count(&seat.shard, queue));
+        let of = |queue: &Queue| ready_count(&seat.shard, queue) + parked_count(queue);
+        let waiting = queue.map_or(0, |queue| of(queue));
         let bytes = queue.map_or(0, |queue| Queue::bytes(queue));
-        let messages = ready + self.coming.messages + new.messages;
+        let messages = waiting + self.coming.messages + new.messages;
         self.max_len.is_some_and(|max| messages > max && !io::planted("overflow-forgotten"))
             || self.max_bytes.is_some_and(|max| bytes + self.coming.bytes + new.bytes > max)
     }

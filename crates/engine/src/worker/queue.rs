@@ -18,6 +18,8 @@ use super::counting::ready_count;
 use super::dead::Morgue;
 use super::leasing::LEASING_MAX;
 use super::lost::NO_PLACE;
+use super::pacing::Pacer;
+use super::retrying::{Retries, Terms};
 use super::seat::Seat;
 use super::store::{At, Store, Waiter};
 use super::window::WindowId;
@@ -57,6 +59,8 @@ pub(crate) struct Queue {
     pub(super) gets: Vec<WaitingGet>,
     /// Consumers bound by windows that reach beyond one log's dispatch.
     pub(super) windowed: BTreeMap<ConsumerKey, Vec<WindowId>>,
+    /// What holds it back beside its consumers.
+    pub(super) pacer: Option<Box<Pacer>>,
 }
 
 /// What went through a queue since the process started.
@@ -78,6 +82,8 @@ pub(crate) struct QueueLog {
     pub(crate) lengths: BTreeMap<Offset, u32>,
     pub(crate) length_total: u64,
     pub(super) dying: Morgue,
+    /// What came back and waits, where the queue has that.
+    pub(super) retries: Option<Box<Retries>>,
     /// Handouts that wait for the frame with their lease, by its index.
     pub(super) leasing: VecDeque<(u64, Handout)>,
     pub(super) held: VecDeque<Handout>,
@@ -125,6 +131,7 @@ impl From<(Assignment, Option<Token>)> for Handout {
 
 impl Queue {
     pub(crate) fn new(subscription: SubscriptionRef, options: QueueOptions, now: Millis) -> Queue {
+        let pacer = Pacer::wanted(&options.pace, now);
         Queue {
             subscription,
             options,
@@ -137,10 +144,16 @@ impl Queue {
             timer: None,
             gets: Vec::new(),
             windowed: BTreeMap::new(),
+            pacer,
         }
     }
 
-    pub(crate) fn add_log(&mut self, log: LogId, dispatch: Dispatch) {
+    pub(super) fn add_log(
+        &mut self,
+        log: LogId,
+        dispatch: Dispatch,
+        retries: Option<Box<Retries>>,
+    ) {
         if self.logs.iter().all(|queue_log| queue_log.log != log) {
             self.logs.reserve_exact(1);
             self.logs.push(QueueLog {
@@ -149,6 +162,7 @@ impl Queue {
                 lengths: BTreeMap::new(),
                 length_total: 0,
                 dying: Morgue::default(),
+                retries,
                 leasing: VecDeque::new(),
                 held: VecDeque::new(),
                 loading: false,
@@ -177,6 +191,13 @@ impl QueueLog {
             self.lengths.insert(offset, length);
             self.length_total += u64::from(length);
             offset = offset.next();
+        }
+    }
+
+    /// A span is settled.
+    pub(super) fn forget_terms(&mut self, span: Span) {
+        if let Some(retries) = &mut self.retries {
+            retries.forget(span);
         }
     }
 
@@ -290,6 +311,11 @@ impl Turn<'_> {
         if log.leasing.len() >= LEASING_MAX || !log.dispatch.has_credit() {
             return None;
         }
+        let run_max = match queue.pacer.is_some() {
+            true => run_max.min(self.paced_room(queue, at)?),
+            false => run_max,
+        };
+        let log = &mut queue.logs[at];
         let (ledger, end) = ledger_of(&self.seat.shard, id, log.log)?;
         let index = self.store.index.log(log.log);
         let (now, arrived) = (self.now, self.arrived);
@@ -321,7 +347,20 @@ impl Turn<'_> {
             (!expired && fits).then_some(length)
         });
         holes.into_iter().for_each(|hole| self.store.losses.note(log.log, hole, NO_PLACE));
-        Some(Handout::from((assignment?, None)))
+        let assignment = assignment?;
+        if let Some(pacer) = &mut queue.pacer {
+            pacer.took(assignment.span, assignment.settle_now);
+        }
+        Some(Handout::from((assignment, None)))
+    }
+
+    /// How many messages of a queue that is held back can go now, if there is one at all.
+    fn paced_room(&self, queue: &mut Queue, at: usize) -> Option<u32> {
+        let id = queue.subscription.subscription;
+        let log = &queue.logs[at];
+        let (ledger, end) = ledger_of(&self.seat.shard, id, log.log)?;
+        log.dispatch.peek(ledger, end, None)?;
+        Some(queue.pace_room(self.now)).filter(|room| *room > 0)
     }
 
     /// Closes the flow to consumers whose wide windows are full, and opens it to the others.
@@ -393,6 +432,12 @@ impl Turn<'_> {
                         self.drop_lease(queue, at, &handout, Span::one(offset));
                         self.take_out(queue, at, &[Span::one(offset)], Reason::Expired);
                     }
+                    Some((tail, _))
+                        if !self.has_terms(queue, at, &handout, (offset, &run, &tail)) =>
+                    {
+                        self.drop_lease(queue, at, &handout, Span::one(offset));
+                        self.take_out(queue, at, &[Span::one(offset)], Reason::Deliveries);
+                    }
                     Some((tail, timestamp)) => {
                         let item = Delivery {
                             log,
@@ -445,7 +490,36 @@ impl Turn<'_> {
     fn drop_lease(&mut self, queue: &mut Queue, at: usize, handout: &Handout, span: Span) {
         let mut freed = Vec::new();
         queue.logs[at].dispatch.settled(handout.key, span, &mut freed);
+        if let Some(pacer) = &mut queue.pacer {
+            pacer.missed(span);
+        }
         self.get_next(queue, at, handout);
+    }
+
+    /// Where what comes back waits: notes what a message says of that itself. False: it came back too
+    /// often for what it says.
+    fn has_terms(
+        &self,
+        queue: &mut Queue,
+        at: usize,
+        handout: &Handout,
+        (offset, run, tail): (Offset, &Run, &[u8]),
+    ) -> bool {
+        if queue.options.retry.is_none() || handout.settle_now {
+            return true;
+        }
+        let own = if run.expiring { expiration(tail) } else { None };
+        let ttl = own.into_iter().chain(queue.options.message_ttl).min();
+        let expires = ttl.map(|ttl| run.appended.plus(ttl));
+        let of_queue = Terms::of_queue(&queue.options);
+        let terms = of_queue.of_message(tail, expires);
+        if terms.is_spent(handout.attempt.saturating_sub(1)) {
+            return false;
+        }
+        if let Some(retries) = &mut queue.logs[at].retries {
+            retries.note(offset, terms, of_queue);
+        }
+        true
     }
 
     /// The message's own time to live has passed.

@@ -12,8 +12,8 @@ use super::overflow::Bounds;
 use super::queue::{Idle, Queue};
 use super::tailing::Tailer;
 use super::window::{WideWindow, WindowId};
-use crate::api::Settle;
-use crate::command::{self, Command, RANGE_BYTES, Range};
+use crate::api::{Disposition, Settle};
+use crate::command::{self, Command, PARKING_BYTES, RANGE_BYTES, Range};
 use crate::draft::{Awaits, Draft, FrameRoom, Sealed, Stamp};
 use crate::shard::Shard;
 use bytes::Bytes;
@@ -166,11 +166,8 @@ impl Seat {
         (dests, level_bytes): (usize, usize),
         settles: &[Settle],
     ) -> Result<(), Error> {
-        let ranges = settles.iter().flat_map(|settle| &settle.ranges);
-        // Spans that a range comes to are apart: at least one offset between two is not settled.
-        let spans: u64 = ranges.map(|range| range.offsets().div_ceil(2)).sum();
-        let bytes = usize::try_from(spans).unwrap_or(usize::MAX).saturating_mul(RANGE_BYTES);
-        let bytes = bytes.saturating_add(level_bytes);
+        let bytes: u64 = settles.iter().map(bytes_of).fold(0, u64::saturating_add);
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).saturating_add(level_bytes);
         let room = self.draft.room();
         if dests > room.dests || bytes > room.command_bytes {
             return Err(Error::new(
@@ -297,6 +294,20 @@ impl Seat {
         spans: &[Span],
         counted: bool,
     ) {
+        self.return_spans(subscription, log, spans, counted);
+        if counted && !spans.is_empty() {
+            self.take_out_overdue(subscription, log, spans);
+        }
+    }
+
+    /// Puts spans of a log into return commands of the next frame.
+    pub(super) fn return_spans(
+        &mut self,
+        subscription: SubscriptionId,
+        log: LogId,
+        spans: &[Span],
+        counted: bool,
+    ) {
         let ranges_max =
             RANGES_PER_COMMAND.min(self.draft.room().command_bytes / (2 * RANGE_BYTES));
         for spans in spans.chunks(ranges_max) {
@@ -304,9 +315,6 @@ impl Seat {
             if !io::planted("lost-return") {
                 self.command(Command::Return { subscription, ranges, counted });
             }
-        }
-        if counted && !spans.is_empty() {
-            self.take_out_overdue(subscription, log, spans);
         }
     }
 
@@ -397,4 +405,19 @@ impl Seat {
         self.in_flight.push_back(sealed);
         Some(frame)
     }
+}
+
+/// Bytes that a settle may take in a frame, encoded.
+fn bytes_of(settle: &Settle) -> u64 {
+    let of = |offsets: u64| match settle.disposition {
+        // Each of them may have a due time of its own.
+        Disposition::Returned | Disposition::Released => {
+            offsets.saturating_mul((RANGE_BYTES + PARKING_BYTES) as u64)
+        }
+        // Spans that a range comes to are apart: at least one offset between two is not settled.
+        Disposition::Done | Disposition::Rejected => {
+            offsets.div_ceil(2).saturating_mul(RANGE_BYTES as u64)
+        }
+    };
+    settle.ranges.iter().map(|range| of(range.offsets())).fold(0, u64::saturating_add)
 }

@@ -1,7 +1,7 @@
 //! What time brings: expiry, length limits, retention, dead runs, and reports to the keeper.
 
 use super::Worker;
-use super::counting::ready_count;
+use super::counting::{parked_count, ready_count};
 use super::queue::{expiration, is_overdue};
 use super::store::{Found, Waiter};
 use crate::command::Command;
@@ -37,6 +37,10 @@ pub(crate) enum Due {
     Queue(SubscriptionRef),
     /// Something of a log's schedule is due.
     Schedule(LogRef),
+    /// The time of a message that came back has come.
+    Retry(SubscriptionRef, LogId),
+    /// Deliveries of a queue that were held back can go on.
+    Pace(SubscriptionRef),
 }
 
 /// What a look at the oldest ready message of a level found.
@@ -72,6 +76,8 @@ impl Worker {
         for due in due {
             match due {
                 Due::Schedule(log) => self.agenda_due(log),
+                Due::Retry(subscription, log) => self.retries_due(subscription, log),
+                Due::Pace(subscription) => self.pace_due(subscription),
                 Due::Queue(subscription) => {
                     let seat = self.seats.get_mut(&subscription.shard);
                     let queues = seat.map(|seat| &mut seat.queues);
@@ -234,7 +240,7 @@ impl Worker {
         }
     }
 
-    /// Settles everything that is ready.
+    /// Settles everything that is ready, and what waits for its time.
     pub(super) fn purge(&mut self, client: ClientId, token: Token, subscription: SubscriptionRef) {
         let id = subscription.subscription;
         self.wake(subscription);
@@ -250,6 +256,7 @@ impl Worker {
             };
             let mut gone = Vec::new();
             purged += log.dispatch.take_ready(ledger, end, (u64::MAX, None), &mut gone);
+            purged += log.dispatch.take_parked(&mut gone);
             spans.push((log.log, gone));
         }
         for (log, gone) in spans {
@@ -266,8 +273,8 @@ impl Worker {
         if max_len.is_none() && max_bytes.is_none() || queue.options.refuses() {
             return;
         }
-        let mut excess =
-            max_len.map_or(0, |max| ready_count(&seat.shard, queue).saturating_sub(max));
+        let waiting = ready_count(&seat.shard, queue) + parked_count(queue);
+        let mut excess = max_len.map_or(0, |max| waiting.saturating_sub(max));
         let Some(queue) = seat.queues.get_mut(&id) else { return };
         let Some(queue_log) = queue.logs.first_mut() else { return };
         let log = queue_log.log;

@@ -7,7 +7,7 @@ use types::Offset;
 
 /// Messages that wait for others of their key and were passed over: as many as that, and delivery
 /// goes no further before one of them can go.
-const PARKED_MAX: usize = 100_000;
+const BLOCKED_MAX: usize = 100_000;
 /// Keys that were told and not needed yet: they are forgotten, and asked for again.
 const KNOWN_MAX: usize = 64 << 10;
 /// Of what is told at once so many are kept: so that those of all levels have room.
@@ -20,18 +20,23 @@ pub(super) struct Keys {
     known: BTreeMap<Offset, Option<u64>>,
     /// Whose key has to be told before anything goes on.
     wanted: Option<Offset>,
-    /// Of what is with consumers.
+    /// Of what is with consumers, or came back and waits for its time.
     held: BTreeMap<Offset, u64>,
-    locked: BTreeSet<u64>,
+    /// How many of a key that are.
+    locked: BTreeMap<u64, u32>,
+    /// What waits for its time and whose key was not told yet.
+    waiting: BTreeSet<Offset>,
     /// What was passed over or came back, by level.
-    parked: BTreeMap<(usize, Offset), Parked>,
+    blocked: BTreeMap<(usize, Offset), Blocked>,
     by_key: BTreeSet<(u64, Reverse<usize>, Offset)>,
-    /// The first that is parked of each key that is not locked.
+    by_age: BTreeSet<(u64, Offset, usize)>,
+    /// Of each key that is not locked the first that is blocked, and the oldest.
     free: BTreeSet<(usize, Offset)>,
+    free_by_age: BTreeSet<(Offset, usize)>,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Parked {
+pub(super) struct Blocked {
     key: u64,
     /// Its counted returns, if it came back.
     pub(super) returns: Option<u16>,
@@ -69,86 +74,120 @@ impl Keys {
     }
 
     pub(super) fn is_locked(&self, key: u64) -> bool {
-        self.locked.contains(&key)
+        self.locked.contains_key(&key)
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.parked.len() >= PARKED_MAX
+        self.blocked.len() >= BLOCKED_MAX
     }
 
-    pub(super) fn parked_count(&self) -> usize {
-        self.parked.len()
+    pub(super) fn blocked_count(&self) -> usize {
+        self.blocked.len()
     }
 
-    /// The oldest that is parked at a level.
-    pub(super) fn first_parked(&self, level: usize) -> Option<Offset> {
+    /// The oldest that is blocked at a level.
+    pub(super) fn first_blocked(&self, level: usize) -> Option<Offset> {
         let all = (level, Offset(i64::MIN))..=(level, Offset(i64::MAX));
-        self.parked.range(all).next().map(|(&(_, offset), _)| offset)
+        self.blocked.range(all).next().map(|(&(_, offset), _)| offset)
     }
 
-    /// The oldest at a level that is parked and waits for nothing any more.
+    /// The oldest at a level that is blocked and waits for nothing any more.
     pub(super) fn first_free(&self, level: usize) -> Option<Offset> {
         let all = (level, Offset(i64::MIN))..=(level, Offset(i64::MAX));
         self.free.range(all).next().map(|&(_, offset)| offset)
     }
 
-    pub(super) fn park(&mut self, place: (usize, Offset), key: u64, returns: Option<u16>) {
-        self.change(key, |keys| keys.insert(place, Parked { key, returns }));
+    /// The oldest of all that are blocked and wait for nothing any more, if it is at this level.
+    pub(super) fn oldest_free(&self, level: usize) -> Option<Offset> {
+        self.free_by_age.first().filter(|(_, at)| *at == level).map(|(offset, _)| *offset)
     }
 
-    /// Takes what is parked out. Gives its key, too.
-    pub(super) fn unpark(&mut self, place: (usize, Offset)) -> Option<(u64, Parked)> {
-        let parked = self.parked.get(&place).copied()?;
-        let key = parked.key;
+    pub(super) fn block(&mut self, place: (usize, Offset), key: u64, returns: Option<u16>) {
+        self.change(key, |keys| keys.insert(place, Blocked { key, returns }));
+    }
+
+    /// Takes what is blocked out. Gives its key, too.
+    pub(super) fn unblock(&mut self, place: (usize, Offset)) -> Option<(u64, Blocked)> {
+        let blocked = self.blocked.get(&place).copied()?;
+        let key = blocked.key;
         self.change(key, |keys| {
-            keys.parked.remove(&place);
+            keys.blocked.remove(&place);
             keys.by_key.remove(&(key, Reverse(place.0), place.1));
+            keys.by_age.remove(&(key, place.1, place.0));
         });
-        Some((key, parked))
+        Some((key, blocked))
     }
 
     /// A message of the key is with a consumer.
     pub(super) fn lock(&mut self, offset: Offset, key: u64) {
         self.change(key, |keys| {
-            keys.held.insert(offset, key);
-            keys.locked.insert(key);
+            if keys.held.insert(offset, key).is_none() {
+                *keys.locked.entry(key).or_default() += 1;
+            }
         });
     }
 
-    /// A message is not with a consumer any more.
+    /// A message holds its key no longer.
     pub(super) fn end(&mut self, offset: Offset) {
+        self.waiting.remove(&offset);
         if let Some(key) = self.held.remove(&offset) {
-            self.change(key, |keys| {
-                keys.locked.remove(&key);
-            });
+            self.change(key, |keys| keys.unlock(key));
+        }
+    }
+
+    /// A message waits for its time, and holds its key.
+    pub(super) fn wait(&mut self, offset: Offset) {
+        self.waiting.insert(offset);
+    }
+
+    /// Has what waits hold its key. False when one has to be told first.
+    pub(super) fn hold_waiting(&mut self) -> bool {
+        while let Some(offset) = self.waiting.first().copied() {
+            let Some(key) = self.of(offset) else { return false };
+            self.pass(offset);
+            self.waiting.remove(&offset);
+            if let Some(key) = key {
+                self.lock(offset, key);
+            }
+        }
+        true
+    }
+
+    fn unlock(&mut self, key: u64) {
+        if let Some(count) = self.locked.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                self.locked.remove(&key);
+            }
         }
     }
 
     /// A message came back. False when it has no key that is known.
     pub(super) fn come_back(&mut self, place: (usize, Offset), returns: u16) -> bool {
+        self.waiting.remove(&place.1);
         let Some(key) = self.held.remove(&place.1) else { return false };
         self.change(key, |keys| {
-            keys.locked.remove(&key);
-            keys.insert(place, Parked { key, returns: Some(returns) });
+            keys.unlock(key);
+            keys.insert(place, Blocked { key, returns: Some(returns) });
         });
         true
     }
 
-    /// What of a span is parked and fulfils a condition.
-    pub(super) fn parked_in(
+    /// What of a span is blocked and fulfils a condition.
+    pub(super) fn blocked_in(
         &self,
         span: Span,
-        is: impl Fn(Parked) -> bool,
+        is: impl Fn(Blocked) -> bool,
     ) -> Vec<(usize, Offset)> {
         let mut found = Vec::new();
         let mut from = (0, span.first);
-        while let Some((&(level, offset), parked)) = self.parked.range(from..).next() {
+        while let Some((&(level, offset), blocked)) = self.blocked.range(from..).next() {
             from = if offset < span.first {
                 (level, span.first)
             } else if span.end <= offset {
                 (level + 1, span.first)
             } else {
-                found.extend(is(*parked).then_some((level, offset)));
+                found.extend(is(*blocked).then_some((level, offset)));
                 (level, offset.next())
             };
         }
@@ -157,27 +196,34 @@ impl Keys {
 
     /// A span is settled.
     pub(super) fn forget(&mut self, span: Span) {
-        for place in self.parked_in(span, |_| true) {
-            self.unpark(place);
+        for place in self.blocked_in(span, |_| true) {
+            self.unblock(place);
         }
-        let held: Vec<Offset> = self.held.range(span.first..span.end).map(|(&at, _)| at).collect();
+        let waiting = self.waiting.range(span.first..span.end).copied();
+        let held = self.held.range(span.first..span.end).map(|(&at, _)| at);
+        let held: Vec<Offset> = waiting.chain(held).collect();
         held.into_iter().for_each(|offset| self.end(offset));
         self.known.extract_if(span.first..span.end, |_, _| true).for_each(drop);
     }
 
-    fn insert(&mut self, place: (usize, Offset), parked: Parked) {
-        self.by_key.insert((parked.key, Reverse(place.0), place.1));
-        self.parked.insert(place, parked);
+    fn insert(&mut self, place: (usize, Offset), blocked: Blocked) {
+        self.by_key.insert((blocked.key, Reverse(place.0), place.1));
+        self.by_age.insert((blocked.key, place.1, place.0));
+        self.blocked.insert(place, blocked);
     }
 
     /// Does what may change which message of a key is first, or whether it may go.
     fn change(&mut self, key: u64, change: impl FnOnce(&mut Keys)) {
-        if let Some(first) = self.first_of(key) {
+        if let (Some(first), Some(oldest)) = (self.first_of(key), self.oldest_of(key)) {
             self.free.remove(&first);
+            self.free_by_age.remove(&oldest);
         }
         change(self);
-        if let Some(first) = self.first_of(key).filter(|_| !self.locked.contains(&key)) {
+        if let (Some(first), Some(oldest)) = (self.first_of(key), self.oldest_of(key))
+            && !self.locked.contains_key(&key)
+        {
             self.free.insert(first);
+            self.free_by_age.insert(oldest);
         }
     }
 
@@ -185,5 +231,10 @@ impl Keys {
         let from = (key, Reverse(usize::MAX), Offset(i64::MIN));
         let &(of, Reverse(level), offset) = self.by_key.range(from..).next()?;
         (of == key).then_some((level, offset))
+    }
+
+    fn oldest_of(&self, key: u64) -> Option<(Offset, usize)> {
+        let &(of, offset, level) = self.by_age.range((key, Offset(i64::MIN), 0)..).next()?;
+        (of == key).then_some((offset, level))
     }
 }

@@ -2,6 +2,7 @@
 //! for no other of its key, and then arrival.
 
 use super::keys::Keys;
+use super::parking::Parked;
 use super::{History, Picked, View};
 use crate::{Ledger, Span};
 use std::collections::BTreeMap;
@@ -27,8 +28,8 @@ pub(super) struct Order {
 enum Head {
     /// What came back, or the one at the cursor.
     Next,
-    /// One that waited for others of its key.
-    Parked,
+    /// This one, which waited for others of its key.
+    Blocked(Offset),
 }
 
 /// A key has to be told first.
@@ -76,6 +77,13 @@ impl Order {
         self.keys = Some(Keys::default());
     }
 
+    /// What waits for its time holds its key, whatever that is.
+    pub(super) fn wait(&mut self, offset: Offset) {
+        if let Some(keys) = &mut self.keys {
+            keys.wait(offset);
+        }
+    }
+
     pub(super) fn take_wanted(&mut self) -> Option<Offset> {
         self.keys.as_mut()?.take_wanted()
     }
@@ -120,11 +128,6 @@ impl Order {
         self.fronts.len()
     }
 
-    /// What of a level came back.
-    pub(super) fn returned_at(&mut self, level: u8) -> &mut BTreeMap<Offset, u16> {
-        &mut self.fronts[usize::from(level)].returned
-    }
-
     pub(super) fn take_overdue(&mut self, spans: &[Span], most: u16, taken: &mut Vec<Span>) {
         let kept = taken.len();
         for front in self.fronts.iter_mut().filter(|front| !front.returned.is_empty()) {
@@ -137,9 +140,9 @@ impl Order {
         }
         for span in spans {
             let Some(keys) = &mut self.keys else { break };
-            let overdue = keys.parked_in(*span, |it| it.returns.is_some_and(|times| times > most));
+            let overdue = keys.blocked_in(*span, |it| it.returns.is_some_and(|times| times > most));
             for place in overdue {
-                keys.unpark(place);
+                keys.unblock(place);
                 taken.push(Span::one(place.1));
             }
         }
@@ -148,19 +151,19 @@ impl Order {
 
     pub(super) fn take_ready(
         &mut self,
-        view: View<'_>,
+        (view, parked): (View<'_>, &mut Parked),
         (count, level): (u64, Option<usize>),
         out: &mut Vec<Span>,
     ) -> u64 {
         let (mut taken, kept) = (0, out.len());
         while taken < count
-            && let Some(level) = self.highest(view, level)
+            && let Some(level) = self.highest((view, parked), level)
         {
-            let parked = self.keys.as_ref().and_then(|keys| keys.first_parked(level));
+            let blocked = self.keys.as_ref().and_then(|keys| keys.first_blocked(level));
             let front = &mut self.fronts[level];
             let returned = front.returned.first_key_value().map(|(&offset, _)| offset);
-            if let Some(offset) = parked.filter(|&it| returned.is_none_or(|other| it < other)) {
-                self.keys.as_mut().and_then(|keys| keys.unpark((level, offset)));
+            if let Some(offset) = blocked.filter(|&it| returned.is_none_or(|other| it < other)) {
+                self.keys.as_mut().and_then(|keys| keys.unblock((level, offset)));
                 taken += 1;
                 Span::push_since(out, kept, Span::one(offset));
                 continue;
@@ -186,14 +189,20 @@ impl Order {
         &self,
         ledger: &Ledger,
         end: Offset,
-        level: Option<usize>,
+        (level, parked): (Option<usize>, &Parked),
     ) -> Option<Offset> {
         let head = |level: usize| {
             let front = &self.fronts[level];
             let returned = front.returned.first_key_value().map(|(&offset, _)| offset);
-            let parked = self.keys.as_ref().and_then(|keys| keys.first_parked(level));
-            let fresh = || next_at(ledger, level, front.cursor, end);
-            returned.into_iter().chain(parked).min().or_else(fresh)
+            let blocked = self.keys.as_ref().and_then(|keys| keys.first_blocked(level));
+            let fresh = || {
+                let mut next = next_at(ledger, level, front.cursor, end)?;
+                while parked.next_aside(next) == Some(next) {
+                    next = next_at(ledger, level, next.next(), end)?;
+                }
+                Some(next)
+            };
+            returned.into_iter().chain(blocked).min().or_else(fresh)
         };
         match level {
             Some(level) => head(level),
@@ -230,24 +239,24 @@ impl Order {
     pub(super) fn ready_count(&self, end: Offset) -> u64 {
         let fresh = Span::new(self.base, end).len().saturating_sub(self.passed);
         let returned = self.fronts.iter().map(|front| front.returned.len() as u64);
-        let parked = self.keys.as_ref().map_or(0, |keys| keys.parked_count() as u64);
-        fresh + returned.sum::<u64>() + parked
+        let blocked = self.keys.as_ref().map_or(0, |keys| keys.blocked_count() as u64);
+        fresh + returned.sum::<u64>() + blocked
     }
 
     /// Nothing came back that is still here.
     pub(super) fn is_idle(&self) -> bool {
-        let parked = self.keys.as_ref().map_or(0, Keys::parked_count);
-        parked == 0 && self.fronts.iter().all(|front| front.returned.is_empty())
+        let blocked = self.keys.as_ref().map_or(0, Keys::blocked_count);
+        blocked == 0 && self.fronts.iter().all(|front| front.returned.is_empty())
     }
 
     /// Takes the next ready message out of delivery that `len_of` does not pass over.
     pub(super) fn pick(
         &mut self,
-        view: View<'_>,
+        (view, parked): (View<'_>, &mut Parked),
         skipped: &mut Vec<Span>,
         len_of: &mut impl FnMut(Offset) -> Option<u32>,
     ) -> Option<Picked> {
-        while let Some((level, head)) = self.next_head(view).unwrap_or_default() {
+        while let Some((level, head)) = self.next_head((view, parked)).unwrap_or_default() {
             let (offset, history, is_fresh) = self.take_head(view, level, head);
             if let Some(bytes) = len_of(offset) {
                 self.count(1);
@@ -291,11 +300,14 @@ impl Order {
     }
 
     /// What is to go next: its level, and where it is there.
-    fn next_head(&mut self, view: View<'_>) -> Result<Option<(usize, Head)>, Untold> {
+    fn next_head(
+        &mut self,
+        (view, parked): (View<'_>, &mut Parked),
+    ) -> Result<Option<(usize, Head)>, Untold> {
         let is_oldest_due = self.guard.as_ref().is_some_and(|guard| guard.left == 0);
         let mut oldest: Option<(Offset, usize, Head)> = None;
         for level in (0..self.fronts.len()).rev() {
-            let Some((offset, head)) = self.head(view, level)? else { continue };
+            let Some((offset, head)) = self.head((view, parked), level)? else { continue };
             if !is_oldest_due {
                 return Ok(Some((level, head)));
             }
@@ -306,22 +318,33 @@ impl Order {
         Ok(oldest.map(|(_, level, head)| (level, head)))
     }
 
-    /// What of a level is to go next. What waits for others of its key is parked.
-    fn head(&mut self, view: View<'_>, level: usize) -> Result<Option<(Offset, Head)>, Untold> {
+    /// What of a level is to go next. What waits for others of its key is blocked.
+    fn head(
+        &mut self,
+        (view, parked): (View<'_>, &mut Parked),
+        level: usize,
+    ) -> Result<Option<(Offset, Head)>, Untold> {
         loop {
-            let next = self.find_next(view, level);
+            let next = self.find_next((view, parked), level);
             let Some(keys) = &mut self.keys else { return Ok(next.map(|it| (it, Head::Next))) };
-            let parked = keys.first_free(level).map(|offset| (offset, Head::Parked));
-            let Some(next) = next else { return Ok(parked) };
-            if parked.is_some_and(|(parked, _)| parked < next) {
-                return Ok(parked);
+            if !keys.hold_waiting() {
+                return Err(Untold);
+            }
+            let free = match self.guard.as_ref().is_some_and(|guard| guard.left == 0) {
+                true => keys.oldest_free(level),
+                false => keys.first_free(level),
+            };
+            let free = free.map(|offset| (offset, Head::Blocked(offset)));
+            let Some(next) = next else { return Ok(free) };
+            if free.is_some_and(|(free, _)| free < next) {
+                return Ok(free);
             }
             let Some(key) = keys.of(next) else { return Err(Untold) };
             let Some(key) = key.filter(|&key| keys.is_locked(key)) else {
                 return Ok(Some((next, Head::Next)));
             };
             if keys.is_full() {
-                return Ok(parked);
+                return Ok(free);
             }
             keys.pass(next);
             let returns = self.fronts[level].returned.remove(&next);
@@ -329,7 +352,7 @@ impl Order {
                 self.pass(level);
             }
             if let Some(keys) = &mut self.keys {
-                keys.park((level, next), key, returns);
+                keys.block((level, next), key, returns);
             }
         }
     }
@@ -338,12 +361,11 @@ impl Order {
     /// from the cursor is the last.
     fn take_head(&mut self, view: View<'_>, level: usize, head: Head) -> (Offset, History, bool) {
         let known = |offset| History::of(view.ledger, offset, view.redelivered_before);
-        if let (Head::Parked, Some(keys)) = (head, &mut self.keys)
-            && let Some(offset) = keys.first_free(level)
-            && let Some((key, parked)) = keys.unpark((level, offset))
+        if let (Head::Blocked(offset), Some(keys)) = (head, &mut self.keys)
+            && let Some((key, blocked)) = keys.unblock((level, offset))
         {
             self.picked = Some(key);
-            let history = parked.returns.map_or_else(|| known(offset), History::after);
+            let history = blocked.returns.map_or_else(|| known(offset), History::after);
             return (offset, history, false);
         }
         let (offset, history, is_fresh) = match self.fronts[level].returned.pop_first() {
@@ -369,20 +391,28 @@ impl Order {
     }
 
     /// What of a level came back first, or is at the cursor.
-    fn find_next(&mut self, view: View<'_>, level: usize) -> Option<Offset> {
-        let is_there = self.find_ready(view, level);
+    fn find_next(
+        &mut self,
+        (view, parked): (View<'_>, &mut Parked),
+        level: usize,
+    ) -> Option<Offset> {
+        let is_there = self.find_ready((view, parked), level);
         let front = &self.fronts[level];
         let returned = front.returned.first_key_value().map(|(&offset, _)| offset);
         returned.or_else(|| is_there.then_some(front.cursor))
     }
 
     /// The highest level with something ready, or the given one if it has. Its front stands there.
-    fn highest(&mut self, view: View<'_>, level: Option<usize>) -> Option<usize> {
+    fn highest(
+        &mut self,
+        (view, parked): (View<'_>, &mut Parked),
+        level: Option<usize>,
+    ) -> Option<usize> {
         let levels = self.fronts.len();
         let mut has = |level: usize| {
             let keys = self.keys.as_ref();
-            keys.is_some_and(|keys| keys.first_parked(level).is_some())
-                || self.find_ready(view, level)
+            keys.is_some_and(|keys| keys.first_blocked(level).is_some())
+                || self.find_ready((view, parked), level)
         };
         match level {
             Some(level) => has(level).then_some(level),
@@ -390,8 +420,9 @@ impl Order {
         }
     }
 
-    /// Moves the cursor of a level to its next ready offset, unless something came back.
-    fn find_ready(&mut self, view: View<'_>, level: usize) -> bool {
+    /// Moves the cursor of a level to its next ready offset, unless something came back. What is parked
+    /// it passes.
+    fn find_ready(&mut self, (view, parked): (View<'_>, &mut Parked), level: usize) -> bool {
         let View { ledger, end, redelivered_before } = view;
         let front = &mut self.fronts[level];
         if !front.returned.is_empty() {
@@ -400,7 +431,15 @@ impl Order {
         if front.cursor < front.alike_until {
             return front.cursor < end;
         }
-        let Some(next) = next_at(ledger, level, front.cursor, end) else { return false };
+        let next = loop {
+            let Some(next) = next_at(ledger, level, front.cursor, end) else { return false };
+            if parked.next_aside(next) != Some(next) {
+                break next;
+            }
+            parked.pass(next, next.next());
+            front.cursor = next.next();
+            self.passed += 1;
+        };
         front.cursor = next;
         front.alike_until = match ledger.levels() {
             Some(levels) => levels.at(level).next_absent(next),
@@ -410,10 +449,23 @@ impl Order {
             let bound = if returned == next { next.next() } else { returned };
             front.alike_until = front.alike_until.min(bound);
         }
+        if let Some(parked) = parked.next_aside(next) {
+            front.alike_until = front.alike_until.min(parked);
+        }
         if next < redelivered_before {
             front.alike_until = front.alike_until.min(redelivered_before);
         }
         true
+    }
+
+    /// Whether delivery has not come to an offset of a level yet.
+    pub(super) fn is_ahead(&self, level: u8, offset: Offset) -> bool {
+        self.fronts[usize::from(level)].cursor <= offset
+    }
+
+    /// Something may be aside now that was not.
+    pub(super) fn look_again(&mut self) {
+        self.fronts.iter_mut().for_each(|front| front.alike_until = front.cursor);
     }
 }
 

@@ -88,6 +88,17 @@ pub struct Assignment {
     pub settle_now: bool,
 }
 
+/// A run of messages whose leases ended, and that are for the caller to do something with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Which.
+    pub span: Span,
+    /// Which attempt to deliver them it was: 1 is the first.
+    pub attempt: u16,
+    /// Their level; 0 where there are none.
+    pub level: u8,
+}
+
 /// What somebody holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unsettled {

@@ -4,7 +4,7 @@ use super::Ledger;
 use crate::Span;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use std::collections::{BTreeMap, BTreeSet};
-use types::Offset;
+use types::{Millis, Offset};
 
 /// What a ledger means, without economy.
 #[derive(Default)]
@@ -260,4 +260,21 @@ fn a_backlog_with_levels_costs_bytes_a_message_as_many_as_there_are_levels_in_us
         assert_eq!(ledger.settle(Span::new(Offset(0), Offset(COUNT))), COUNT as u64);
         assert_eq!(ledger.heap_bytes(), empty);
     }
+}
+
+#[test]
+fn a_due_time_ends_with_the_next_delivery_or_return() {
+    let mut ledger = Ledger::new(Offset(0));
+    ledger.settle(Span::one(Offset(3)));
+    ledger.park(span(1, 6), true, Millis(70));
+    let due = |ledger: &Ledger| (0..7).map(|o| ledger.due(Offset(o))).collect::<Vec<_>>();
+    let at = Some(Millis(70));
+    assert_eq!(due(&ledger), [None, at, at, None, at, at, None]);
+    assert_eq!((ledger.returns(Offset(1)), ledger.parked_count()), (Some(1), 4));
+    ledger.lease(Span::one(Offset(1)));
+    ledger.return_span(Span::one(Offset(2)), false);
+    ledger.settle(Span::one(Offset(4)));
+    assert_eq!(due(&ledger), [None, None, None, None, None, at, None]);
+    let bytes = postcard::to_stdvec(&ledger).expect("it is encoded");
+    assert_eq!(postcard::from_bytes::<Ledger>(&bytes), Ok(ledger));
 }

@@ -75,7 +75,7 @@ pub(in crate::management) async fn get(
     let body = match disposition {
         _ if taken.is_empty() => Body::from(text),
         // They are in the queue again before the answer is there.
-        Disposition::Returned => {
+        Disposition::Returned | Disposition::Released => {
             settling.await?;
             Body::from(text)
         }
@@ -86,7 +86,8 @@ pub(in crate::management) async fn get(
 
 fn disposition(ackmode: &str) -> Result<Disposition, Refused> {
     match ackmode {
-        "ack_requeue_true" | "reject_requeue_true" => Ok(Disposition::Returned),
+        "ack_requeue_true" => Ok(Disposition::Released),
+        "reject_requeue_true" => Ok(Disposition::Returned),
         "ack_requeue_false" => Ok(Disposition::Done),
         "reject_requeue_false" => Ok(Disposition::Rejected),
         other => Err(Refused::bad(json!(["unsupported_ackmode", other]))),

@@ -113,12 +113,12 @@ fn a_quorum_queue_counts_deliveries_up_to_its_limit() {
     declare(&mut client, "grave", &[]);
     client.publish("", "source", b"a");
     broker.talk(&mut client);
-    for count in [None, Some(1)] {
+    for (count, delivery_tag) in [(None, 1), (Some(1), 2)] {
         client.method(1, &Method::BasicGet { ticket: 0, queue: "source", no_ack: false });
         let (list, _) = headers(&broker.exchange(&mut client));
         let told = list.iter().find(|(name, _)| name == "x-delivery-count");
         assert_eq!(told.map(|(_, value)| value.clone()), count.map(Value::I64));
-        client.method(1, &Method::BasicRecover { requeue: true });
+        client.method(1, &Method::BasicReject { delivery_tag, requeue: true });
         broker.talk(&mut client);
     }
     client.method(1, &get("grave"));

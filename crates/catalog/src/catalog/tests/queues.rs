@@ -1,5 +1,6 @@
 //! Rules about queues.
 
+use crate::Pace;
 use crate::change::{Action, DeclareQueue, DeleteQueue};
 use crate::entry::{Overflow, QueueKind, QueueOptions};
 use crate::outcome::{Deleted, LogChange, Outcome, Refusal, Setting, Thing};
@@ -21,6 +22,8 @@ fn a_queue_is_a_log_and_its_own_subscription() {
         oldest_every: Some(10),
         order_key: Some("customer".into()),
         returns_max: None,
+        retry: None,
+        pace: Pace::default(),
         dead_letter: None,
         kind: QueueKind::Quorum,
     };

@@ -99,6 +99,9 @@ fn lease_one(
 ) -> Option<Assignment> {
     let (ttl, most) = (queue.options.message_ttl, queue.options.returns_max);
     let id = queue.subscription.subscription;
+    if queue.pacer.is_some() && queue.pace_room(now) == 0 {
+        return None;
+    }
     let log = &mut queue.logs[at];
     let (ledger, end) = ledger_of(&seat.shard, id, log.log)?;
     let index = store.index.log(log.log);
@@ -118,5 +121,8 @@ fn lease_one(
         }
     });
     holes.into_iter().for_each(|hole| store.losses.note(log.log, hole, NO_PLACE));
+    if let (Some(pacer), Some(assignment)) = (&mut queue.pacer, &assignment) {
+        pacer.took(assignment.span, assignment.settle_now);
+    }
     assignment
 }

@@ -80,6 +80,7 @@ impl Worker {
 
     /// Drops the entries of queues that have become idle.
     pub(in crate::worker) fn drop_idle(&mut self) {
+        let mut idle = Vec::new();
         for seat in self.seats.values_mut() {
             for id in std::mem::take(&mut seat.idle.maybe) {
                 if !seat.queues.get(&id).is_some_and(|queue| queue.is_idle(&seat.shard)) {
@@ -87,14 +88,13 @@ impl Worker {
                 }
                 let Some(queue) = seat.queues.remove(&id) else { continue };
                 seat.ready.remove(&id);
-                if let Some((_, timer)) = queue.timer {
-                    self.timers.cancel(timer);
-                }
                 if queue.tally != Tally::default() {
                     seat.idle.tallies.insert(id, queue.tally);
                 }
+                idle.push(queue);
             }
         }
+        idle.iter().for_each(|queue| self.cancel_timers(queue));
     }
 
     #[cfg(test)]
@@ -125,10 +125,11 @@ impl Worker {
 }
 
 impl Queue {
-    /// One that expires has to remember when it was last used.
+    /// One that expires has to remember when it was last used, one that is held back what it handed out.
     fn is_idle(&self, shard: &Shard) -> bool {
         let id = self.subscription.subscription;
         self.options.expires.is_none()
+            && self.pacer.is_none()
             && self.consumers.is_empty()
             && self.windowed.is_empty()
             && self.gets.is_empty()

@@ -31,8 +31,14 @@ impl Worker {
         let Some(queue) = seat.queues.get_mut(&id) else { return };
         let now = self.now;
         let mut back = Vec::new();
+        let mut failed = Vec::new();
         for log in &mut queue.logs {
             back.push((log.log, log.take_back(|handout| handout.key == key), false));
+            let mut ended = Vec::new();
+            if queue.options.retry.is_some() && held != Held::Keep {
+                log.dispatch.end_all(key, &mut ended);
+            }
+            failed.push((log.log, ended));
             back.push((log.log, log.dispatch.leave(key, held), true));
         }
         queue.used = now;
@@ -41,7 +47,13 @@ impl Worker {
             window::leave(&mut seat.windows, &windows, (id, key));
         }
         for (log, spans, counted) in back {
+            seat.pace_back(id, &spans, counted, now);
             seat.give_back(id, log, &spans, counted);
+        }
+        for (log, ended) in failed {
+            let spans: Vec<Span> = ended.iter().map(|ended| ended.span).collect();
+            seat.pace_back(id, &spans, true, now);
+            seat.send_back(id, log, &ended, true, now);
         }
         seat.ready.insert(id);
         seat.idle.maybe.insert(id);
@@ -58,8 +70,14 @@ impl Worker {
             for id in &gone.subscriptions {
                 let Some(queue) = seat.queues.get_mut(id) else { continue };
                 let mut back = Vec::new();
+                let mut failed = Vec::new();
                 for log in &mut queue.logs {
                     back.push((log.log, log.take_back(|it| it.key.client == client), false));
+                    let mut ended = Vec::new();
+                    if queue.options.retry.is_some() {
+                        log.dispatch.end_client(client, &mut ended);
+                    }
+                    failed.push((log.log, ended));
                     back.push((log.log, log.dispatch.drop_client(client, true), true));
                 }
                 queue.gets.retain(|get| get.key.client != client);
@@ -71,7 +89,13 @@ impl Worker {
                     left.push(queue.subscription);
                 }
                 for (log, spans, counted) in back {
+                    seat.pace_back(*id, &spans, counted, self.now);
                     seat.give_back(*id, log, &spans, counted);
+                }
+                for (log, ended) in failed {
+                    let spans: Vec<Span> = ended.iter().map(|ended| ended.span).collect();
+                    seat.pace_back(*id, &spans, true, self.now);
+                    seat.send_back(*id, log, &ended, true, self.now);
                 }
                 seat.ready.insert(*id);
                 seat.idle.maybe.insert(*id);

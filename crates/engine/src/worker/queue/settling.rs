@@ -23,6 +23,7 @@ impl Worker {
         let mut freed = Vec::new();
         for range in &settle.ranges {
             let Some(queue) = seat.queues.get_mut(&id) else { return };
+            let delays = queue.delays();
             let Some(log) = queue.log_mut(range.log) else { continue };
             freed.clear();
             let span = lease_span(range);
@@ -30,6 +31,8 @@ impl Worker {
                 Disposition::Done | Disposition::Rejected => {
                     log.dispatch.settled(key, span, &mut freed);
                     queue.tally.acked += freed.iter().map(|span| span.len()).sum::<u64>();
+                    let failed = settle.disposition == Disposition::Rejected;
+                    queue.paced(&freed, Some(failed), self.now);
                     match settle.disposition {
                         Disposition::Rejected => {
                             seat.take_out(id, range.log, &freed, Reason::Rejected);
@@ -37,9 +40,19 @@ impl Worker {
                         _ => seat.settle(id, range.log, &freed),
                     }
                 }
-                Disposition::Returned => {
-                    log.dispatch.returned(key, span, true, &mut freed);
-                    seat.give_back(id, range.log, &freed, true);
+                Disposition::Returned | Disposition::Released if delays => {
+                    let failed = settle.disposition == Disposition::Returned;
+                    let mut ended = Vec::new();
+                    log.dispatch.end(key, span, &mut ended);
+                    let ends: Vec<Span> = ended.iter().map(|ended| ended.span).collect();
+                    queue.paced(&ends, failed.then_some(true), self.now);
+                    seat.send_back(id, range.log, &ended, failed, self.now);
+                }
+                Disposition::Returned | Disposition::Released => {
+                    let counted = settle.disposition == Disposition::Returned;
+                    log.dispatch.returned(key, span, counted, &mut freed);
+                    queue.paced(&freed, counted.then_some(true), self.now);
+                    seat.give_back(id, range.log, &freed, counted);
                 }
             }
         }

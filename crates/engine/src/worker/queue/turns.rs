@@ -55,7 +55,11 @@ impl Worker {
         };
         turn.run(&mut queue);
         let unused = turn.left;
+        let is_paced = queue.pacer.is_some();
         seat.queues.insert(id, queue);
+        if is_paced {
+            self.rearm_pace(shard, id);
+        }
         unused
     }
 }

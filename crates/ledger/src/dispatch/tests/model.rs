@@ -1,16 +1,18 @@
 //! Random operations against a model that keeps every message by itself.
 
-use crate::{ConsumerKey, ConsumerOptions, Dispatch, Held, Ledger, Span, Unsettled, Window};
+use crate::{ConsumerKey, ConsumerOptions, Dispatch, Ended, Held, Ledger, Span, Unsettled, Window};
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use types::{ClientId, ConsumerId, Offset};
+use types::{ClientId, ConsumerId, Millis, Offset};
 
 /// What the leader believes of one message.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Place {
     Ready,
     Held(ConsumerKey),
+    /// It came back and waits for its time.
+    Parked,
     /// Acknowledged, passed over, purged or trimmed.
     Done,
 }
@@ -25,8 +27,12 @@ struct Message {
     durable_returns: Option<u16>,
     /// Its delivery is written down, and not its end.
     is_leased: bool,
-    /// It came back since the crash.
-    came_back: bool,
+    /// It came back since the crash; `None`: it was parked before, and whether the dispatch noted that it
+    /// is ready again depends on where it stood.
+    came_back: Option<bool>,
+    /// Until when it was parked last, as the leader knows and as is written down.
+    due: Option<Millis>,
+    durable_due: Option<Millis>,
     level: u8,
     key: Option<u64>,
 }
@@ -35,6 +41,7 @@ struct Message {
 enum Change {
     Settle(Span),
     Return(Span, bool),
+    Park(Span, bool, Millis),
     Trim(Offset),
     Lease(Span),
     Append(Span, u8),
@@ -48,6 +55,10 @@ enum Step {
     Settle(ConsumerKey, i64, i64),
     SettleUpTo(ConsumerKey, i64),
     Return(ConsumerKey, i64, i64, bool),
+    Park(ConsumerKey, i64, i64, bool),
+    ParkAll(ClientId),
+    Release(i64, i64),
+    PurgeParked,
     Add(ConsumerKey, ConsumerOptions),
     Leave(ConsumerKey, bool),
     Cancel(ConsumerKey),
@@ -76,6 +87,10 @@ struct World {
     checkpoint: Vec<u8>,
     /// Deliveries are written down before they are made.
     leases: bool,
+    /// What was with a consumer at a crash waits.
+    parks: bool,
+    /// Rises with each that is parked.
+    last_due: Millis,
     /// Only one consumer is served; whether it makes room for a higher priority.
     single: Option<bool>,
     active: Option<ConsumerKey>,
@@ -93,7 +108,7 @@ struct World {
 
 impl World {
     fn new(
-        leases: bool,
+        (leases, parks): (bool, bool),
         single: Option<bool>,
         level_max: u8,
         every: Option<u32>,
@@ -111,6 +126,8 @@ impl World {
             unsynced: Vec::new(),
             replay: Vec::new(),
             leases,
+            parks,
+            last_due: Millis(0),
             single,
             active: None,
             arrivals: Vec::new(),
@@ -159,6 +176,10 @@ impl World {
             Step::Settle(key, first, end) => self.settle(key, first, end),
             Step::SettleUpTo(key, end) => self.settle(key, 0, end),
             Step::Return(key, first, end, count) => self.give_back(key, first, end, count),
+            Step::Park(key, first, end, count) => self.park(key, (first, end), count),
+            Step::ParkAll(client) => self.park_all(client),
+            Step::Release(first, end) => self.release(first, end),
+            Step::PurgeParked => self.purge_parked(),
             Step::Add(key, options) => {
                 let fits = !self.consumers.contains_key(&key);
                 assert_eq!(self.dispatch.add(key, options).is_ok(), fits);
@@ -209,9 +230,11 @@ impl World {
             is_durably_settled: false,
             durable_returns: None,
             is_leased: false,
-            came_back: false,
+            came_back: Some(false),
             level: level.min(self.level_max),
             key: (key > 0).then_some(key),
+            due: None,
+            durable_due: None,
         };
         self.messages.extend((0..count).map(|_| message));
         self.apply(Change::Append(Span::new(first, self.end()), level));
@@ -259,7 +282,8 @@ impl World {
     fn next_to_go(&self) -> Option<usize> {
         let held = |key| {
             let mut messages = self.messages.iter();
-            messages.any(|it| matches!(it.place, Place::Held(_)) && it.key == Some(key))
+            let holds = |place| matches!(place, Place::Held(_) | Place::Parked);
+            messages.any(|it| holds(it.place) && it.key == Some(key))
         };
         let is_oldest_due = self.every.is_some_and(|every| self.since + 1 >= every);
         self.next_ready(is_oldest_due, |it| !self.keyed || !it.key.is_some_and(held))
@@ -384,6 +408,76 @@ impl World {
         self.unsynced.extend(spans.into_iter().map(|span| Change::Return(span, count)));
     }
 
+    fn park(&mut self, key: ConsumerKey, (first, end): (i64, i64), count: bool) {
+        let span = Span::new(Offset(first), Offset(end));
+        let mut ended = Vec::new();
+        self.dispatch.end(key, span, &mut ended);
+        self.parked(&ended, count);
+        self.refund(key, ended.iter().map(|ended| ended.span.len()).sum());
+        let is_left = |message: &Message| message.place == Place::Held(key);
+        let within = self.messages.iter().take(end as usize).skip(first as usize);
+        assert!(!within.clone().any(is_left), "all that it held there ended");
+    }
+
+    fn park_all(&mut self, client: ClientId) {
+        let mut ended = Vec::new();
+        self.dispatch.end_client(client, &mut ended);
+        self.parked(&ended, true);
+        self.unsettled.retain(|holder, _| holder.client != client);
+        self.held(|holder| holder.client == client);
+    }
+
+    /// Leases ended: their messages wait, each run until another time.
+    fn parked(&mut self, ended: &[Ended], count: bool) {
+        for Ended { span, attempt, level } in ended {
+            self.last_due = Millis(self.last_due.0 + 1);
+            self.dispatch.park(*span);
+            for offset in span.offsets() {
+                let message = &mut self.messages[offset.0 as usize];
+                assert!(matches!(message.place, Place::Held(_)));
+                assert_eq!((*attempt, *level), (message.returns + 1, message.level));
+                message.come_back(count);
+                (message.place, message.due) = (Place::Parked, Some(self.last_due));
+            }
+            self.unsynced.push(Change::Park(*span, count, self.last_due));
+        }
+    }
+
+    /// The time of some has come; those of which the ledger does not know so stay.
+    fn release(&mut self, first: i64, end: i64) {
+        for offset in Span::new(Offset(first), Offset(end.min(self.end().0))).offsets() {
+            let message = &mut self.messages[offset.0 as usize];
+            let due = self.ledger.due(offset);
+            assert_eq!(due, message.durable_due);
+            if due.is_none() || due != message.due {
+                continue;
+            }
+            let returns = self.ledger.returns(offset).expect("what was parked came back");
+            let is_parked = message.place == Place::Parked;
+            assert_eq!(self.dispatch.is_parked(offset), is_parked);
+            assert_eq!(self.dispatch.release(&self.ledger, offset, returns), is_parked);
+            if is_parked {
+                assert_eq!(returns, message.returns);
+                message.place = Place::Ready;
+            }
+        }
+    }
+
+    fn purge_parked(&mut self) {
+        let mut spans = Vec::new();
+        let taken = self.dispatch.take_parked(&mut spans);
+        let mut wanted = Vec::new();
+        for (offset, message) in self.messages.iter_mut().enumerate() {
+            if message.place == Place::Parked {
+                message.place = Place::Done;
+                wanted.push(Offset(offset as i64));
+            }
+        }
+        assert_eq!(spread(&spans), wanted);
+        assert_eq!(taken, wanted.len() as u64);
+        self.unsynced.extend(spans.into_iter().map(Change::Settle));
+    }
+
     fn each_held(
         &mut self,
         span: Span,
@@ -448,8 +542,10 @@ impl World {
         for (offset, message) in self.messages.iter_mut().enumerate() {
             let is_taken = taken.contains(&Offset(offset as i64));
             assert!(!is_taken || message.place == Place::Ready && message.returns > most);
-            let is_known = message.came_back && message.place == Place::Ready;
-            assert_eq!(is_taken, is_known && message.returns > most, "{offset}");
+            if let Some(came_back) = message.came_back {
+                let is_known = came_back && message.place == Place::Ready;
+                assert_eq!(is_taken, is_known && message.returns > most, "{offset}");
+            }
             if is_taken {
                 message.place = Place::Done;
             }
@@ -496,12 +592,12 @@ impl World {
             }
             Change::Return(span, count) => {
                 for offset in span.offsets() {
-                    let message = &mut self.messages[offset.0 as usize];
-                    message.is_leased = false;
-                    if !message.is_durably_settled {
-                        let returns = message.durable_returns.unwrap_or(0) + u16::from(count);
-                        message.durable_returns = Some(returns);
-                    }
+                    self.messages[offset.0 as usize].return_durably(count, None);
+                }
+            }
+            Change::Park(span, count, due) => {
+                for offset in span.offsets() {
+                    self.messages[offset.0 as usize].return_durably(count, Some(due));
                 }
             }
             Change::Append(..) => {}
@@ -509,6 +605,7 @@ impl World {
                 for offset in span.offsets() {
                     let message = &mut self.messages[offset.0 as usize];
                     message.is_leased = !message.is_durably_settled;
+                    message.durable_due = None;
                 }
             }
         }
@@ -529,20 +626,32 @@ impl World {
         let leased: Vec<Offset> = leased.map(|(offset, _)| Offset(offset)).collect();
         assert_eq!(spread(&self.ledger.leases()), leased);
         self.unsynced.clear();
-        for span in self.ledger.leases() {
-            self.apply(Change::Return(span, true));
+        let leases = self.ledger.leases();
+        if !self.parks {
+            leases.iter().for_each(|span| self.apply(Change::Return(*span, true)));
         }
         self.dispatch =
             dispatch(&self.ledger, Some(self.end()), self.single, (self.every, self.keyed));
         self.since = 0;
+        if self.parks {
+            self.last_due = Millis(self.last_due.0 + 1);
+            let due = self.last_due;
+            leases.iter().for_each(|span| self.apply(Change::Park(*span, true, due)));
+            self.dispatch.find_parked(&self.ledger);
+        }
         self.active = None;
         self.consumers.clear();
         self.unsettled.clear();
         for message in &mut self.messages {
-            message.place = if message.is_durably_settled { Place::Done } else { Place::Ready };
+            message.place = match message.durable_due {
+                _ if message.is_durably_settled => Place::Done,
+                Some(_) => Place::Parked,
+                None => Place::Ready,
+            };
+            message.due = message.durable_due;
             message.returns = message.durable_returns.unwrap_or(0);
             message.redelivered = true;
-            message.came_back = false;
+            message.came_back = message.due.is_none().then_some(false);
         }
     }
 
@@ -554,6 +663,8 @@ impl World {
         assert_eq!(self.dispatch.ready_count(self.end()), ready);
         let held = count(|message| matches!(message.place, Place::Held(_)));
         assert_eq!(self.dispatch.unacked_count(), held);
+        let parked = count(|message| message.place == Place::Parked);
+        assert_eq!(self.dispatch.parked_count(), parked);
         assert_eq!(self.dispatch.consumer_count(), self.consumers.len());
         let settled = count(|message| message.is_durably_settled);
         assert_eq!(self.ledger.settled_total(), settled);
@@ -579,6 +690,8 @@ impl World {
         for client in [1, 2] {
             self.step(Step::DropClient(ClientId(client)));
         }
+        self.sync();
+        self.release(0, self.end().0);
         let key = keys()[0];
         // Of a key that is held nothing more would come.
         let options = ConsumerOptions { settle_now: self.keyed, ..ConsumerOptions::default() };
@@ -602,13 +715,21 @@ impl Message {
     fn come_back(&mut self, count: bool) {
         self.place = Place::Ready;
         self.redelivered = true;
-        self.came_back = true;
+        self.came_back = Some(true);
         self.returns += u16::from(count);
+    }
+
+    fn return_durably(&mut self, count: bool, due: Option<Millis>) {
+        self.is_leased = false;
+        if !self.is_durably_settled {
+            self.durable_returns = Some(self.durable_returns.unwrap_or(0) + u16::from(count));
+            self.durable_due = due;
+        }
     }
 
     /// Whether it was not settled before.
     fn settle(&mut self) -> bool {
-        self.durable_returns = None;
+        (self.durable_returns, self.durable_due) = (None, None);
         self.is_leased = false;
         !std::mem::replace(&mut self.is_durably_settled, true)
     }
@@ -620,6 +741,10 @@ fn apply(ledger: &mut Ledger, change: &Change) -> u64 {
         Change::Trim(to) => ledger.advance_floor_to(to),
         Change::Return(span, count) => {
             ledger.return_span(span, count);
+            0
+        }
+        Change::Park(span, count, due) => {
+            ledger.park(span, count, due);
             0
         }
         Change::Lease(span) => {
@@ -692,6 +817,11 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (key(), 0..200i64).prop_map(|(key, end)| Step::SettleUpTo(key, end)),
         5 => (key(), span(), any::<bool>())
             .prop_map(|(key, (first, end), count)| Step::Return(key, first, end, count)),
+        5 => (key(), span(), any::<bool>())
+            .prop_map(|(key, (first, end), count)| Step::Park(key, first, end, count)),
+        1 => (1..3u64).prop_map(|client| Step::ParkAll(ClientId(client))),
+        5 => span().prop_map(|(first, end)| Step::Release(first, end)),
+        1 => Just(Step::PurgeParked),
         6 => (key(), options()).prop_map(|(key, options)| Step::Add(key, options)),
         2 => (key(), any::<bool>()).prop_map(|(key, count)| Step::Leave(key, count)),
         2 => key().prop_map(Step::Cancel),
@@ -710,7 +840,7 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #[test]
     fn delivery_agrees_with_the_model(
-        leases in any::<bool>(),
+        leases in any::<(bool, bool)>(),
         single in proptest::option::weighted(0.5, any::<bool>()),
         level_max in prop_oneof![Just(0u8), 1..5u8],
         every in proptest::option::weighted(0.3, 1..6u32),

@@ -1,0 +1,178 @@
+//! Queues that hand out no faster than they are to, no more at once, and nothing while all fails.
+
+use super::Stage;
+use crate::api::{
+    Counts, Disposition, Event, Get, LeaseRange, Leave, Op, Reply, Settle, Source, Take,
+};
+use catalog::{Breaker, Pace, QueueOptions, Rate};
+use types::{ConsumerId, LogRef, Millis, Offset, SubscriptionRef};
+
+type Queue = (LogRef, SubscriptionRef);
+
+fn paced(stage: &mut Stage, pace: Pace) -> Queue {
+    stage.queue("paced", QueueOptions { pace, ..QueueOptions::default() })
+}
+
+fn take(stage: &mut Stage, from: Queue, consumer: u32, prefetch: u32) {
+    let take = Take {
+        consumer: ConsumerId(consumer),
+        source: Source::Subscription(from.1),
+        prefetch,
+        window: None,
+        settle_on_delivery: false,
+        exclusive: false,
+        priority: 0,
+    };
+    stage.call(Op::Take(take)).expect("the consumer is registered");
+}
+
+fn settle(
+    stage: &mut Stage,
+    queue: Queue,
+    (consumer, offset): (ConsumerId, Offset),
+    disposition: Disposition,
+) {
+    let settle = Settle {
+        consumer,
+        source: Source::Subscription(queue.1),
+        ranges: vec![LeaseRange { log: queue.0.log, first: offset, last: offset }],
+        disposition,
+    };
+    stage.send(Op::Settle(settle));
+}
+
+/// What has come, written by the client at once.
+fn come(stage: &mut Stage) -> Vec<(ConsumerId, Offset)> {
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    stage.events.extend(stage.client.outbox().take());
+    stage.events.retain_mut(|event| match event {
+        Event::Deliver { consumer, items } => {
+            bytes += items.iter().map(crate::delivery_bytes).sum::<usize>();
+            found.extend(items.drain(..).map(|item| (*consumer, item.offset)));
+            false
+        }
+        _ => true,
+    });
+    if stage.client.outbox().written(bytes) {
+        stage.client.resume();
+    }
+    found
+}
+
+fn unacked(stage: &mut Stage, queue: Queue) -> u64 {
+    match stage.call(Op::Count(queue.1)) {
+        Ok(Reply::Counts(Counts { unacked, .. })) => unacked,
+        other => panic!("no counts: {other:?}"),
+    }
+}
+
+#[test]
+fn a_rate_is_kept_within_two_percent_over_a_minute() {
+    for (consumers, per_second, burst) in [(1, 40, 1), (10, 40, 5), (10, 230, 1)] {
+        let mut stage = Stage::new();
+        let rate = Some(Rate { per_second, burst });
+        let queue = paced(&mut stage, Pace { rate, ..Pace::default() });
+        let wanted = i64::from(per_second) * 60;
+        let values = vec!["value"; usize::try_from(wanted * 11 / 10).expect("few")];
+        for some in values.chunks(2_000) {
+            stage.publish(&[queue.0], some).expect("published");
+        }
+        let begin = io::Clock::now(&*stage.clock);
+        (0..consumers).for_each(|consumer| take(&mut stage, queue, consumer, 100));
+        let mut count = 0;
+        while io::Clock::now(&*stage.clock).since(begin) < Millis(60_000) {
+            for who in come(&mut stage) {
+                count += 1;
+                settle(&mut stage, queue, who, Disposition::Done);
+            }
+            stage.events.clear();
+            stage.engine.run(1).expect("the disk works");
+            stage.clock.pass(4_700);
+        }
+        let wrong = (count - wanted).abs() * 100;
+        assert!(wrong <= 2 * wanted, "{count} at {per_second} a second for {consumers} consumers");
+    }
+}
+
+#[test]
+fn a_burst_comes_at_once_and_an_answer_of_nothing_comes_when_there_is_no_more() {
+    let mut stage = Stage::new();
+    let rate = Some(Rate { per_second: 1, burst: 3 });
+    let queue = paced(&mut stage, Pace { rate, ..Pace::default() });
+    stage.publish(&[queue.0], &["value"; 10]).expect("published");
+    let get = |stage: &mut Stage| {
+        let consumer = ConsumerId(9);
+        let get = Get { consumer, subscription: queue.1, settle_on_delivery: true };
+        matches!(stage.call(Op::Get(get)), Ok(Reply::Got(Some(_), _)))
+    };
+    assert_eq!([(); 5].map(|()| get(&mut stage)), [true, true, true, false, false]);
+    stage.clock.pass(1_000_000);
+    assert_eq!([(); 2].map(|()| get(&mut stage)), [true, false]);
+    take(&mut stage, queue, 1, 0);
+    stage.clock.pass(2_000_000);
+    stage.run();
+    assert_eq!(come(&mut stage).len(), 3 - 1, "what time brought since");
+}
+
+#[test]
+fn no_more_is_in_flight_than_may_be_whoever_consumes() {
+    let mut stage = Stage::new();
+    let queue = paced(&mut stage, Pace { in_flight_max: Some(5), ..Pace::default() });
+    (0..10).for_each(|consumer| take(&mut stage, queue, consumer, 3));
+    stage.publish(&[queue.0], &["value"; 40]).expect("published");
+    let consumer = ConsumerId(99);
+    let get = Get { consumer, subscription: queue.1, settle_on_delivery: false };
+    assert!(matches!(stage.call(Op::Get(get)), Ok(Reply::Got(None, _))));
+    let mut held = come(&mut stage);
+    let mut done = 0;
+    while let Some(who) = held.pop() {
+        assert_eq!(unacked(&mut stage, queue), 5.min(40 - done));
+        settle(&mut stage, queue, who, Disposition::Done);
+        done += 1;
+        stage.run();
+        held.extend(come(&mut stage));
+    }
+    assert_eq!(done, 40);
+}
+
+#[test]
+fn deliveries_stop_when_many_failed_and_go_on_when_one_that_is_tried_is_done() {
+    let mut stage = Stage::new();
+    let breaker = Breaker { failures: 3, window: Millis(10_000), pause: Millis(5_000) };
+    let queue = paced(&mut stage, Pace { breaker: Some(breaker), ..Pace::default() });
+    stage.publish(&[queue.0], &["value"; 10]).expect("published");
+    take(&mut stage, queue, 1, 1);
+    let one = |stage: &mut Stage, disposition| {
+        stage.run();
+        let came = come(stage);
+        if let [who] = came[..] {
+            settle(stage, queue, who, disposition);
+        }
+        came.len()
+    };
+    for _ in 0..3 {
+        assert_eq!(one(&mut stage, Disposition::Rejected), 1);
+    }
+    assert_eq!(one(&mut stage, Disposition::Done), 0);
+    stage.clock.pass(4_900_000);
+    assert_eq!(one(&mut stage, Disposition::Done), 0);
+    stage.clock.pass(100_000);
+    assert_eq!(one(&mut stage, Disposition::Returned), 1);
+    assert_eq!(one(&mut stage, Disposition::Done), 0, "the one that was tried failed");
+    stage.clock.pass(5_000_000);
+    stage.run();
+    assert_eq!(come(&mut stage).len(), 1);
+    // Who had the one that was tried goes: that is a failure.
+    let (consumer, source) = (ConsumerId(1), Source::Subscription(queue.1));
+    stage.call(Op::Leave(Leave { consumer, source, release: true })).expect("left");
+    take(&mut stage, queue, 2, 4);
+    stage.run();
+    assert_eq!(come(&mut stage).len(), 0);
+    stage.clock.pass(5_000_000);
+    stage.run();
+    let tried = come(&mut stage);
+    assert_eq!(tried.len(), 1, "one of the four that would fit");
+    settle(&mut stage, queue, tried[0], Disposition::Done);
+    stage.run();
+    assert_eq!(come(&mut stage).len(), 4);
+}
