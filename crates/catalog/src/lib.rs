@@ -14,11 +14,13 @@ mod catalog;
 mod change;
 mod config;
 mod entry;
+mod hashing;
 mod headers;
 mod names;
 mod naming;
 mod outcome;
 mod partition;
+mod policy;
 mod snapshot;
 mod table;
 mod trie;
@@ -34,19 +36,21 @@ pub use access::{
 pub use catalog::{Catalog, Layer, Unreadable};
 pub use change::{
     Action, Bind, Change, ConfigChange, DeclareQueue, DeclareRouter, DeclareTopic, DeleteQueue,
-    Description, Elsewhere, PutUser, Target,
+    Description, Elsewhere, Parameter, PutUser, Target,
 };
 pub use config::{Config, MESSAGE_BYTES_MAX_DEFAULT, RETENTION_MS_DEFAULT, TimestampType};
 pub use entry::{
-    Binding, DeadLetter, Destination, Found, NodeId, Overflow, Owner, Queue, QueueKind,
-    QueueOptions, Router, RouterId, RouterKind, Topic, TopicId,
+    Binding, DeadLetter, Dedup, Destination, Found, Hashed, MessageId, NodeId, Overflow, Owner,
+    Property, Queue, QueueKind, QueueOptions, Remembered, Router, RouterId, RouterKind,
+    RouterOptions, Topic, TopicId, Unsaid,
 };
 pub use names::{Names, Publish, Routes, Stream, Unroutable, group_slot};
 pub use naming::{legal_for_streams, visible_to_streams};
 pub use outcome::{
     Deleted, LogChange, LogConfig, Outcome, Refusal, Setting, SubscriptionOptions, Thing,
 };
-pub use snapshot::Snapshot;
+pub use policy::{AppliesTo, Governed, Policy, PolicySet, PolicySettings};
+pub use snapshot::{Limit, Snapshot};
 pub use value::{Arguments, Headers, Value};
 
 /// A name in the catalog: UTF-8, at most [`types::INTERNAL_NAME_BYTES_MAX`] bytes.

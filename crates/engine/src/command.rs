@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Sent { to: ShardId, offset: Offset },
     /// Producers that have been silent since before then are forgotten.
     ForgetProducers { before: Millis },
+    /// Ids of messages whose time is over are forgotten.
+    ForgetIds,
 }
 
 /// An entry of a schedule whose time has come.

@@ -13,6 +13,7 @@ mod outbox;
 mod pages;
 mod producers;
 mod schedule;
+mod seen;
 
 pub(crate) use chunked::{Chunked, Cut};
 pub(crate) use group_slots::GroupSlots;
@@ -23,11 +24,12 @@ pub(crate) use outbox::{Outbound, Outbox};
 pub(crate) use pages::Names;
 pub(crate) use producers::PRODUCER_BYTES;
 pub(crate) use schedule::Schedule;
+pub(crate) use seen::ID_BYTES;
 
-use crate::api::Verdict;
+use crate::api::{Once, Verdict};
 use crate::command::{Activation, Command, GroupName, Range};
 use crate::envelope::{Envelope, Way};
-use catalog::{Catalog, Change, LogChange, LogConfig, Outcome, Refusal};
+use catalog::{Catalog, Change, Dedup, LogChange, LogConfig, Outcome, Refusal, Remembered};
 use journal::Dest;
 use ledger::{Ledger, Span};
 use record::batch::Header;
@@ -36,7 +38,7 @@ use std::collections::BTreeMap;
 use types::{LogId, Millis, Offset, ShardId, SubscriptionId};
 
 /// Behaviour of `apply`; a change that would make replicas diverge raises it (architecture: machine version).
-pub(crate) const MACHINE_VERSION: u16 = 6;
+pub(crate) const MACHINE_VERSION: u16 = 7;
 
 /// One shard's replicated state.
 #[derive(Clone, Debug, Serialize)]
@@ -199,16 +201,18 @@ impl Shard {
                 effects.push(Effect::Unscheduled { command: at, log: *log, offsets });
             }
             Command::ForgetProducers { before } => self.forget_producers(*before),
+            Command::ForgetIds => self.forget_ids(),
         }
     }
 
     /// Appends a batch where it is to go. Into a hidden log goes only what says so beside its batch,
     /// whatever id a client makes up.
     fn append(&mut self, dest: &Dest, header: &Header) -> (Verdict, Offset) {
-        let envelope = Envelope::decode(&dest.envelope);
+        let (once, said) = Once::decode(&dest.envelope);
+        let envelope = Envelope::decode(said);
         let hidden = (Schedule::log_of(dest.log), Outbox::shards_of(dest.log));
         match (hidden, envelope.due, envelope.way) {
-            ((Some(log), _), Some(_), _) => self.schedule(log, dest.records),
+            ((Some(log), _), Some(_), _) => self.schedule(log, dest.records, once.as_ref()),
             ((None, Some((from, to))), None, Some(Way::Out(outbound))) if from == self.id => {
                 (Verdict::Appended, self.outboxes.entry(to).or_default().append(outbound))
             }
@@ -217,6 +221,9 @@ impl Shard {
                     Some(Way::In { outbox, offset, floor }) => self.has_come(outbox, offset, floor),
                     _ => false,
                 };
+                if let Some(once) = &once {
+                    return self.append_once(dest, header, once);
+                }
                 match self.logs.get_mut(dest.log) {
                     _ if known => (Verdict::Duplicate, Offset(0)),
                     None => (Verdict::Gone, Offset(0)),
@@ -235,6 +242,29 @@ impl Shard {
             }
             _ => (Verdict::Gone, Offset(0)),
         }
+    }
+
+    /// Appends a message to a log unless the log remembers one of its id.
+    fn append_once(&mut self, dest: &Dest, header: &Header, once: &Once) -> (Verdict, Offset) {
+        let Some(log) = self.logs.get_mut(dest.log) else { return (Verdict::Gone, Offset(0)) };
+        let (start, own) = (log.start, log.options.dedup);
+        let readers = log.subscriptions.iter();
+        let ledgers = readers.filter_map(|id| self.subscriptions.get(id)?.ledgers.get(dest.log));
+        let ledgers: Vec<&Ledger> = ledgers.collect();
+        let holds = |offset: Offset| {
+            offset >= start && ledgers.iter().any(|ledger| !ledger.is_settled(offset))
+        };
+        if let Some(base) = log.seen.find(once, own, self.time, holds) {
+            return (Verdict::Duplicate, base);
+        }
+        let (known, producers) = (log.seen.len(), log.producers.len());
+        let (verdict, base) = log.append(header, dest.records, self.time);
+        if verdict == Verdict::Appended {
+            log.seen.remember(once, own, (base, self.time), holds);
+        }
+        self.holds.ids = self.holds.ids - known + log.seen.len();
+        self.holds.producers = self.holds.producers - producers + log.producers.len();
+        (verdict, base)
     }
 
     /// Whether an entry of another shard's outbox was appended before. The outbox of what does not
@@ -277,14 +307,25 @@ impl Shard {
         effects.push(Effect::Trimmed { log, start });
     }
 
-    fn schedule(&mut self, log: LogId, records: u32) -> (Verdict, Offset) {
-        match self.logs.contains_key(&log) {
-            true => (
-                Verdict::Appended,
-                self.schedules.get_or_insert_with(log, Schedule::default).append(records),
-            ),
-            false => (Verdict::Gone, Offset(0)),
+    /// Appends to a schedule. An id is remembered from now on, not from when the message is due; that a
+    /// queue holds a message says nothing of those that are still to come.
+    fn schedule(&mut self, id: LogId, records: u32, once: Option<&Once>) -> (Verdict, Offset) {
+        if !self.logs.contains_key(&id) {
+            return (Verdict::Gone, Offset(0));
         }
+        let end = self.schedules.get(&id).map_or(Offset(0), |schedule| schedule.end);
+        if let (Some(once), Some(log)) = (once, self.logs.get_mut(id)) {
+            let timed = |dedup: &Dedup| dedup.remembered != Remembered::WhileHeld;
+            let own = log.options.dedup.filter(timed);
+            if let Some(base) = log.seen.find(once, own, self.time, |_| true) {
+                return (Verdict::Duplicate, base);
+            }
+            let known = log.seen.len();
+            log.seen.remember(once, own, (end, self.time), |_| true);
+            self.holds.ids = self.holds.ids - known + log.seen.len();
+        }
+        let schedule = self.schedules.get_or_insert_with(id, Schedule::default);
+        (Verdict::Appended, schedule.append(records))
     }
 
     /// Appends to a log what of its schedule is due and still waits.
@@ -403,12 +444,19 @@ impl Shard {
             }
             LogChange::AlterLog { log, config } => {
                 if let Some(log) = self.logs.get_mut(log.log) {
-                    log.options = log_options(config);
+                    let options = log_options(config);
+                    if options.dedup != log.options.dedup {
+                        let known = log.seen.len();
+                        log.seen.forget_own();
+                        self.holds.ids = self.holds.ids - known + log.seen.len();
+                    }
+                    log.options = options;
                 }
             }
             LogChange::DropLog(log) => {
                 if let Some(gone) = self.logs.remove(log.log) {
                     self.holds.producers -= gone.producers.len();
+                    self.holds.ids -= gone.seen.len();
                     effects.push(Effect::Trimmed { log: log.log, start: gone.end });
                 }
                 if let Some(gone) = self.schedules.remove(log.log) {
@@ -430,6 +478,8 @@ impl Shard {
                     }
                 }
             }
+            // How it behaves is its leader's to know.
+            LogChange::AlterSubscription { .. } => {}
             LogChange::DropSubscription(subscription) => {
                 let id = subscription.subscription;
                 let Some(gone) = self.subscriptions.remove(id) else { return };
@@ -475,5 +525,6 @@ pub(crate) fn log_options(config: &LogConfig) -> LogOptions {
         retention_bytes: config.retention_bytes,
         append_time: config.timestamp_type == catalog::TimestampType::Append,
         interest: config.trim_settled,
+        dedup: config.dedup,
     }
 }

@@ -5,7 +5,8 @@ use crate::mood::Mood;
 use crate::run::Tally;
 use engine::api::{Call, Event, Op, Reply};
 use engine::catalog::{
-    Action, Change, Config, DeadLetter, DeclareQueue, DeclareTopic, Outcome, Overflow, QueueOptions,
+    Action, Change, Config, DeadLetter, DeclareQueue, DeclareTopic, Dedup, Outcome, Overflow,
+    QueueOptions, Remembered,
 };
 use engine::{Client, Options, Part, Sizes, Stepped, UnzipSizes};
 use io::Random as _;
@@ -25,6 +26,12 @@ pub(crate) const RETURNS_MAX: u16 = 2;
 
 /// The queue that serves one consumer at a time, by number.
 pub(crate) const SINGLE: usize = 2;
+
+/// The queue that takes no message twice, by number.
+pub(crate) const ONCE: usize = 1;
+
+/// How long that queue remembers ids.
+pub(crate) const REMEMBERED: Millis = Millis(30_000);
 
 /// How many messages the queue holds that refuses more.
 pub(crate) const LEN_MAX: u64 = 5;
@@ -255,7 +262,10 @@ impl World {
         for number in 0..=SINGLE {
             let dead_letter = if number == 0 { dead_to("q1") } else { None };
             let single_active = number == SINGLE;
-            let options = QueueOptions { dead_letter, single_active, ..QueueOptions::default() };
+            let remembered = Remembered::For(REMEMBERED);
+            let dedup = (number == ONCE).then_some(Dedup { remembered, count_max: u32::MAX });
+            let options =
+                QueueOptions { dead_letter, single_active, dedup, ..QueueOptions::default() };
             let queue = self.declare_queue(&format!("q{number}"), options)?;
             self.queues.push(queue);
         }

@@ -17,6 +17,7 @@ impl LogConfig {
             retention_bytes: config.retention_bytes(),
             message_bytes_max: Some(config.message_bytes_max()),
             timestamp_type: config.timestamp_type(),
+            dedup: None,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The replicated state of one log: its extent, its configuration and its producers.
 
 use super::producers::Producers;
+use super::seen::Seen;
 use crate::api::Verdict;
+use catalog::Dedup;
 use record::batch::Header;
 use serde::{Deserialize, Serialize};
 use types::{Millis, Offset, SubscriptionId};
@@ -17,6 +19,8 @@ pub(crate) struct LogOptions {
     pub(crate) append_time: bool,
     /// Records go when every subscription has settled them (a queue).
     pub(crate) interest: bool,
+    /// How ids of messages are remembered.
+    pub(crate) dedup: Option<Dedup>,
 }
 
 /// One log.
@@ -28,6 +32,8 @@ pub(crate) struct Log {
     /// Subscriptions with a ledger over this log.
     pub(crate) subscriptions: Vec<SubscriptionId>,
     pub(crate) producers: Producers,
+    /// Ids of messages.
+    pub(crate) seen: Seen,
 }
 
 impl Log {

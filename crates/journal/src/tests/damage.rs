@@ -202,14 +202,15 @@ fn the_superblock_can_be_lost() {
 fn a_newer_format_is_refused_in_one_sentence() {
     let (mut store, _) = ten_rounds(5);
     let mut block = store.disk.contents("j-1.seg").unwrap()[..64].to_vec();
-    block[8] = 9;
+    let newer = crate::layout::FORMAT_VERSION + 1;
+    block[8..12].copy_from_slice(&newer.to_le_bytes());
     let crc = crate::fields::crc32c(&block[..60]);
     block[60..64].copy_from_slice(&crc.to_le_bytes());
     for (i, byte) in block.iter().enumerate() {
         store.disk.set_byte("j-1.seg", i, *byte);
     }
     let error = store.recover().unwrap_err().to_string();
-    assert!(error.contains("j-1.seg") && error.contains("version 9"), "{error}");
+    assert!(error.contains("j-1.seg") && error.contains(&format!("version {newer}")), "{error}");
 }
 
 #[test]

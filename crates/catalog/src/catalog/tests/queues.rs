@@ -1,7 +1,7 @@
 //! Rules about queues.
 
 use crate::change::{Action, DeclareQueue, DeleteQueue};
-use crate::entry::{Overflow, QueueKind, QueueOptions};
+use crate::entry::{Overflow, QueueKind, QueueOptions, Unsaid};
 use crate::outcome::{Deleted, LogChange, Outcome, Refusal, Setting, Thing};
 use crate::value::Value;
 use crate::world::{World, arguments, delete_queue, name, owner, text};
@@ -19,7 +19,10 @@ fn a_queue_is_a_log_and_its_own_subscription() {
         max_bytes: Some(8),
         returns_max: None,
         dead_letter: None,
+        dedup: None,
+        max_age: None,
         kind: QueueKind::Quorum,
+        unsaid: Unsaid::default(),
     };
     let declare = DeclareQueue { options: options.clone(), ..world.queue("q") };
     let (outcome, work) = world.run(Action::DeclareQueue(declare.clone()));
