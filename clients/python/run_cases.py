@@ -11,7 +11,7 @@ MODULES = {
              "pika_dead_letters", "pika_overflow", "pika_single_active", "pika_delayed", "pika_hashing",
              "pika_deduplication", "pika_bodies",
              "pika_access", "pika_management", "pika_managing", "pika_definitions",
-             "pika_policies",
+             "pika_policies", "pika_streams",
              "pika_clients", "pika_restart"],
     "pika-asyncio": ["pika_asyncio"],
     "aio-pika": ["aio_pika_cases"],
