@@ -201,7 +201,9 @@ class RabbitMq(Target):
     def prepare(self):
         self.epmd_port = free_port()
         self.dist_port = free_port()
-        (self.directory / "plugins").write_text("[rabbitmq_management].\n")
+        plugins = ["management", "consistent_hash_exchange", "sharding"]
+        (self.directory / "plugins").write_text(
+            f"[{','.join('rabbitmq_' + plugin for plugin in plugins)}].\n")
         (self.directory / "rabbitmq.conf").write_text(
             "vm_memory_high_watermark.relative = 0.6\n"
             f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {self.ports['admin']}\n")

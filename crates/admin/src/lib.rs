@@ -19,7 +19,7 @@ mod state;
 mod survey;
 mod text;
 
-pub use dialect::{Dialect, Told};
+pub use dialect::{Dialect, OnceOf, Told};
 pub use server::AdminServer;
 pub use state::{About, Admin, WireStatus};
 pub use text::Text;

@@ -15,7 +15,9 @@ mod health;
 mod listing;
 mod messages;
 mod nodes;
+mod parameters;
 mod permissions;
+mod policies;
 mod queues;
 mod rates;
 mod refused;
@@ -25,9 +27,9 @@ mod vhosts;
 
 use crate::Admin;
 use axum::Router;
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use engine::api::{Op, Reply};
-use engine::catalog::{Action, Change, Outcome, Refusal, Thing};
+use engine::catalog::{Action, Change, Outcome, Refusal};
 use refused::Refused;
 use types::{Error, Kind};
 
@@ -63,6 +65,7 @@ pub(crate) fn router() -> Router<Admin> {
             get(permissions::key).delete(permissions::delete_key),
         )
         .merge(things())
+        .merge(settings())
         .merge(of_clients())
         .merge(checks())
         .merge(always())
@@ -89,6 +92,45 @@ fn of_clients() -> Router<Admin> {
         .route("/api/vhosts/{vhost}/channels", get(connections::channels_of_vhost))
 }
 
+/// What things are given by their names, and what is kept for tools.
+fn settings() -> Router<Admin> {
+    Router::new()
+        .route("/api/policies", get(policies::list))
+        .route("/api/policies/{vhost}", get(policies::of_vhost))
+        .route(
+            "/api/policies/{vhost}/{name}",
+            get(policies::one).put(policies::put).delete(policies::delete),
+        )
+        .route("/api/operator-policies", get(policies::operators_list))
+        .route("/api/operator-policies/{vhost}", get(policies::operators_of_vhost))
+        .route(
+            "/api/operator-policies/{vhost}/{name}",
+            get(policies::operators_one)
+                .put(policies::operators_put)
+                .delete(policies::operators_delete),
+        )
+        .route("/api/vhost-limits", get(parameters::limits))
+        .route("/api/vhost-limits/{vhost}", get(parameters::limits_of))
+        .route(
+            "/api/vhost-limits/{vhost}/{name}",
+            put(parameters::put_limit).delete(parameters::delete_limit),
+        )
+        .route("/api/parameters", get(parameters::list))
+        .route("/api/parameters/{component}", get(parameters::of_component))
+        .route("/api/parameters/{component}/{vhost}", get(parameters::of_vhost))
+        .route(
+            "/api/parameters/{component}/{vhost}/{name}",
+            get(parameters::one).put(parameters::put).delete(parameters::delete),
+        )
+        .route("/api/global-parameters", get(parameters::global))
+        .route(
+            "/api/global-parameters/{name}",
+            get(parameters::global_one)
+                .put(parameters::global_put)
+                .delete(parameters::global_delete),
+        )
+}
+
 /// Whether the broker is well.
 fn checks() -> Router<Admin> {
     Router::new()
@@ -112,16 +154,6 @@ fn checks() -> Router<Admin> {
 fn always() -> Router<Admin> {
     let lists = [
         "/api/extensions",
-        "/api/parameters",
-        "/api/parameters/{component}",
-        "/api/parameters/{component}/{vhost}",
-        "/api/global-parameters",
-        "/api/policies",
-        "/api/policies/{vhost}",
-        "/api/operator-policies",
-        "/api/operator-policies/{vhost}",
-        "/api/vhost-limits",
-        "/api/vhost-limits/{vhost}",
         "/api/user-limits",
         "/api/user-limits/{user}",
         "/api/auth/attempts/{node}/source",
@@ -190,9 +222,7 @@ async fn change(admin: &Admin, vhost: &str, action: Action) -> Result<Outcome, R
 
 fn of_refusal(refusal: Refusal) -> Refused {
     match refusal {
-        Refusal::NotFound { what: Thing::Namespace | Thing::User | Thing::Permission, .. } => {
-            Refused::not_found()
-        }
+        Refusal::NotFound { .. } => Refused::not_found(),
         refusal => Refused::from(Error::from(refusal)),
     }
 }

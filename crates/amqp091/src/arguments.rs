@@ -11,7 +11,10 @@ mod tests;
 
 use crate::codec::Table;
 use crate::errors::{Code, Exception, Resource};
+use crate::message;
+use engine::catalog::{Dedup, Hashed, Property, Remembered};
 use record::properties::Value;
+use types::Millis;
 
 pub use pace::PaceArguments;
 pub use retry::{RetryArguments, RetryType};
@@ -25,13 +28,9 @@ const EXPIRY_MS_MAX: i64 = 315_360_000_000;
 /// What RabbitMQ 4 takes for a quorum queue that sets no limit.
 const DELIVERY_LIMIT_DEFAULT: i64 = 20;
 
-/// Queue arguments that ask for something not built yet; any value is refused.
-const QUEUE_REFUSED: [&str; 4] = [
-    "x-max-age",
-    "x-delayed-type",
-    "x-stream-max-segment-size-bytes",
-    "x-stream-filter-size-bytes",
-];
+/// Arguments of a stream that change nothing here.
+const SEGMENT: &str = "x-stream-max-segment-size-bytes";
+const FILTER: &str = "x-stream-filter-size-bytes";
 
 /// What `x-queue-type` says. All are the same queue here; the word is echoed and compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,6 +69,8 @@ pub struct QueueArguments {
     pub length_max: Option<i64>,
     /// `x-max-length-bytes`, of message bodies.
     pub length_bytes_max: Option<i64>,
+    /// `x-max-age` of a stream, in milliseconds.
+    pub age_ms_max: Option<i64>,
     /// `x-overflow`.
     pub overflow: Overflow,
     /// `x-single-active-consumer`.
@@ -81,6 +82,8 @@ pub struct QueueArguments {
     /// `x-order-key`: of each key one message at a time is handed out. The key is the record's, or the
     /// header or property of this name.
     pub order_key: Option<String>,
+    /// `x-message-deduplication`: a message whose id is in the queue is not taken again.
+    pub is_deduplicating: bool,
     /// `x-delivery-limit`: how often a message may come back; 20 for a quorum queue that does not say.
     pub returns_max: Option<i64>,
     /// `x-consume-rate` and what else holds deliveries back.
@@ -136,11 +139,6 @@ pub fn find<'a>(arguments: &'a Arguments, name: &str) -> Option<&'a Value> {
 impl QueueArguments {
     /// Checks the arguments of a queue.declare.
     pub fn parse(queue: Resource<'_>, arguments: &Arguments) -> Result<QueueArguments, Exception> {
-        if let Some((name, _)) =
-            arguments.iter().find(|(name, _)| QUEUE_REFUSED.contains(&name.as_str()))
-        {
-            return Err(queue.invalid_argument(name, "not supported by this broker"));
-        }
         let number = |name: &str| match find(arguments, name) {
             None => Ok(None),
             Some(value) => {
@@ -159,17 +157,22 @@ impl QueueArguments {
             expires_ms: expiry("x-expires")?,
             length_max: number("x-max-length")?,
             length_bytes_max: number("x-max-length-bytes")?,
+            age_ms_max: max_age(queue, arguments)?,
             overflow: overflow(queue, arguments)?,
             single_active: single_active(queue, arguments)?,
             priority_max: priority_max(queue, arguments)?,
             oldest_every: oldest_every(queue, arguments)?,
             order_key: order_key(queue, arguments)?,
+            is_deduplicating: deduplication(queue, arguments)?,
             returns_max: delivery_limit(queue, arguments)?,
             pace: pace::parse(queue, arguments)?,
             retry: retry::parse(queue, arguments)?,
             dead_letter: dead_letter(queue, arguments)?,
         };
         fits_kind(queue, parsed.kind, arguments)?;
+        for name in [SEGMENT, FILTER] {
+            number(name)?;
+        }
         if parsed.expires_ms == Some(0) {
             return Err(queue.invalid_argument("x-expires", "{value_zero,0}"));
         }
@@ -213,6 +216,64 @@ pub fn alternate_exchange<'a>(
         None => Ok(None),
         Some(Value::String(name)) => Ok(Some(name)),
         Some(other) => Err(wrong_type(exchange, NAME, other)),
+    }
+}
+
+/// How an exchange that delays routes; 406 unless it says so.
+pub fn delayed_type(arguments: &Arguments) -> Result<&str, Exception> {
+    match find(arguments, "x-delayed-type") {
+        Some(Value::String(kind)) if kind != "x-delayed-message" => Ok(kind),
+        _ => {
+            let text = "Invalid argument, 'x-delayed-type' must be an existing exchange type";
+            Err(Exception::new(Code::PreconditionFailed, text))
+        }
+    }
+}
+
+/// What an exchange that tells duplicates remembers.
+pub fn deduplicated(arguments: &Arguments) -> Result<Dedup, Exception> {
+    let refused = |text: &str| Exception::new(Code::PreconditionFailed, text);
+    let wanted = "'x-cache-size' must be an integer greater than 0";
+    let size = find(arguments, "x-cache-size").and_then(message::milliseconds);
+    let size = size.ok_or_else(|| refused(&format!("Missing or invalid argument, {wanted}")))?;
+    let remembered = match find(arguments, message::TTL) {
+        None => Remembered::Always,
+        Some(ttl) => Remembered::For(message::milliseconds(ttl).ok_or_else(|| {
+            refused("Invalid argument, 'x-cache-ttl' must be an integer greater than 0")
+        })?),
+    };
+    match find(arguments, "x-cache-persistence") {
+        None => {}
+        Some(Value::String(text)) if text == "disk" || text == "memory" => {}
+        Some(_) => {
+            let text = "Invalid argument, 'x-cache-persistence' must be either 'disk' or 'memory'";
+            return Err(refused(text));
+        }
+    }
+    Ok(Dedup { remembered, count_max: u32::try_from(size.0).unwrap_or(u32::MAX) })
+}
+
+/// What a consistent-hash exchange looks at.
+pub fn hashed(exchange: Resource<'_>, arguments: &Arguments) -> Result<Hashed, Exception> {
+    let text = |name| match find(arguments, name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.as_str())),
+        Some(other) => Err(wrong_type(exchange, name, other)),
+    };
+    match (text("hash-header")?, text("hash-property")?) {
+        (None, None) => Ok(Hashed::Key),
+        (Some(header), None) => Ok(Hashed::Header(header.into())),
+        (None, Some("message_id")) => Ok(Hashed::Property(Property::MessageId)),
+        (None, Some("correlation_id")) => Ok(Hashed::Property(Property::CorrelationId)),
+        (None, Some("timestamp")) => Ok(Hashed::Property(Property::Timestamp)),
+        (None, Some(other)) => {
+            let text = format!("Unsupported property: {other}");
+            Err(Exception::new(Code::PreconditionFailed, text))
+        }
+        (Some(_), Some(_)) => {
+            let text = "hash-header and hash-property are mutually exclusive";
+            Err(Exception::new(Code::PreconditionFailed, text))
+        }
     }
 }
 
@@ -289,6 +350,45 @@ fn order_key(queue: Resource<'_>, arguments: &Arguments) -> Result<Option<String
     }
 }
 
+/// A time as RabbitMQ spells it: a number and `Y`, `M`, `D`, `h`, `m` or `s`.
+pub(crate) fn age(text: &str) -> Option<Millis> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let seconds = match unit {
+        "Y" => 365 * 86_400,
+        "M" => 30 * 86_400,
+        "D" => 86_400,
+        "h" => 3_600,
+        "m" => 60,
+        "s" => 1,
+        _ => return None,
+    };
+    let number: i64 = number.parse().ok().filter(|number| *number >= 0)?;
+    number.checked_mul(seconds * 1_000).map(Millis)
+}
+
+/// How long a stream keeps its messages.
+fn max_age(queue: Resource<'_>, arguments: &Arguments) -> Result<Option<i64>, Exception> {
+    const NAME: &str = "x-max-age";
+    match find(arguments, NAME) {
+        None => Ok(None),
+        Some(Value::String(text)) => match age(text) {
+            Some(span) => Ok(Some(span.0)),
+            None => Err(queue.invalid_argument(NAME, "invalid_max_age")),
+        },
+        Some(other) => Err(queue.invalid_argument(NAME, &unacceptable(other))),
+    }
+}
+
+fn deduplication(queue: Resource<'_>, arguments: &Arguments) -> Result<bool, Exception> {
+    const NAME: &str = "x-message-deduplication";
+    match find(arguments, NAME) {
+        None => Ok(false),
+        Some(Value::Bool(asked)) => Ok(*asked),
+        Some(Value::String(text)) if text == "true" || text == "false" => Ok(text == "true"),
+        Some(other) => Err(queue.invalid_argument(NAME, &unacceptable(other))),
+    }
+}
+
 /// How often a message may come back of a quorum queue, or of one where it waits then; a negative limit is
 /// none.
 fn delivery_limit(queue: Resource<'_>, arguments: &Arguments) -> Result<Option<i64>, Exception> {
@@ -342,12 +442,15 @@ fn fits_kind(queue: Resource<'_>, kind: QueueKind, given: &Arguments) -> Result<
     let (others, module): (&[&str], &str) = match kind {
         // Where messages that come back wait, there is a limit to it.
         QueueKind::Classic if retry::parse(queue, given)?.is_some() => {
-            (&["x-dead-letter-strategy"], "rabbit_classic_queue")
+            (&["x-dead-letter-strategy", "x-max-age", SEGMENT, FILTER], "rabbit_classic_queue")
         }
-        QueueKind::Classic => {
-            (&["x-dead-letter-strategy", "x-delivery-limit"], "rabbit_classic_queue")
+        QueueKind::Classic => (
+            &["x-dead-letter-strategy", "x-delivery-limit", "x-max-age", SEGMENT, FILTER],
+            "rabbit_classic_queue",
+        ),
+        QueueKind::Quorum => {
+            (&["x-max-priority", "x-max-age", SEGMENT, FILTER], "rabbit_quorum_queue")
         }
-        QueueKind::Quorum => (&["x-max-priority"], "rabbit_quorum_queue"),
         QueueKind::Stream => (
             &[
                 "x-dead-letter-exchange",
@@ -362,6 +465,7 @@ fn fits_kind(queue: Resource<'_>, kind: QueueKind, given: &Arguments) -> Result<
                 "x-delayed-retry-max",
                 "x-delayed-retry-multiplier",
                 "x-delayed-retry-jitter",
+                "x-message-deduplication",
                 "x-overflow",
                 "x-priorities",
                 "x-single-active-consumer",
@@ -463,7 +567,7 @@ fn not_integer(value: &Value) -> String {
     format!("\"expected integer, got {}\"", type_name(value))
 }
 
-fn unacceptable(value: &Value) -> String {
+pub(crate) fn unacceptable(value: &Value) -> String {
     format!("{{unacceptable_type,{}}}", type_name(value))
 }
 

@@ -2,15 +2,59 @@
 
 use crate::arguments::{self, PaceArguments, QueueArguments, RetryArguments, RetryType};
 use crate::errors::{self, Code, Exception, Resource};
+use crate::{message, policy};
+use engine::Names;
+use engine::api::Once;
 use engine::catalog::{
-    Breaker, DeadLetter, DeclareQueue, DeclareRouter, Growth, Name, Overflow, Pace, QueueKind,
-    QueueOptions, Rate, Refusal, Retry, RetryOn, RouterKind, Setting, Thing,
+    AppliesTo, Arguments, Breaker, DeadLetter, DeclareQueue, DeclareRouter, Dedup, Growth, Name,
+    Overflow, Pace, PolicySettings, QueueKind, QueueOptions, Rate, Refusal, Remembered, Retry,
+    RetryOn, RouterId, RouterKind, Setting, Thing, Unsaid,
 };
+use record::properties::Value;
 use std::sync::Arc;
 use types::Millis;
 
+/// The argument that says of which type a queue is.
+const QUEUE_TYPE: &str = "x-queue-type";
+
+/// The exchange type that delays; how it routes is in an argument.
+const DELAYED: &str = "x-delayed-message";
+
+/// The exchange type that tells duplicates; it routes to all that is bound.
+const DEDUPLICATING: &str = "x-message-deduplication";
+
+/// Fills in what a queue is of whose type nothing is said, and what of its arguments takes effect; 406 if
+/// the queue may not have them.
+pub fn queue(
+    names: &Names,
+    vhost: &str,
+    mut declare: DeclareQueue,
+) -> Result<DeclareQueue, Exception> {
+    let may_be_any = declare.durable && declare.exclusive.is_none() && !declare.auto_delete;
+    let default = names.description(vhost).and_then(|given| given.queue_kind);
+    if let Some(kind) = default.filter(|kind| may_be_any && *kind != QueueKind::Classic)
+        && arguments::find(&declare.arguments, QUEUE_TYPE).is_none()
+    {
+        let kind = Value::String(kind.name().to_owned());
+        declare.arguments.push((QUEUE_TYPE.to_owned(), kind));
+    }
+    declare.options = queue_options(vhost, &declare)?;
+    Ok(declare)
+}
+
+/// What of a definition of a policy takes effect.
+///
+/// # Errors
+/// Says what is wrong with it, in RabbitMQ's words.
+pub fn policy(definition: &Arguments, operator: bool) -> Result<PolicySettings, String> {
+    policy::settings(definition, operator)
+}
+
+/// What a policy can be for, by its name.
+pub const APPLIES_TO: &[(&str, AppliesTo)] = &policy::APPLIES_TO;
+
 /// What of a queue's arguments takes effect; 406 if the queue may not have them.
-pub fn queue_options(vhost: &str, declare: &DeclareQueue) -> Result<QueueOptions, Exception> {
+fn queue_options(vhost: &str, declare: &DeclareQueue) -> Result<QueueOptions, Exception> {
     let resource = Resource::queue(&declare.name, vhost);
     let parsed = QueueArguments::parse(resource, &declare.arguments)?;
     if parsed.kind != arguments::QueueKind::Classic {
@@ -24,22 +68,64 @@ pub fn queue_options(vhost: &str, declare: &DeclareQueue) -> Result<QueueOptions
             return Err(Exception::new(Code::PreconditionFailed, text));
         }
     }
-    Ok(options(&parsed))
+    let unsaid = |name| arguments::find(&declare.arguments, name).is_none();
+    let unsaid = Unsaid { overflow: unsaid("x-overflow"), returns_max: unsaid("x-delivery-limit") };
+    Ok(QueueOptions { unsaid, ..options(&parsed) })
 }
 
-/// The alternate exchange that the arguments name.
-pub fn alternate(vhost: &str, declare: &DeclareRouter) -> Result<Option<Name>, Exception> {
+/// Fills in what an exchange of type `kind` is, and what of its arguments takes effect; 503 if there
+/// is no such type, 406 if its arguments are not what it takes.
+pub fn router(
+    vhost: &str,
+    kind: &str,
+    mut declare: DeclareRouter,
+) -> Result<DeclareRouter, Exception> {
     let resource = Resource::exchange(&declare.name, vhost);
-    Ok(arguments::alternate_exchange(resource, &declare.arguments)?.map(Name::from))
+    declare.options.delays = kind == DELAYED;
+    declare.kind = match kind {
+        DELAYED => exchange_kind(arguments::delayed_type(&declare.arguments)?)?,
+        DEDUPLICATING => {
+            declare.options.dedup = Some(arguments::deduplicated(&declare.arguments)?);
+            RouterKind::Fanout
+        }
+        other => exchange_kind(other)?,
+    };
+    if declare.kind == RouterKind::ConsistentHash {
+        declare.options.hashed = arguments::hashed(resource, &declare.arguments)?;
+    }
+    declare.alternate =
+        arguments::alternate_exchange(resource, &declare.arguments)?.map(Name::from);
+    Ok(declare)
+}
+
+/// How long a message with these headers asks to wait at an exchange that delays, if it does.
+pub fn delay(headers: &Arguments) -> Option<Millis> {
+    message::delay_of(&headers.iter().find(|(name, _)| name == message::DELAY)?.1)
+}
+
+/// How a message with these headers is known again where ids are remembered; `within`: the exchange
+/// that does.
+pub fn once(headers: &Arguments, within: Option<(RouterId, Dedup)>) -> Option<Once> {
+    let header = |name: &str| arguments::find(headers, name).cloned();
+    message::once_of(header, within)
+}
+
+/// Tells in the headers of a message that it has waited.
+pub fn tell_delayed(headers: &mut Arguments, delay: Millis) {
+    if let Some((_, value)) = headers.iter_mut().find(|(name, _)| name == message::DELAY) {
+        *value = message::waited(delay);
+    }
 }
 
 /// The exchange type of a name; 503 if there is none.
-pub fn exchange_kind(name: &str) -> Result<RouterKind, Exception> {
+fn exchange_kind(name: &str) -> Result<RouterKind, Exception> {
     match name {
         "direct" => Ok(RouterKind::Direct),
         "fanout" => Ok(RouterKind::Fanout),
         "topic" => Ok(RouterKind::Topic),
         "headers" => Ok(RouterKind::Headers),
+        "x-consistent-hash" => Ok(RouterKind::ConsistentHash),
+        "x-modulus-hash" => Ok(RouterKind::ModulusHash),
         other => Err(errors::unknown_exchange_type(other)),
     }
 }
@@ -67,6 +153,15 @@ pub fn refusal(vhost: &str, refusal: &Refusal, deletes: bool) -> Exception {
             );
             Exception::new(Code::PreconditionFailed, text)
         }
+        Refusal::LimitReached { name, limit } => {
+            let text = format!(
+                "cannot declare queue '{name}': queue limit in vhost '{vhost}' ({limit}) is reached"
+            );
+            Exception::new(Code::PreconditionFailed, text)
+        }
+        Refusal::Invalid { what: Thing::Binding, why, .. } => {
+            Exception::new(Code::PreconditionFailed, why.clone())
+        }
         Refusal::IllegalName { .. }
         | Refusal::Collides { .. }
         | Refusal::TooMany { .. }
@@ -81,6 +176,7 @@ fn options(parsed: &QueueArguments) -> QueueOptions {
         expires: parsed.expires_ms.map(Millis),
         max_len: parsed.length_max.map(natural),
         max_bytes: parsed.length_bytes_max.map(natural),
+        max_age: parsed.age_ms_max.map(Millis),
         overflow: match parsed.overflow {
             arguments::Overflow::DropHead => Overflow::DropOldest,
             arguments::Overflow::RejectPublish => Overflow::Refuse,
@@ -90,6 +186,9 @@ fn options(parsed: &QueueArguments) -> QueueOptions {
         priority_max: parsed.priority_max,
         oldest_every: parsed.oldest_every,
         order_key: parsed.order_key.as_deref().map(Name::from),
+        dedup: parsed
+            .is_deduplicating
+            .then_some(Dedup { remembered: Remembered::WhileHeld, count_max: u32::MAX }),
         // A count goes no further, and so no limit that is higher is ever passed.
         returns_max: parsed.returns_max.and_then(|most| u16::try_from(most).ok()),
         retry: parsed.retry.map(retry),
@@ -103,6 +202,7 @@ fn options(parsed: &QueueArguments) -> QueueOptions {
             arguments::QueueKind::Quorum => QueueKind::Quorum,
             arguments::QueueKind::Stream => QueueKind::Stream,
         },
+        unsaid: Unsaid::default(),
     }
 }
 

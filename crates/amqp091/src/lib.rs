@@ -18,6 +18,7 @@ pub mod codec;
 pub mod dialect;
 pub mod errors;
 pub mod message;
+mod policy;
 mod session;
 
 pub use session::{Amqp, Options};

@@ -12,8 +12,10 @@
 //! array under that name.
 
 mod deaths;
+mod delay;
 mod delivery;
 mod headers;
+mod once;
 
 #[cfg(test)]
 mod tests;
@@ -24,7 +26,9 @@ use crate::errors::{Code, Exception, invalid_expiration};
 use record::properties::{self, Address, Block, Origin, Value};
 use record::{Malformed, tail};
 
+pub(crate) use delay::{DELAY, delay_of, delayed, waited};
 pub use delivery::{ContentWriter, Message};
+pub(crate) use once::{TTL, milliseconds, once_of};
 
 /// Header with the key of the record.
 pub const KAFKA_KEY: &str = "x-kafka-key";

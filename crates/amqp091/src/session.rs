@@ -9,6 +9,7 @@ mod channel;
 mod confirm;
 mod consume;
 mod declare;
+mod filtering;
 mod handshake;
 mod holdings;
 mod link;

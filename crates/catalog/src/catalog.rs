@@ -3,6 +3,7 @@
 mod bindings;
 mod everything;
 mod namespaces;
+mod policies;
 mod queues;
 mod routers;
 mod stored;
@@ -14,7 +15,7 @@ mod tests;
 
 use crate::Name;
 use crate::change::{Action, Change};
-use crate::entry::{Owner, RouterId};
+use crate::entry::{Owner, QueueOptions, RouterId};
 use crate::outcome::{LogChange, Outcome, Refusal, Thing};
 use crate::snapshot::{FullName, Scope, Snapshot};
 use serde::{Deserialize, Serialize};
@@ -142,6 +143,12 @@ impl Catalog {
             Action::Forget(deleted) => return Ok(self.forget(deleted, work)),
             Action::PutUser(user) => return self.put_user(user),
             Action::DeleteUser { name } => return self.delete_user(name),
+            Action::PutParameter { parameter, value } if parameter.component.is_none() => {
+                return self.set_parameter(space, parameter, Some(value));
+            }
+            Action::DeleteParameter(parameter) if parameter.component.is_none() => {
+                return self.set_parameter(space, parameter, None);
+            }
             _ => {}
         }
         if self.layer == Layer::Shared && self.names.scope(space).is_none() {
@@ -171,6 +178,19 @@ impl Catalog {
             }
             Action::ForbidKeys { user, router } => self.forbid_keys(space, user, router.as_ref()),
             Action::Describe(description) => Ok(self.describe(space, description)),
+            Action::PutPolicy { operator, policy } => {
+                Ok(self.put_policy(space, (*operator, policy), work))
+            }
+            Action::DeletePolicy { operator, name } => {
+                self.delete_policy(space, (*operator, name), work)
+            }
+            Action::AdoptPolicies(set) => Ok(self.adopt_policies(space, set, work)),
+            Action::PutLimit { limit, most } => Ok(self.put_limit(space, *limit, *most)),
+            Action::DeleteLimit(limit) => self.delete_limit(space, *limit),
+            Action::PutParameter { parameter, value } => {
+                self.set_parameter(space, parameter, Some(value))
+            }
+            Action::DeleteParameter(parameter) => self.set_parameter(space, parameter, None),
             Action::DeclareNamespace
             | Action::DeleteNamespace
             | Action::RemoveClient(_)
@@ -218,7 +238,7 @@ impl Catalog {
     }
 
     fn drop_log(&mut self, log: LogRef, work: &mut Vec<LogChange>) {
-        self.names.refusing.remove(&log.log);
+        self.names.index_options(log.log, &QueueOptions::default());
         if let Some(count) = self.logs_by_shard.get_mut(&log.shard) {
             *count = count.saturating_sub(1);
         }

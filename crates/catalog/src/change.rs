@@ -1,9 +1,14 @@
 //! What can be asked of the catalog: each change is a plain value that names its namespace.
 
 use crate::access::{PasswordHash, Permission, TopicPermission};
-use crate::entry::{Destination, NodeId, Owner, QueueOptions, RouterId, RouterKind, TopicId};
+use crate::entry::{
+    Destination, NodeId, Owner, QueueKind, QueueOptions, RouterId, RouterKind, RouterOptions,
+    TopicId,
+};
 use crate::outcome::Deleted;
-use crate::value::Arguments;
+use crate::policy::{Policy, PolicySet};
+use crate::snapshot::Limit;
+use crate::value::{Arguments, Value};
 use crate::{Config, Name};
 use serde::{Deserialize, Serialize};
 use types::{ClientId, LogRef, SubscriptionId};
@@ -125,15 +130,62 @@ pub enum Action {
     },
     /// Says what the namespace is for. Outcome: `Declared`.
     Describe(Description),
+    /// Makes a policy, or another one in its place. Outcome: `Governed`.
+    PutPolicy {
+        /// It is one of the operator's.
+        operator: bool,
+        /// The policy.
+        policy: Box<Policy>,
+    },
+    /// Deletes a policy. Outcome: `Governed`.
+    DeletePolicy {
+        /// It is one of the operator's.
+        operator: bool,
+        /// Which.
+        name: Name,
+    },
+    /// The policies of the shared layer: to be sent to the local one when they have changed.
+    /// Outcome: `Declared`.
+    AdoptPolicies(Box<PolicySet>),
+    /// Says how many of something the namespace may have; below zero: as many as they like.
+    /// Outcome: `Declared`.
+    PutLimit {
+        /// Of what.
+        limit: Limit,
+        /// How many.
+        most: i64,
+    },
+    /// Lets the namespace have as many as they like. Outcome: `Deleted`.
+    DeleteLimit(Limit),
+    /// Keeps a value for tools. Outcome: `Declared`.
+    PutParameter {
+        /// Under which name.
+        parameter: Parameter,
+        /// What.
+        value: Value,
+    },
+    /// Forgets a value. Outcome: `Deleted`.
+    DeleteParameter(Parameter),
 }
 
-/// What people say of a namespace; it has no effect.
+/// The name of a value that is kept for tools.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parameter {
+    /// Whose, in the namespace; `None`: it is no component's and no namespace's.
+    pub component: Option<Name>,
+    /// Its name.
+    pub name: Name,
+}
+
+/// What people say of a namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
     /// What it is for.
     pub text: String,
     /// Words to find it by.
     pub tags: Vec<Name>,
+    /// Of which kind queues are that do not say so.
+    pub queue_kind: Option<QueueKind>,
 }
 
 /// A user to create or to change.
@@ -219,6 +271,8 @@ pub struct DeclareRouter {
     pub alternate: Option<Name>,
     /// As the client gave them: stored, echoed, compared.
     pub arguments: Arguments,
+    /// What the wire understood of the arguments.
+    pub options: RouterOptions,
 }
 
 /// A binding to make or to take away.
@@ -256,6 +310,14 @@ pub enum Target {
     Topic(TopicId),
     /// A router.
     Router(RouterId),
+}
+
+impl DeclareRouter {
+    /// The name of its kind, as it is declared.
+    #[must_use]
+    pub fn kind_name(&self) -> &'static str {
+        self.options.kind_name(self.kind)
+    }
 }
 
 impl Change {

@@ -1,15 +1,24 @@
 //! What the catalog holds: topics, queues, routers and bindings.
 
 use crate::change::Target;
+use crate::policy::Governed;
 use crate::snapshot::Inbound;
 use crate::table::arguments_identity;
 use crate::value::Arguments;
 use crate::{Config, Name, Pace, Retry};
+use record::properties::Properties;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use types::{ClientId, LogRef, Millis, SubscriptionRef};
+
+/// What a router that delays is declared as.
+const DELAYED_KIND: &str = "x-delayed-message";
+/// What a router that tells duplicates is declared as.
+const DEDUP_KIND: &str = "x-message-deduplication";
 
 /// A topic's (or queue's) 128-bit id: random, and never the same again under the same name.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -76,7 +85,11 @@ pub struct Queue {
     /// As they were given.
     pub arguments: Arguments,
     /// What takes effect of them.
+    pub own: QueueOptions,
+    /// The same with what policies say.
     pub options: QueueOptions,
+    /// Which policies those are.
+    pub governed: Governed,
     /// When it was created.
     pub created: Millis,
 }
@@ -111,8 +124,50 @@ pub struct QueueOptions {
     pub pace: Pace,
     /// Where what is taken out goes; `None`: nowhere.
     pub dead_letter: Option<Arc<DeadLetter>>,
+    /// How it knows messages that it had before, by their ids.
+    pub dedup: Option<Dedup>,
+    /// How long a stream keeps records; `None`: for ever.
+    pub max_age: Option<Millis>,
     /// Which kind was asked for.
     pub kind: QueueKind,
+    /// What nobody asked for, so that a policy may say it.
+    pub unsaid: Unsaid,
+}
+
+/// Which options have their default because nothing was said of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unsaid {
+    /// [`QueueOptions::overflow`].
+    pub overflow: bool,
+    /// [`QueueOptions::returns_max`].
+    pub returns_max: bool,
+}
+
+/// What tells a message from others: the first half of a SHA-256 of the id its publisher gave it.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct MessageId(pub [u8; 16]);
+
+/// How ids of messages are remembered, so that none is taken twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dedup {
+    /// How long.
+    pub remembered: Remembered,
+    /// How many; the oldest makes room.
+    pub count_max: u32,
+}
+
+/// How long the id of a message is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Remembered {
+    /// As long as the message is in the queue.
+    WhileHeld,
+    /// From its append on for a time, whatever becomes of it.
+    For(Millis),
+    /// As long as there is room.
+    Always,
 }
 
 /// What a queue does with more messages than it may hold.
@@ -165,8 +220,48 @@ pub struct Router {
     pub internal: bool,
     /// Gets what matches no binding.
     pub alternate: Option<Name>,
+    /// The alternate that was declared, whatever policies say.
+    pub own_alternate: Option<Name>,
+    /// Which policies it is under.
+    pub governed: Governed,
     /// As they were given.
     pub arguments: Arguments,
+    /// What takes effect of them.
+    pub options: RouterOptions,
+}
+
+/// What of a router's arguments takes effect, beside its alternate.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouterOptions {
+    /// What asks to wait reaches the router's destinations as much later.
+    pub delays: bool,
+    /// What a router that chooses by hash looks at.
+    pub hashed: Hashed,
+    /// How it knows messages that were published to it before, by their ids.
+    pub dedup: Option<Dedup>,
+}
+
+/// What a router that chooses by hash looks at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Hashed {
+    /// The routing key.
+    #[default]
+    Key,
+    /// A header.
+    Header(Name),
+    /// A property.
+    Property(Property),
+}
+
+/// A property of a record that routers may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Property {
+    /// What names the message.
+    MessageId,
+    /// What it answers, or belongs to.
+    CorrelationId,
+    /// When the publisher says it was made.
+    Timestamp,
 }
 
 /// How a router chooses among its bindings.
@@ -180,6 +275,11 @@ pub enum RouterKind {
     Topic,
     /// Those whose arguments match the headers.
     Headers,
+    /// One, by a hash, in proportion to the weights that are their keys; a change of the bindings
+    /// moves no more of the hashes than it has to.
+    ConsistentHash,
+    /// One, by a hash, all alike.
+    ModulusHash,
 }
 
 /// The end of a binding, by name.
@@ -233,6 +333,51 @@ impl RouterKind {
             RouterKind::Fanout => "fanout",
             RouterKind::Topic => "topic",
             RouterKind::Headers => "headers",
+            RouterKind::ConsistentHash => "x-consistent-hash",
+            RouterKind::ModulusHash => "x-modulus-hash",
+        }
+    }
+}
+
+impl Router {
+    /// The name of its kind, as it is declared.
+    #[must_use]
+    pub fn kind_name(&self) -> &'static str {
+        self.options.kind_name(self.kind)
+    }
+}
+
+impl MessageId {
+    /// Of an id of any length.
+    #[must_use]
+    pub fn of(id: &[u8]) -> MessageId {
+        let mut half = [0; 16];
+        half.copy_from_slice(&Sha256::digest(id)[..16]);
+        MessageId(half)
+    }
+}
+
+impl Property {
+    /// Its text among the properties of a record.
+    #[must_use]
+    pub fn of<'a>(self, properties: &Properties<'a>) -> Option<Cow<'a, [u8]>> {
+        match self {
+            Property::MessageId => properties.message_id.map(Cow::Borrowed),
+            Property::CorrelationId => properties.correlation_id.map(Cow::Borrowed),
+            Property::Timestamp => {
+                properties.timestamp.map(|time| Cow::Owned(time.0.to_string().into_bytes()))
+            }
+        }
+    }
+}
+
+impl RouterOptions {
+    /// The name of a router of these options, which route as `kind`.
+    pub(crate) fn kind_name(&self, kind: RouterKind) -> &'static str {
+        match self {
+            RouterOptions { delays: true, .. } => DELAYED_KIND,
+            RouterOptions { dedup: Some(_), .. } => DEDUP_KIND,
+            _ => kind.name(),
         }
     }
 }

@@ -14,12 +14,14 @@ mod catalog;
 mod change;
 mod config;
 mod entry;
+mod hashing;
 mod headers;
 mod names;
 mod naming;
 mod outcome;
 mod pace;
 mod partition;
+mod policy;
 mod retry;
 mod snapshot;
 mod table;
@@ -36,12 +38,13 @@ pub use access::{
 pub use catalog::{Catalog, Layer, Unreadable};
 pub use change::{
     Action, Bind, Change, ConfigChange, DeclareQueue, DeclareRouter, DeclareTopic, DeleteQueue,
-    Description, Elsewhere, PutUser, Target,
+    Description, Elsewhere, Parameter, PutUser, Target,
 };
 pub use config::{Config, MESSAGE_BYTES_MAX_DEFAULT, RETENTION_MS_DEFAULT, TimestampType};
 pub use entry::{
-    Binding, DeadLetter, Destination, Found, NodeId, Overflow, Owner, Queue, QueueKind,
-    QueueOptions, Router, RouterId, RouterKind, Topic, TopicId,
+    Binding, DeadLetter, Dedup, Destination, Found, Hashed, MessageId, NodeId, Overflow, Owner,
+    Property, Queue, QueueKind, QueueOptions, Remembered, Router, RouterId, RouterKind,
+    RouterOptions, Topic, TopicId, Unsaid,
 };
 pub use names::{Names, Publish, Routes, Stream, Unroutable, group_slot};
 pub use naming::{legal_for_streams, visible_to_streams};
@@ -49,8 +52,9 @@ pub use outcome::{
     Deleted, LogChange, LogConfig, Outcome, Refusal, Setting, SubscriptionOptions, Thing,
 };
 pub use pace::{Breaker, Pace, Rate};
+pub use policy::{AppliesTo, Governed, Policy, PolicySet, PolicySettings};
 pub use retry::{Growth, Retry, RetryOn};
-pub use snapshot::Snapshot;
+pub use snapshot::{Limit, Snapshot};
 pub use value::{Arguments, Headers, Value};
 
 /// A name in the catalog: UTF-8, at most [`types::INTERNAL_NAME_BYTES_MAX`] bytes.

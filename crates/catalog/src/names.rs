@@ -9,7 +9,9 @@ mod users;
 use crate::change::{Description, Target};
 use crate::entry::{Binding, Destination, Found, Router, TopicId};
 use crate::naming::visible_to_streams;
-use crate::snapshot::{Inbound, Scope, Snapshot};
+use crate::policy::PolicySet;
+use crate::snapshot::{Inbound, Limit, Scope, Snapshot};
+use crate::value::Value;
 use crate::{Config, GROUP_SLOTS, Name};
 use std::cmp::Ordering;
 use std::ops::Bound;
@@ -78,6 +80,14 @@ impl Names {
         layers.iter().any(|refusing| !refusing.is_empty()) && logs.iter().any(of)
     }
 
+    /// Whether one of these logs is a queue's that remembers ids of messages.
+    #[must_use]
+    pub fn any_remembers(&self, logs: &[LogRef]) -> bool {
+        let layers = [&self.local.remembering, &self.shared.remembering];
+        let of = |log: &LogRef| layers.iter().any(|remembering| remembering.contains(&log.log));
+        layers.iter().any(|remembering| !remembering.is_empty()) && logs.iter().any(of)
+    }
+
     /// The shard that holds the group `name`.
     #[must_use]
     pub fn group_shard(&self, namespace: &str, name: &str) -> ShardId {
@@ -100,6 +110,30 @@ impl Names {
     #[must_use]
     pub fn description(&self, namespace: &str) -> Option<&Description> {
         self.shared.scope(namespace)?.description.as_deref()
+    }
+
+    /// The policies of `namespace`.
+    #[must_use]
+    pub fn policies(&self, namespace: &str) -> Option<&PolicySet> {
+        self.shared.scope(namespace).map(|scope| &*scope.policies)
+    }
+
+    /// The limits of `namespace` that were set.
+    pub fn limits(&self, namespace: &str) -> impl Iterator<Item = (Limit, i64)> {
+        let scope = self.shared.scope(namespace);
+        scope.into_iter().flat_map(|scope| scope.limits.iter()).map(|(limit, most)| (*limit, *most))
+    }
+
+    /// Values that are kept for tools in `namespace`, by component and name.
+    pub fn parameters(&self, namespace: &str) -> impl Iterator<Item = (&Name, &Name, &Value)> {
+        let scope = self.shared.scope(namespace);
+        let parameters = scope.into_iter().flat_map(|scope| scope.parameters.iter());
+        parameters.map(|((component, name), value)| (component, name, &**value))
+    }
+
+    /// Values that are kept for tools and belong to no namespace.
+    pub fn global_parameters(&self) -> impl Iterator<Item = (&Name, &Value)> {
+        self.shared.parameters.iter().map(|((_, name), value)| (name, &**value))
     }
 
     /// All namespaces, by name.

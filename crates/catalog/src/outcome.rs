@@ -1,6 +1,6 @@
 //! What a change came to, why it was refused, and what the data shards have to do about it.
 
-use crate::entry::{QueueOptions, TopicId};
+use crate::entry::{Dedup, QueueOptions, TopicId};
 use crate::value::Value;
 use crate::{Name, TimestampType};
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,13 @@ pub enum Outcome {
         /// It was not there before.
         created: bool,
     },
+    /// The policies of a namespace have changed, and what is under them.
+    Governed {
+        /// Which namespace's.
+        namespace: Name,
+        /// A policy was not there before.
+        created: bool,
+    },
     /// Things are gone.
     Deleted(Deleted),
     /// A binding is not there.
@@ -91,6 +98,12 @@ pub enum Thing {
     User,
     /// What a user may do; it has the user's name.
     Permission,
+    /// A policy.
+    Policy,
+    /// A limit of a namespace.
+    Limit,
+    /// A value that is kept for tools.
+    Parameter,
 }
 
 /// Why a change was refused; nothing has changed then.
@@ -163,6 +176,13 @@ pub enum Refusal {
         /// How many there may be.
         limit: u64,
     },
+    /// The namespace has as many queues as it may.
+    LimitReached {
+        /// The queue that is one too many.
+        name: Name,
+        /// How many there may be.
+        limit: u64,
+    },
     /// The change contradicts itself or the thing it names.
     Invalid {
         /// What kind of thing.
@@ -222,6 +242,13 @@ pub enum LogChange {
         /// The further ones.
         over: Vec<LogRef>,
     },
+    /// Change how a subscription behaves.
+    AlterSubscription {
+        /// Which.
+        subscription: SubscriptionRef,
+        /// How it behaves from now on.
+        options: SubscriptionOptions,
+    },
     /// Drop a subscription and its ledgers.
     DropSubscription(SubscriptionRef),
 }
@@ -241,6 +268,8 @@ pub struct LogConfig {
     pub timestamp_type: TimestampType,
     /// The highest level that a record has by its priority; 0: all are alike.
     pub level_max: u8,
+    /// How ids of messages are remembered.
+    pub dedup: Option<Dedup>,
 }
 
 /// How a subscription behaves.
@@ -262,6 +291,7 @@ impl LogChange {
             | LogChange::DropLog(log) => log.shard,
             LogChange::CreateSubscription { subscription, .. }
             | LogChange::ExtendSubscription { subscription, .. }
+            | LogChange::AlterSubscription { subscription, .. }
             | LogChange::DropSubscription(subscription) => subscription.shard,
         }
     }
@@ -279,7 +309,7 @@ impl Refusal {
             Refusal::Exclusive { .. } | Refusal::InUse { .. } => Kind::InUse,
             Refusal::Reserved { .. } => Kind::Denied,
             Refusal::IllegalName { .. } | Refusal::Invalid { .. } => Kind::Invalid,
-            Refusal::TooMany { .. } => Kind::TooLarge,
+            Refusal::TooMany { .. } | Refusal::LimitReached { .. } => Kind::TooLarge,
         }
     }
 }
@@ -303,6 +333,9 @@ impl fmt::Display for Thing {
             Thing::Binding => "binding",
             Thing::User => "user",
             Thing::Permission => "permission of user",
+            Thing::Policy => "policy",
+            Thing::Limit => "limit",
+            Thing::Parameter => "parameter",
         })
     }
 }
@@ -337,6 +370,9 @@ impl fmt::Display for Refusal {
                 write!(f, "topic '{name}' collides with existing topic '{with}'")
             }
             Refusal::TooMany { what, limit } => write!(f, "more than {limit} of {what}"),
+            Refusal::LimitReached { name, limit } => {
+                write!(f, "queue '{name}' is one more than the {limit} that the namespace may have")
+            }
             Refusal::Invalid { what, name, why } => write!(f, "{what} '{name}': {why}"),
         }
     }

@@ -110,6 +110,8 @@ impl Table {
                 }
                 self.patterns.visit(key, |targets| targets.iter().for_each(&mut visit));
             }
+            // These choose among the bindings of both layers: see `hashing`.
+            RouterKind::ConsistentHash | RouterKind::ModulusHash => {}
         }
     }
 

@@ -1,5 +1,6 @@
 //! Arguments of declarations, and headers that are asked for by name.
 
+use crate::entry::Property;
 use std::borrow::Cow;
 
 pub use record::properties::Value;
@@ -11,6 +12,16 @@ pub type Arguments = Vec<(String, Value)>;
 pub trait Headers {
     /// The value of the header `name`, if it is there.
     fn header(&self, name: &str) -> Option<Cow<'_, Value>>;
+
+    /// The text of a property, if it is there.
+    fn property(&self, _property: Property) -> Option<Cow<'_, [u8]>> {
+        None
+    }
+
+    /// Whether the record asks to wait, where a router lets it.
+    fn waits(&self) -> bool {
+        false
+    }
 }
 
 /// No headers.

@@ -3,7 +3,7 @@
 use crate::change::{
     Action, Bind, Change, DeclareQueue, DeclareRouter, DeclareTopic, DeleteQueue, Elsewhere,
 };
-use crate::entry::{Destination, NodeId, Owner, QueueOptions, RouterKind, TopicId};
+use crate::entry::{Destination, NodeId, Owner, QueueOptions, RouterKind, RouterOptions, TopicId};
 use crate::names::{Names, Publish, Routes, Unroutable};
 use crate::outcome::{Deleted, LogChange, Outcome, Refusal};
 use crate::value::{Arguments, Value};
@@ -52,6 +52,13 @@ impl World {
             Layer::Local => &mut self.local,
         };
         let (outcome, work) = catalog.apply(&change, Millis(1));
+        if let Ok(Outcome::Governed { namespace, .. }) = &outcome {
+            let names = self.names();
+            let policies = names.policies(namespace).expect("it is there").clone();
+            let adopt = Action::AdoptPolicies(Box::new(policies));
+            let adopt = Change::new(Name::clone(namespace), adopt);
+            self.local.apply(&adopt, Millis(1)).0.expect("it is not refused");
+        }
         if let Ok(Outcome::Deleted(deleted) | Outcome::Unbound { deleted, .. }) = &outcome {
             self.follow(layer, deleted.clone());
         }
@@ -147,17 +154,33 @@ impl World {
         headers: &[(String, Value)],
     ) -> Result<Routes, Unroutable> {
         let mut routes = Routes::default();
-        let headers = &Listed(headers);
+        let headers = &Listed { list: headers, waits: false };
         self.names().route(&Publish { namespace: "/", router, keys, headers }, &mut routes)?;
         Ok(routes)
     }
+
+    /// Where what waits, or does not, goes from a router.
+    pub(crate) fn routes_of(&self, router: &str, waits: bool) -> Routes {
+        let mut routes = Routes::default();
+        let headers = &Listed { list: &[], waits };
+        let publish = Publish { namespace: "/", router, keys: &["k"], headers };
+        self.names().route(&publish, &mut routes).expect("the router is there");
+        routes
+    }
 }
 
-struct Listed<'a>(&'a [(String, Value)]);
+struct Listed<'a> {
+    list: &'a [(String, Value)],
+    waits: bool,
+}
 
 impl crate::Headers for Listed<'_> {
     fn header(&self, name: &str) -> Option<std::borrow::Cow<'_, Value>> {
-        self.0.header(name)
+        self.list.header(name)
+    }
+
+    fn waits(&self) -> bool {
+        self.waits
     }
 }
 
@@ -175,6 +198,7 @@ pub(crate) fn router(name: &str, kind: RouterKind) -> DeclareRouter {
         internal: false,
         alternate: None,
         arguments: Vec::new(),
+        options: RouterOptions::default(),
     }
 }
 

@@ -6,9 +6,13 @@ use amqp091::errors::Exception;
 
 /// Declarations by the management API are AMQP's.
 pub(crate) const DIALECT: Dialect = Dialect {
-    queue: |vhost, declare| dialect::queue_options(vhost, declare).map_err(told),
-    alternate: |vhost, declare| dialect::alternate(vhost, declare).map_err(told),
-    kind: |name| dialect::exchange_kind(name).map_err(told),
+    queue: |names, vhost, declare| dialect::queue(names, vhost, declare).map_err(told),
+    policy: dialect::policy,
+    applies_to: dialect::APPLIES_TO,
+    router: |vhost, kind, declare| dialect::router(vhost, kind, declare).map_err(told),
+    delay: dialect::delay,
+    once: dialect::once,
+    tell_delayed: dialect::tell_delayed,
     refusal: |vhost, refusal, deletes| told(dialect::refusal(vhost, refusal, deletes)),
     denied: |denied| told(denied.into()),
 };

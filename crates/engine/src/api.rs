@@ -5,10 +5,13 @@
 //! node as it is. A session sends [`Call`]s; the engine answers with [`Event`]s on the client's outbox.
 
 mod moving;
+mod once;
 mod read_batches;
 mod schedule;
 
+pub use catalog::MessageId;
 pub use moving::{IfGone, Move};
+pub use once::Once;
 pub use read_batches::{ReadBatch, ReadBatches};
 pub use schedule::{Schedule, Scheduled, ScheduledEntry, Unschedule};
 
@@ -146,6 +149,28 @@ pub enum Payload {
         /// Some record has a time to live of its own (property `expiration`).
         expiring: bool,
     },
+    /// One tail, to be appended where none of its id is remembered; the verdict is `Duplicate` where
+    /// one is.
+    Once {
+        /// One entry.
+        bytes: Bytes,
+        /// The record has a time to live of its own.
+        expiring: bool,
+        /// Its id, and whose memory counts beside that of the queues.
+        once: Once,
+    },
+}
+
+impl Payload {
+    /// The batch, or the tails.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        match self {
+            Payload::Batch(bytes) | Payload::Tails { bytes, .. } | Payload::Once { bytes, .. } => {
+                bytes
+            }
+        }
+    }
 }
 
 /// Appends and settles that happen together or not at all.
@@ -489,7 +514,8 @@ pub struct Appended {
 pub enum Verdict {
     /// Appended.
     Appended,
-    /// A batch with this producer's sequence was appended before; `base_offset` is that one's.
+    /// A batch with this producer's sequence, or a message of this id, was appended before;
+    /// `base_offset` is that one's.
     Duplicate,
     /// The producer's sequence does not follow its last one.
     OutOfOrderSequence,

@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Rank { batch: u16, levels: Levels },
     /// Leases of a log go back, and nobody is to have the messages before their time.
     Park { subscription: SubscriptionId, log: LogId, entries: Vec<Parking>, counted: bool },
+    /// Ids of messages whose time is over are forgotten.
+    ForgetIds,
 }
 
 /// Offsets `first..=last` of a log, and when they may be handed out again.

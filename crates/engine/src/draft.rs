@@ -4,7 +4,7 @@
 //! each log's order: a set's open batch is closed for a log as soon as another batch of the frame
 //! goes there.
 
-use crate::api::{Append, Payload};
+use crate::api::{Append, Once, Payload};
 use crate::command::{self, Command};
 use crate::envelope::Envelope;
 use crate::levels::Levels;
@@ -84,6 +84,8 @@ pub(crate) struct Draft {
     latest: BTreeMap<LogId, usize>,
     /// By batch, where records have a priority and a queue takes notice.
     levels: BTreeMap<usize, Levels>,
+    /// Batches that are appended where none of their id is remembered.
+    onces: BTreeMap<usize, Once>,
     bytes: usize,
     command_bytes: usize,
     urgent: bool,
@@ -136,6 +138,7 @@ impl Draft {
             open: BTreeMap::new(),
             latest: BTreeMap::new(),
             levels: BTreeMap::new(),
+            onces: BTreeMap::new(),
             bytes: 0,
             command_bytes: 0,
             urgent: false,
@@ -230,6 +233,17 @@ impl Draft {
                 }
                 (dest, delta)
             }
+            Payload::Once { bytes, expiring, once } => {
+                self.bytes += bytes.len();
+                let mut builder = Builder::with_capacity(time, bytes.len());
+                for entry in Tails::new(bytes) {
+                    let (timestamp, tail) = entry.expect("packed by record::tails");
+                    builder.push(if stamp { time } else { timestamp.unwrap_or(time) }, tail);
+                }
+                let envelope = Envelope { expiring: *expiring, ..Envelope::default() };
+                self.onces.insert(self.batches.len(), *once);
+                (self.add_batch(&append.to, Packing::Whole(builder.finish()), envelope), 0)
+            }
         }
     }
 
@@ -271,7 +285,11 @@ impl Draft {
         time: Millis,
         stamp: bool,
     ) -> usize {
-        let Payload::Tails { bytes, expiring } = &append.payload else { return 0 };
+        let (bytes, expiring, once) = match &append.payload {
+            Payload::Tails { bytes, expiring } => (bytes, expiring, None),
+            Payload::Once { bytes, expiring, once } => (bytes, expiring, Some(once)),
+            Payload::Batch(_) => return 0,
+        };
         let to: Vec<LogRef> = append
             .to
             .iter()
@@ -285,6 +303,7 @@ impl Draft {
             let timestamp = if stamp { time } else { timestamp.unwrap_or(time) };
             let mut builder = Builder::with_capacity(time, tail.len());
             builder.push(timestamp, tail);
+            self.onces.extend(once.map(|once| (self.batches.len(), *once)));
             self.add_batch(&to, Packing::Whole(builder.finish()), envelope);
         }
         first
@@ -346,7 +365,10 @@ impl Draft {
                 log: target.log,
                 batch: u16::try_from(target.batch).expect("a draft is flushed long before"),
                 records: headers[target.batch].last_offset_delta.saturating_add(1),
-                envelope: target.envelope.encode(),
+                envelope: match self.onces.get(&target.batch) {
+                    Some(once) => once.encode(&target.envelope.encode()),
+                    None => target.envelope.encode(),
+                },
             })
             .collect();
         let frame = FrameDraft {
@@ -381,6 +403,6 @@ impl Draft {
 pub(crate) fn count_of(payload: &Payload) -> Result<usize, Error> {
     match payload {
         Payload::Batch(_) => Err(Error::new(Kind::Invalid, "a batch cannot be scheduled")),
-        Payload::Tails { bytes, .. } => Ok(Tails::new(bytes).count()),
+        Payload::Tails { bytes, .. } | Payload::Once { bytes, .. } => Ok(Tails::new(bytes).count()),
     }
 }

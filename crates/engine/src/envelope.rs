@@ -1,6 +1,7 @@
 //! What a destination says of its reference to a batch, beside the batch: the bytes of
 //! [`journal::Dest::envelope`].
 
+use crate::api::Once;
 use crate::shard::Outbound;
 use bytes::Bytes;
 use types::{LogId, Millis, Offset};
@@ -63,6 +64,7 @@ impl Envelope {
 
     /// Reads what [`Envelope::encode`] wrote; what no release wrote says nothing.
     pub(crate) fn decode(bytes: &[u8]) -> Envelope {
+        let (_, bytes) = Once::decode(bytes);
         match bytes {
             [EXPIRING] => Envelope { expiring: true, ..Envelope::default() },
             [kind, expiring, rest @ ..] => {
@@ -108,6 +110,7 @@ fn coming(bytes: &[u8]) -> Option<Envelope> {
 #[cfg(test)]
 mod tests {
     use super::{Envelope, Way};
+    use crate::api::{MessageId, Once};
     use crate::shard::Outbound;
     use types::{LogId, Millis, Offset};
 
@@ -132,5 +135,8 @@ mod tests {
             }
         }
         assert_eq!(Envelope::decode(&[7, 1, 2]), Envelope::default());
+        let once = Once { id: MessageId::of(b"id"), within: None };
+        let envelope = Envelope { expiring: true, due: Some(Millis(4)), way: None };
+        assert_eq!(Envelope::decode(&once.encode(&envelope.encode())), envelope);
     }
 }

@@ -52,12 +52,14 @@ pub enum MemoryPool {
     Pages,
     /// Idempotent producers: what each wrote last, by log.
     Producers,
+    /// Ids of messages that are remembered, so that none is taken twice.
+    Ids,
     /// Members of groups, and the positions they committed.
     Groups,
 }
 
 /// All pools, with the names metrics have for them.
-pub const POOLS: [(MemoryPool, &str); 9] = [
+pub const POOLS: [(MemoryPool, &str); 10] = [
     (MemoryPool::Input, "input"),
     (MemoryPool::Submitted, "submitted"),
     (MemoryPool::Output, "output"),
@@ -66,6 +68,7 @@ pub const POOLS: [(MemoryPool, &str); 9] = [
     (MemoryPool::Cache, "cache"),
     (MemoryPool::Pages, "pages"),
     (MemoryPool::Producers, "producers"),
+    (MemoryPool::Ids, "ids"),
     (MemoryPool::Groups, "groups"),
 ];
 
@@ -99,9 +102,10 @@ impl Memory {
         for (pool, bytes) in [
             (MemoryPool::Held, HELD_BYTES.min(limit / 32)),
             (MemoryPool::Loads, LOADS_BYTES.min(limit / 32)),
-            (MemoryPool::Cache, CACHE_BYTES.min(limit / 4)),
+            (MemoryPool::Cache, CACHE_BYTES.min(limit / 16 * 3)),
             (MemoryPool::Pages, PAGES_BYTES.min(limit / 16)),
             (MemoryPool::Producers, limit / 16),
+            (MemoryPool::Ids, limit / 16),
             (MemoryPool::Groups, limit / 16),
         ] {
             memory.set_budget(pool, bytes);

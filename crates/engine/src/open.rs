@@ -218,7 +218,9 @@ pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
         workers[worker_number(shard.id, count)].add_seat(Seat::new(shard, room));
     }
     let (clean, indexed_before) = restore::restore(&mut workers, &mut recovery)?;
-    let names = Catalog::new(Layer::Local, &[ShardId::LOCAL]);
+    let mut names = Catalog::new(Layer::Local, &[ShardId::LOCAL]);
+    let shared = workers.iter().flat_map(Worker::shards).find_map(|shard| shard.catalog.as_ref());
+    shared.into_iter().for_each(|shared| names.begin_under(shared));
     let local = Shard::new(ShardId::LOCAL, Some(names), options.sizes.chunk_bits);
     workers[0].add_seat(Seat::new(local, room));
     // A start asks them what queues are to do.

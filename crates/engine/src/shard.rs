@@ -14,6 +14,7 @@ mod pages;
 mod producers;
 mod ranking;
 mod schedule;
+mod seen;
 
 pub(crate) use chunked::{Chunked, Cut};
 pub(crate) use group_slots::GroupSlots;
@@ -25,12 +26,13 @@ pub(crate) use pages::Names;
 pub(crate) use producers::PRODUCER_BYTES;
 use ranking::Ranking;
 pub(crate) use schedule::Schedule;
+pub(crate) use seen::ID_BYTES;
 
-use crate::api::Verdict;
+use crate::api::{Once, Verdict};
 use crate::command::{Activation, Command, GroupName, Parking, Range};
 use crate::envelope::{Envelope, Way};
 use crate::levels::Levels;
-use catalog::{Catalog, Change, LogChange, LogConfig, Outcome, Refusal};
+use catalog::{Catalog, Change, Dedup, LogChange, LogConfig, Outcome, Refusal, Remembered};
 use journal::Dest;
 use ledger::{Ledger, Span};
 use record::batch::Header;
@@ -39,7 +41,7 @@ use std::collections::BTreeMap;
 use types::{LogId, Millis, Offset, ShardId, SubscriptionId};
 
 /// Behaviour of `apply`; a change that would make replicas diverge raises it (architecture: machine version).
-pub(crate) const MACHINE_VERSION: u16 = 8;
+pub(crate) const MACHINE_VERSION: u16 = 9;
 
 /// One shard's replicated state.
 #[derive(Clone, Debug, Serialize)]
@@ -216,6 +218,7 @@ impl Shard {
                 effects.push(Effect::Unscheduled { command: at, log: *log, offsets });
             }
             Command::ForgetProducers { before } => self.forget_producers(*before),
+            Command::ForgetIds => self.forget_ids(),
         }
     }
 
@@ -227,10 +230,13 @@ impl Shard {
         header: &Header,
         levels: Option<&Levels>,
     ) -> (Verdict, Offset) {
-        let envelope = Envelope::decode(&dest.envelope);
+        let (once, said) = Once::decode(&dest.envelope);
+        let envelope = Envelope::decode(said);
         let hidden = (Schedule::log_of(dest.log), Outbox::shards_of(dest.log));
         match (hidden, envelope.due, envelope.way) {
-            ((Some(log), _), Some(_), _) => self.schedule(log, dest.records, levels),
+            ((Some(log), _), Some(_), _) => {
+                self.schedule(log, dest.records, (levels, once.as_ref()))
+            }
             ((None, Some((from, to))), None, Some(Way::Out(outbound))) if from == self.id => {
                 (Verdict::Appended, self.outboxes.entry(to).or_default().append(outbound))
             }
@@ -239,6 +245,9 @@ impl Shard {
                     Some(Way::In { outbox, offset, floor }) => self.has_come(outbox, offset, floor),
                     _ => false,
                 };
+                if let Some(once) = &once {
+                    return self.append_once(dest, header, once);
+                }
                 match self.logs.get_mut(dest.log) {
                     _ if known => (Verdict::Duplicate, Offset(0)),
                     None => (Verdict::Gone, Offset(0)),
@@ -263,6 +272,29 @@ impl Shard {
             }
             _ => (Verdict::Gone, Offset(0)),
         }
+    }
+
+    /// Appends a message to a log unless the log remembers one of its id.
+    fn append_once(&mut self, dest: &Dest, header: &Header, once: &Once) -> (Verdict, Offset) {
+        let Some(log) = self.logs.get_mut(dest.log) else { return (Verdict::Gone, Offset(0)) };
+        let (start, own) = (log.start, log.options.dedup);
+        let readers = log.subscriptions.iter();
+        let ledgers = readers.filter_map(|id| self.subscriptions.get(id)?.ledgers.get(dest.log));
+        let ledgers: Vec<&Ledger> = ledgers.collect();
+        let holds = |offset: Offset| {
+            offset >= start && ledgers.iter().any(|ledger| !ledger.is_settled(offset))
+        };
+        if let Some(base) = log.seen.find(once, own, self.time, holds) {
+            return (Verdict::Duplicate, base);
+        }
+        let (known, producers) = (log.seen.len(), log.producers.len());
+        let (verdict, base) = log.append(header, dest.records, self.time);
+        if verdict == Verdict::Appended {
+            log.seen.remember(once, own, (base, self.time), holds);
+        }
+        self.holds.ids = self.holds.ids - known + log.seen.len();
+        self.holds.producers = self.holds.producers - producers + log.producers.len();
+        (verdict, base)
     }
 
     /// Whether an entry of another shard's outbox was appended before. The outbox of what does not
@@ -305,9 +337,27 @@ impl Shard {
         effects.push(Effect::Trimmed { log, start });
     }
 
-    fn schedule(&mut self, id: LogId, records: u32, levels: Option<&Levels>) -> (Verdict, Offset) {
+    /// Appends to a schedule. An id is remembered from now on, not from when the message is due; that a
+    /// queue holds a message says nothing of those that are still to come.
+    fn schedule(
+        &mut self,
+        id: LogId,
+        records: u32,
+        (levels, once): (Option<&Levels>, Option<&Once>),
+    ) -> (Verdict, Offset) {
         let Some(log) = self.logs.get(&id) else { return (Verdict::Gone, Offset(0)) };
         let level_max = log.options.level_max;
+        let end = self.schedules.get(&id).map_or(Offset(0), |schedule| schedule.end);
+        if let (Some(once), Some(log)) = (once, self.logs.get_mut(id)) {
+            let timed = |dedup: &Dedup| dedup.remembered != Remembered::WhileHeld;
+            let own = log.options.dedup.filter(timed);
+            if let Some(base) = log.seen.find(once, own, self.time, |_| true) {
+                return (Verdict::Duplicate, base);
+            }
+            let known = log.seen.len();
+            log.seen.remember(once, own, (end, self.time), |_| true);
+            self.holds.ids = self.holds.ids - known + log.seen.len();
+        }
         let schedule = self.schedules.get_or_insert_with(id, || Schedule::new(level_max));
         let base = schedule.append(records);
         if level_max > 0 {
@@ -438,12 +488,19 @@ impl Shard {
             }
             LogChange::AlterLog { log, config } => {
                 if let Some(log) = self.logs.get_mut(log.log) {
-                    log.options = log_options(config);
+                    let options = log_options(config);
+                    if options.dedup != log.options.dedup {
+                        let known = log.seen.len();
+                        log.seen.forget_own();
+                        self.holds.ids = self.holds.ids - known + log.seen.len();
+                    }
+                    log.options = options;
                 }
             }
             LogChange::DropLog(log) => {
                 if let Some(gone) = self.logs.remove(log.log) {
                     self.holds.producers -= gone.producers.len();
+                    self.holds.ids -= gone.seen.len();
                     effects.push(Effect::Trimmed { log: log.log, start: gone.end });
                 }
                 if let Some(gone) = self.schedules.remove(log.log) {
@@ -470,6 +527,8 @@ impl Shard {
                     }
                 }
             }
+            // How it behaves is its leader's to know.
+            LogChange::AlterSubscription { .. } => {}
             LogChange::DropSubscription(subscription) => {
                 let id = subscription.subscription;
                 let Some(gone) = self.subscriptions.remove(id) else { return };
@@ -522,5 +581,6 @@ pub(crate) fn log_options(config: &LogConfig) -> LogOptions {
         append_time: config.timestamp_type == catalog::TimestampType::Append,
         interest: config.trim_settled,
         level_max: config.level_max,
+        dedup: config.dedup,
     }
 }

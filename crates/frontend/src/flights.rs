@@ -2,7 +2,7 @@
 //! to several shards.
 
 use crate::Gather;
-use engine::api::{Append, Call, Event, Op, Payload, Reply, Settle, Verdict};
+use engine::api::{Append, Call, Event, Op, Reply, Schedule, Settle, Verdict};
 use std::collections::BTreeMap;
 use types::{Error, Kind, ShardId, Token};
 
@@ -52,14 +52,18 @@ impl Flights {
     pub(crate) fn submit(&mut self, op: Op, wanted: bool) -> Token {
         match op {
             Op::Settle(_) if !wanted => self.batch(Token::NONE, op),
-            Op::Append(append) if many_shards(&append) => self.split(append, wanted),
+            Op::Append(append) if many_shards(&append) => self.split(append, wanted, Op::Append),
+            Op::Schedule(Schedule { append, due }) if many_shards(&append) => {
+                let later = |append| Op::Schedule(Schedule { append, due });
+                self.split(append, wanted, later)
+            }
             // The engine has nothing to say to these, so nothing is waited for.
             Op::Cancel { .. } | Op::Touch(_) => self.batch(Token::NONE, op),
             op => self.send(op, if wanted { Fate::Session } else { Fate::Nobody }),
         }
     }
 
-    fn split(&mut self, append: Append, wanted: bool) -> Token {
+    fn split(&mut self, append: Append, wanted: bool, op: impl Fn(Append) -> Op) -> Token {
         let whole = self.token();
         let parts: Vec<Append> = append
             .to
@@ -72,7 +76,7 @@ impl Flights {
             .collect();
         self.splits.insert(whole, Gather::new(parts.len()));
         for (index, part) in parts.into_iter().enumerate() {
-            self.send(Op::Append(part), Fate::Part { whole, index, wanted });
+            self.send(op(part), Fate::Part { whole, index, wanted });
         }
         whole
     }
@@ -182,10 +186,7 @@ pub(crate) fn op_bytes(op: &Op) -> usize {
 }
 
 fn append_bytes(append: &Append) -> usize {
-    let payload = match &append.payload {
-        Payload::Batch(bytes) | Payload::Tails { bytes, .. } => bytes.len(),
-    };
-    CALL_BYTES + payload + append.to.len() * ENTRY_BYTES
+    CALL_BYTES + append.payload.bytes().len() + append.to.len() * ENTRY_BYTES
 }
 
 fn settle_bytes(settle: &Settle) -> usize {

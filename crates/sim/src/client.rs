@@ -3,6 +3,7 @@
 mod body;
 mod filling;
 mod moving;
+mod once;
 mod scheduling;
 
 use crate::model::{Id, Model, Violation, broken};
@@ -76,6 +77,9 @@ pub(crate) struct SimClient {
     ranked: Option<Option<(Reverse<u8>, Offset)>>,
     /// Deliveries.
     taken: usize,
+    /// Messages that the queue takes once, and when each was sent first; a new life of the client
+    /// still knows them.
+    sent_once: Vec<(Id, Millis)>,
 }
 
 impl SimClient {
@@ -91,6 +95,7 @@ impl SimClient {
             producer: None,
             ranked: None,
             taken: 0,
+            sent_once: Vec::new(),
         }
     }
 
@@ -156,7 +161,7 @@ impl SimClient {
 
     /// Does one thing chosen by chance.
     pub(crate) fn act(&mut self, world: &mut World) {
-        match world.random.below(31) {
+        match world.random.below(34) {
             0..7 => self.append(world),
             7..9 => self.append_sequenced(world),
             9..12 => self.take(world),
@@ -169,6 +174,7 @@ impl SimClient {
             24..26 => self.reject_one(world),
             26 => self.fade(world),
             27..30 => self.fill(world),
+            30..33 => self.append_once(world),
             _ => self.trim(world),
         }
     }

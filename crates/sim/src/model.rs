@@ -17,13 +17,13 @@ pub(crate) struct Id(pub(crate) u64);
 /// So many keys there are.
 const KEYS: u64 = 5;
 
-/// Set in what is scheduled, which comes in an order of its own.
-const SCHEDULED: u64 = 1 << 39;
+/// Set in what comes in an order of its own: what is scheduled, and what is sent again.
+const UNORDERED: u64 = 1 << 39;
 
 impl Id {
-    /// The id for a record that is scheduled.
-    pub(crate) fn scheduled(self) -> Id {
-        Id(self.0 | SCHEDULED)
+    /// The id for a record that comes in an order of its own.
+    pub(crate) fn unordered(self) -> Id {
+        Id(self.0 | UNORDERED)
     }
 }
 
@@ -333,7 +333,8 @@ impl LogModel {
             return broken(format!("{id:?} at {offset} was trimmed and is back"));
         }
         let mut last: BTreeMap<u64, Id> = BTreeMap::new();
-        let in_order = found.iter().filter(|(_, id)| !self.timetable.has(*id));
+        let by_order = |id: Id| id.0 & UNORDERED == 0 && !self.timetable.has(id);
+        let in_order = found.iter().filter(|(_, id)| by_order(*id));
         for (offset, id) in in_order {
             let client = id.0 >> 40;
             if let Some(before) = last.insert(client, *id)

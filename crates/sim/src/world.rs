@@ -5,8 +5,8 @@ use crate::mood::Mood;
 use crate::run::Tally;
 use engine::api::{Call, Event, Op, Reply};
 use engine::catalog::{
-    Action, Change, Config, DeadLetter, DeclareQueue, DeclareTopic, Growth, Outcome, Overflow,
-    Pace, QueueOptions, Retry, RetryOn,
+    Action, Change, Config, DeadLetter, DeclareQueue, DeclareTopic, Dedup, Growth, Outcome,
+    Overflow, Pace, QueueOptions, Remembered, Retry, RetryOn,
 };
 use engine::{Client, Options, Part, Sizes, Stepped, UnzipSizes};
 use io::sim::{SimClock, SimDisk, SimRandom};
@@ -53,6 +53,11 @@ pub(crate) const PRIORITY_MAX: u8 = 3;
 
 /// The queue that hands out one message of a key at a time, by number.
 pub(crate) const KEYED: usize = 0;
+/// The queue that takes no message twice, by number.
+pub(crate) const ONCE: usize = 1;
+
+/// How long that queue remembers ids.
+pub(crate) const REMEMBERED: Millis = Millis(30_000);
 
 /// How many messages the queue holds that refuses more.
 pub(crate) const LEN_MAX: u64 = 5;
@@ -288,6 +293,8 @@ impl World {
             let retry = (number == RETRIED).then_some(RETRY_ALL);
             let in_flight_max = (number == CAPPED).then_some(CAP);
             let pace = Pace { in_flight_max, ..Pace::default() };
+            let remembered = Remembered::For(REMEMBERED);
+            let dedup = (number == ONCE).then_some(Dedup { remembered, count_max: u32::MAX });
             let options = QueueOptions {
                 dead_letter,
                 single_active,
@@ -295,6 +302,7 @@ impl World {
                 order_key: (number == KEYED).then(|| "key".into()),
                 retry,
                 pace,
+                dedup,
                 ..QueueOptions::default()
             };
             let queue = self.declare_queue(&format!("q{number}"), options)?;

@@ -16,8 +16,13 @@ pub(super) fn shown(arguments: &Arguments) -> Value {
 
 /// The named values of an object.
 pub(super) fn given(fields: Map<String, Value>) -> Result<Arguments, Refused> {
-    let of = |(name, value)| Ok((name, given_value(value, DEPTH_MAX)?));
+    let of = |(name, value)| Ok((name, given_value(value)?));
     fields.into_iter().map(of).collect()
+}
+
+/// A value of any type.
+pub(super) fn given_value(value: Value) -> Result<Typed, Refused> {
+    given_at(value, DEPTH_MAX)
 }
 
 /// Seconds, as AMQP has times.
@@ -42,7 +47,7 @@ pub(super) fn shown_value(value: &Typed) -> Value {
     }
 }
 
-fn given_value(value: Value, depth: usize) -> Result<Typed, Refused> {
+fn given_at(value: Value, depth: usize) -> Result<Typed, Refused> {
     let Some(below) = depth.checked_sub(1) else {
         return Err(Refused::bad("arguments are nested too deep"));
     };
@@ -55,11 +60,11 @@ fn given_value(value: Value, depth: usize) -> Result<Typed, Refused> {
         },
         Value::String(text) => Typed::String(text),
         Value::Array(values) => {
-            let values = values.into_iter().map(|value| given_value(value, below));
+            let values = values.into_iter().map(|value| given_at(value, below));
             Typed::Array(values.collect::<Result<_, _>>()?)
         }
         Value::Object(fields) => {
-            let of = |(name, value)| Ok((name, given_value(value, below)?));
+            let of = |(name, value)| Ok((name, given_at(value, below)?));
             Typed::Table(fields.into_iter().map(of).collect::<Result<_, Refused>>()?)
         }
     })

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 /// Tags that let a user into the API at all, each with those that include it.
 const MANAGEMENT: &[&str] = &["management", "policymaker", "monitoring", ADMINISTRATOR];
+const POLICYMAKER: &[&str] = &["policymaker", ADMINISTRATOR];
 const MONITORING: &[&str] = &["monitoring", ADMINISTRATOR];
 
 /// What RabbitMQ says of a virtual host that somebody may not enter.
@@ -26,6 +27,10 @@ pub(super) struct Asker {
 /// An asker who may see and change everything.
 #[derive(Clone, Debug)]
 pub(super) struct Administrator(pub(super) Asker);
+
+/// An asker who may see and set policies and parameters.
+#[derive(Clone, Debug)]
+pub(super) struct Policymaker(pub(super) Asker);
 
 /// An asker who may see how the broker does.
 #[derive(Clone, Debug)]
@@ -116,6 +121,18 @@ impl FromRequestParts<Admin> for Administrator {
         match asker.administrates() {
             true => Ok(Administrator(asker)),
             false => Err(Refused::not_authorised("Not administrator user")),
+        }
+    }
+}
+
+impl FromRequestParts<Admin> for Policymaker {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, admin: &Admin) -> Result<Policymaker, Refused> {
+        let asker = Asker::from_request_parts(parts, admin).await?;
+        match asker.has_any(POLICYMAKER) {
+            true => Ok(Policymaker(asker)),
+            false => Err(Refused::not_authorised("User not authorised to access object")),
         }
     }
 }

@@ -11,7 +11,7 @@ use super::asker::Administrator;
 use super::bindings::kind_of;
 use super::nodes::RABBITMQ_VERSION;
 use super::refused::Refused;
-use super::{arguments, permissions, queues, users};
+use super::{arguments, parameters, permissions, policies, queues, users, vhosts};
 use crate::Admin;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -37,9 +37,10 @@ pub(super) async fn export(State(admin): State<Admin>, _asker: Administrator) ->
             names.users().flat_map(|user| permissions::permissions(user)).collect::<Vec<_>>(),
         "topic_permissions":
             names.users().flat_map(|user| permissions::key_permissions(user)).collect::<Vec<_>>(),
-        "parameters": [],
-        "global_parameters": [],
-        "policies": [],
+        "parameters": parameters_of(&admin, &names),
+        "global_parameters": parameters::globals(&names),
+        "policies":
+            vhosts().flat_map(|it| policies::within(&admin, &names, it, true)).collect::<Vec<_>>(),
         "queues": vhosts().flat_map(|it| queues_of(&names, it, true)).collect::<Vec<_>>(),
         "exchanges": vhosts().flat_map(|it| exchanges_of(&names, it, true)).collect::<Vec<_>>(),
         "bindings": vhosts().flat_map(|it| bindings_of(&names, it, true)).collect::<Vec<_>>(),
@@ -58,21 +59,26 @@ pub(super) async fn export_of_vhost(
     }
     Ok(Json(json!({
         "rabbit_version": RABBITMQ_VERSION,
-        "parameters": [],
-        "policies": [],
+        "parameters": parameters::within(&admin, &names, &vhost, false),
+        "policies": policies::within(&admin, &names, &vhost, false),
         "queues": queues_of(&names, &vhost, false).collect::<Vec<_>>(),
         "exchanges": exchanges_of(&names, &vhost, false).collect::<Vec<_>>(),
         "bindings": bindings_of(&names, &vhost, false).collect::<Vec<_>>(),
     })))
 }
 
+/// Parameters, and the operator's policies, which RabbitMQ keeps as such.
+fn parameters_of(admin: &Admin, names: &Names) -> Vec<Value> {
+    names.namespaces().flat_map(|vhost| parameters::within(admin, names, vhost, true)).collect()
+}
+
 fn described(names: &Names, vhost: &str) -> Value {
     match names.description(vhost) {
         None => json!({"name": vhost}),
         Some(given) => {
-            let (text, tags) = (&given.text, &given.tags);
-            let metadata = json!({"description": text, "tags": tags});
-            json!({"name": vhost, "description": text, "tags": tags, "metadata": metadata})
+            let tags: Vec<&str> = given.tags.iter().map(|tag| &**tag).collect();
+            let metadata = vhosts::metadata(&given.text, &tags, given.queue_kind);
+            json!({"name": vhost, "description": given.text, "tags": tags, "metadata": metadata})
         }
     }
 }
@@ -110,7 +116,7 @@ fn exchanges_of<'a>(names: &'a Names, vhost: &'a str, told: bool) -> impl Iterat
 fn exchange_part(exchange: &Router) -> Value {
     json!({
         "name": &*exchange.name,
-        "type": exchange.kind.name(),
+        "type": exchange.kind_name(),
         "durable": exchange.durable,
         "auto_delete": exchange.auto_delete,
         "internal": exchange.internal,

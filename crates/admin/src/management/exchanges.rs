@@ -2,10 +2,10 @@
 
 mod changes;
 
-use super::arguments;
 use super::asker::Asker;
 use super::listing::Listing;
 use super::refused::Refused;
+use super::{arguments, policies};
 use crate::Admin;
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -50,7 +50,7 @@ pub(super) async fn one(
 ) -> Answer {
     let names = admin.engine().names();
     asker.see(&names, &vhost)?;
-    let mut shown = shown(&vhost, find(&names, &vhost, &name)?);
+    let mut shown = shown(&names, &vhost, find(&names, &vhost, &name)?);
     if let Value::Object(fields) = &mut shown {
         fields.insert("incoming".to_owned(), json!([]));
         fields.insert("outgoing".to_owned(), json!([]));
@@ -72,19 +72,26 @@ pub(super) fn find<'a>(
     names.router(vhost, named(in_path)).ok_or_else(Refused::not_found)
 }
 
-fn within(names: &Names, vhost: &str) -> impl Iterator<Item = Value> {
-    names.routers(vhost, None).map(move |exchange| shown(vhost, exchange))
+fn within<'a>(names: &'a Names, vhost: &'a str) -> impl Iterator<Item = Value> + 'a {
+    names.routers(vhost, None).map(move |exchange| shown(names, vhost, exchange))
 }
 
 /// An exchange as lists have it.
-fn shown(vhost: &str, exchange: &Router) -> Value {
-    json!({
+fn shown(names: &Names, vhost: &str, exchange: &Router) -> Value {
+    let mut shown = json!({
         "name": &*exchange.name,
         "vhost": vhost,
-        "type": exchange.kind.name(),
+        "type": exchange.kind_name(),
         "durable": exchange.durable,
         "auto_delete": exchange.auto_delete,
         "internal": exchange.internal,
         "arguments": arguments::shown(&exchange.arguments),
-    })
+    });
+    let governed = &exchange.governed;
+    if let Value::Object(fields) = &mut shown
+        && (governed.policy.is_some() || governed.operator.is_some())
+    {
+        fields.append(&mut policies::governing(names, vhost, governed));
+    }
+    shown
 }

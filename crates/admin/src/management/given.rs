@@ -2,7 +2,7 @@
 
 use super::arguments;
 use super::refused::{Refused, parse};
-use engine::catalog::Arguments;
+use engine::catalog::{Arguments, Value as Typed};
 use serde_json::{Map, Value, json};
 
 /// The fields of a request's body.
@@ -53,6 +53,11 @@ impl Given {
             Some(_) => None,
         };
         number.map(Some).ok_or_else(|| Refused::bad(json!(["not_int", name])))
+    }
+
+    /// A field of any type.
+    pub(super) fn value(&self, name: &str) -> Result<Typed, Refused> {
+        arguments::given_value(self.0.get(name).cloned().unwrap_or(Value::Null))
     }
 
     /// A field that is an object; without fields if it is not there.

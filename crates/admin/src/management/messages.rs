@@ -14,22 +14,43 @@ use axum::Json;
 use axum::extract::{Path, State};
 use bytes::Bytes;
 use engine::Names;
-use engine::api::{Append, Op, Payload};
+use engine::api::{Append, Once, Op, Payload, Schedule};
 use engine::catalog::{
-    Arguments, Headers, IMPERSONATOR, Publish, Routes, Unroutable, Value as Typed,
+    Arguments, Headers, IMPERSONATOR, Property, Publish, Routes, Unroutable, Value as Typed,
 };
 use properties::Posted;
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use types::{LogRef, RECORD_BYTES_MAX, ShardId};
+use types::{LogRef, Millis, RECORD_BYTES_MAX, ShardId};
 
-/// Headers as a headers exchange asks for them.
-struct Asked<'a>(&'a Arguments);
+/// A message as exchanges ask for what it says.
+struct Asked<'a> {
+    posted: &'a Posted,
+    waits: bool,
+}
+
+/// Where a message goes, and how it is known again where that counts.
+struct Ways {
+    now: Targets,
+    later: Targets,
+    once: Option<Once>,
+}
+
+/// Logs by their shard.
+type Targets = BTreeMap<ShardId, Vec<LogRef>>;
 
 impl Headers for Asked<'_> {
     fn header(&self, name: &str) -> Option<Cow<'_, Typed>> {
-        self.0.header(name)
+        self.posted.headers.header(name)
+    }
+
+    fn property(&self, property: Property) -> Option<Cow<'_, [u8]>> {
+        property.of(&self.posted.properties())
+    }
+
+    fn waits(&self) -> bool {
+        self.waits
     }
 }
 
@@ -51,17 +72,36 @@ pub(super) async fn publish(
     let at = (named(&exchange), &*key);
     let denied = names.permit_publish(&asker.user().name, &vhost, at);
     denied.map_err(|denied| closed((admin.dialect.denied)(denied)))?;
-    let to = route(&admin, &names, &vhost, at, &mut posted.headers)?;
-    if to.is_empty() {
+    let delay = (admin.dialect.delay)(&posted.headers);
+    let Ways { now: to, later, once } = route(&admin, &names, (&vhost, delay), at, &mut posted)?;
+    if to.is_empty() && later.is_empty() {
         return Ok(Json(json!({"routed": false})));
     }
-    let bytes = posted.packed(at, &payload)?;
+    append(&admin, to, packed(&posted, at, &payload, once)?, None).await?;
+    if let Some(delay) = delay.filter(|_| !later.is_empty()) {
+        (admin.dialect.tell_delayed)(&mut posted.headers, delay);
+        let due = admin.engine().now().plus(delay);
+        append(&admin, later, packed(&posted, at, &payload, once)?, Some(due)).await?;
+    }
+    Ok(Json(json!({"routed": true})))
+}
+
+fn packed(
+    posted: &Posted,
+    at: (&str, &str),
+    payload: &[u8],
+    once: Option<Once>,
+) -> Result<Payload, Refused> {
+    let bytes = posted.packed(at, payload)?;
     if bytes.len() > RECORD_BYTES_MAX {
         let size = bytes.len();
         return Err(Refused::bad(format!("a message of {size} bytes is too large")));
     }
-    append(&admin, to, bytes.into(), posted.expires()).await?;
-    Ok(Json(json!({"routed": true})))
+    let (bytes, expiring) = (Bytes::from(bytes), posted.expires());
+    Ok(match once {
+        Some(once) => Payload::Once { bytes, expiring, once },
+        None => Payload::Tails { bytes, expiring },
+    })
 }
 
 /// What RabbitMQ says when a request of its own closes the channel.
@@ -91,18 +131,18 @@ fn may_claim(asker: &Asker, posted: &Posted) -> Result<(), Refused> {
     }
 }
 
-/// Where a message goes, by shard. Its headers lose those that are not delivered.
+/// Where a message goes, now and when it has waited. Its headers lose those that are not delivered.
 fn route(
     admin: &Admin,
     names: &Names,
-    vhost: &str,
+    (vhost, delay): (&str, Option<Millis>),
     (exchange, key): (&str, &str),
-    headers: &mut Arguments,
-) -> Result<BTreeMap<ShardId, Vec<LogRef>>, Refused> {
-    let copies = copies(headers)?;
+    posted: &mut Posted,
+) -> Result<Ways, Refused> {
+    let copies = copies(&mut posted.headers)?;
     let keys: Vec<&str> = [key].into_iter().chain(copies.iter().map(String::as_str)).collect();
     let mut routes = Routes::default();
-    let asked = Asked(headers);
+    let asked = Asked { posted, waits: delay.is_some() };
     let publish = Publish { namespace: vhost, router: exchange, keys: &keys, headers: &asked };
     names.route(&publish, &mut routes).map_err(|why| {
         let what = format!("exchange '{exchange}' in vhost '{vhost}'");
@@ -114,15 +154,25 @@ fn route(
         })
     })?;
     let turn = admin.engine().random() as usize;
+    let later = routes.later.take().unwrap_or_default();
+    let is_remembered = routes.within.is_some()
+        || names.any_remembers(&routes.logs)
+        || names.any_remembers(&later.logs);
+    let once = (admin.dialect.once)(&posted.headers, routes.within).filter(|_| is_remembered);
+    Ok(Ways { now: targets(&routes, turn), later: targets(&later, turn), once })
+}
+
+/// The logs of routes by shard, with one of each topic.
+fn targets(routes: &Routes, turn: usize) -> Targets {
     let chosen = routes.topics.iter().filter_map(|topic| {
         let count = topic.partitions.len();
         topic.partitions.get(turn.checked_rem(count)?).copied()
     });
-    let mut to: BTreeMap<ShardId, Vec<LogRef>> = BTreeMap::new();
+    let mut to = Targets::new();
     for log in routes.logs.iter().copied().chain(chosen) {
         to.entry(log.shard).or_default().push(log);
     }
-    Ok(to)
+    to
 }
 
 /// The routing keys of the headers CC and BCC; the latter is taken out.
@@ -144,15 +194,19 @@ fn copies(headers: &mut Arguments) -> Result<Vec<String>, Refused> {
 
 async fn append(
     admin: &Admin,
-    to: BTreeMap<ShardId, Vec<LogRef>>,
-    bytes: Bytes,
-    expiring: bool,
+    to: Targets,
+    payload: Payload,
+    due: Option<Millis>,
 ) -> Result<(), Refused> {
     for mut logs in to.into_values() {
         logs.sort_unstable();
         logs.dedup();
-        let payload = Payload::Tails { bytes: bytes.clone(), expiring };
-        admin.local.call(Op::Append(Append { to: logs.into(), payload, waits: false })).await?;
+        let append = Append { to: logs.into(), payload: payload.clone(), waits: false };
+        let op = match due {
+            None => Op::Append(append),
+            Some(due) => Op::Schedule(Schedule { append, due }),
+        };
+        admin.local.call(op).await?;
     }
     Ok(())
 }

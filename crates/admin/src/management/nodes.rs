@@ -109,14 +109,21 @@ pub(super) fn disk_alarm(admin: &Admin) -> bool {
 }
 
 fn exchange_types() -> Value {
-    let kinds =
-        [RouterKind::Direct, RouterKind::Fanout, RouterKind::Headers, RouterKind::Topic].iter();
-    kinds
-        .map(|kind| {
-            let name = kind.name();
-            let text = format!("AMQP {name} exchange, as per the AMQP specification");
-            json!({"name": name, "description": text, "enabled": true})
-        })
+    let kinds = [RouterKind::Direct, RouterKind::Fanout, RouterKind::Headers, RouterKind::Topic];
+    let specified = kinds.map(|kind| {
+        let name = kind.name();
+        (name, format!("AMQP {name} exchange, as per the AMQP specification"))
+    });
+    let further = [
+        ("x-consistent-hash", "Consistent Hashing Exchange"),
+        ("x-delayed-message", "Delayed Message Exchange."),
+        ("x-message-deduplication", "Message Deduplication Exchange."),
+        ("x-modulus-hash", "Modulus Hashing Exchange"),
+    ];
+    specified
+        .into_iter()
+        .chain(further.map(|(name, text)| (name, text.to_owned())))
+        .map(|(name, text)| json!({"name": name, "description": text, "enabled": true}))
         .collect()
 }
 

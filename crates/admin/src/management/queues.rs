@@ -2,12 +2,12 @@
 
 mod changes;
 
-use super::arguments;
 use super::asker::Asker;
 use super::listing::Listing;
 use super::nodes::NODE;
 use super::rates::Before;
 use super::refused::Refused;
+use super::{arguments, policies};
 use crate::Admin;
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -68,7 +68,8 @@ pub(super) async fn list(
     let queues: Vec<(&str, &Arc<Queue>)> =
         vhosts.flat_map(|vhost| all(&names, vhost).map(|queue| (&**vhost, queue))).collect();
     let counted = Counted::gather(&admin, queues.iter().map(|(_, queue)| queue.log)).await?;
-    listing.of(queues.into_iter().map(|(vhost, queue)| counted.shown(vhost, queue)).collect())
+    listing
+        .of(queues.into_iter().map(|(vhost, queue)| counted.shown(&names, vhost, queue)).collect())
 }
 
 /// `GET /api/queues/VHOST`
@@ -81,7 +82,7 @@ pub(super) async fn of_vhost(
     let names = admin.engine().names();
     asker.see(&names, &vhost)?;
     let counted = Counted::gather(&admin, all(&names, &vhost).map(|queue| queue.log)).await?;
-    listing.of(all(&names, &vhost).map(|queue| counted.shown(&vhost, queue)).collect())
+    listing.of(all(&names, &vhost).map(|queue| counted.shown(&names, &vhost, queue)).collect())
 }
 
 /// `GET /api/queues/VHOST/NAME`
@@ -95,7 +96,7 @@ pub(super) async fn one(
     asker.see(&names, &vhost)?;
     let queue = find(&names, &vhost, &name)?;
     let counted = Counted::gather(&admin, [queue.log].into_iter()).await?;
-    let mut shown = counted.shown(&vhost, queue);
+    let mut shown = counted.shown(&names, &vhost, queue);
     if let Value::Object(fields) = &mut shown {
         let consumers = admin.consumers_of(&vhost, &name).await;
         fields.insert("consumer_details".to_owned(), consumers.into());
@@ -142,8 +143,9 @@ impl Counted {
     }
 
     /// A queue as lists have it.
-    fn shown(&self, vhost: &str, queue: &Queue) -> Value {
+    fn shown(&self, names: &Names, vhost: &str, queue: &Queue) -> Value {
         let mut fields = described(vhost, queue);
+        fields.append(&mut policies::governing(names, vhost, &queue.governed));
         let bytes = self.extents.get(&queue.log).map_or(0, |extent| extent.bytes);
         fields.insert("message_bytes".to_owned(), bytes.into());
         let Some(stats) = self.stats.get(&queue.subscription.subscription) else {
@@ -227,9 +229,6 @@ fn described(vhost: &str, queue: &Queue) -> Map<String, Value> {
         "arguments": arguments::shown(&queue.arguments),
         "node": NODE,
         "state": "running",
-        "policy": null,
-        "operator_policy": null,
-        "effective_policy_definition": {},
         "exclusive_consumer_tag": null,
         "single_active_consumer_tag": null,
         "head_message_timestamp": null,

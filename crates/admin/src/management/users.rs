@@ -121,9 +121,9 @@ async fn delete_one(admin: &Admin, name: Name) -> Result<(), Refused> {
 /// The status of something that was put.
 pub(super) fn done(outcome: &Outcome) -> StatusCode {
     match outcome {
-        Outcome::Declared { created: true } | Outcome::Queue { created: true, .. } => {
-            StatusCode::CREATED
-        }
+        Outcome::Declared { created: true }
+        | Outcome::Governed { created: true, .. }
+        | Outcome::Queue { created: true, .. } => StatusCode::CREATED,
         _ => StatusCode::NO_CONTENT,
     }
 }

@@ -13,7 +13,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use bytes::Bytes;
 use engine::Names;
-use engine::catalog::{Action, Description, NAMESPACE_DEFAULT, Name, Permission};
+use engine::catalog::{Action, Description, NAMESPACE_DEFAULT, Name, Permission, QueueKind};
 use frontend::Whom;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -26,6 +26,8 @@ const DEFAULT: &str = "Default virtual host";
 pub(super) struct Given {
     description: Option<String>,
     tags: Option<Tags>,
+    #[serde(alias = "defaultqueuetype")]
+    default_queue_type: Option<String>,
 }
 
 /// `GET /api/vhosts`
@@ -61,10 +63,11 @@ pub(super) async fn put(
     body: Bytes,
 ) -> Result<StatusCode, Refused> {
     let given: Given = parse(&body)?;
+    let described = if given.says_nothing() { None } else { Some(given.description()?) };
     let created = change(&admin, &vhost, Action::DeclareNamespace).await?;
     let status = done(&created);
-    if !given.says_nothing() {
-        change(&admin, &vhost, Action::Describe(given.description())).await?;
+    if let Some(description) = described {
+        change(&admin, &vhost, Action::Describe(description)).await?;
     }
     if status == StatusCode::CREATED {
         let user = Name::clone(&asker.user().name);
@@ -96,13 +99,15 @@ fn shown(names: &Names, vhost: &str, counted: &Counted) -> Value {
     };
     let tags: Vec<&str> =
         given.map(|given| given.tags.iter().map(|tag| &**tag).collect()).unwrap_or_default();
+    let kind = given.and_then(|given| given.queue_kind);
     let totals = counted.totals(names, vhost);
     let mut fields = totals.depths();
     let described = json!({
         "name": vhost,
         "description": text,
         "tags": tags,
-        "metadata": {"description": text, "tags": tags},
+        "metadata": metadata(text, &tags, kind),
+        "default_queue_type": kind.map_or(QueueKind::Classic, |kind| kind).name(),
         "tracing": false,
         "cluster_state": {NODE: "running"},
         "message_stats": totals.flows(),
@@ -113,19 +118,35 @@ fn shown(names: &Names, vhost: &str, counted: &Counted) -> Value {
     Value::Object(fields)
 }
 
+/// What of a description RabbitMQ tells apart from the rest.
+pub(super) fn metadata(text: &str, tags: &[&str], kind: Option<QueueKind>) -> Value {
+    let mut metadata = json!({"description": text, "tags": tags});
+    if let Some(kind) = kind {
+        metadata["default_queue_type"] = kind.name().into();
+    }
+    metadata
+}
+
 impl Given {
     /// Whether it says nothing but that the virtual host is there.
     pub(super) fn says_nothing(&self) -> bool {
-        self.description.is_none() && self.tags.is_none()
+        self.description.is_none() && self.tags.is_none() && self.default_queue_type.is_none()
     }
 
-    pub(super) fn description(self) -> Description {
+    pub(super) fn description(self) -> Result<Description, Refused> {
+        let kinds = [QueueKind::Classic, QueueKind::Quorum, QueueKind::Stream];
+        let of_name = |name: String| match kinds.into_iter().find(|kind| kind.name() == name) {
+            Some(kind) => Ok(kind),
+            None => Err(Refused::bad(format!("invalid queue type: {name}"))),
+        };
+        let named = self.default_queue_type.filter(|it| !it.is_empty() && it != "undefined");
+        let queue_kind = named.map(of_name).transpose()?;
         let tags: Vec<Name> = match self.tags {
             None => Vec::new(),
             Some(Tags::Text(text)) => text.split(',').map(str::trim).map(Name::from).collect(),
             Some(Tags::List(list)) => list.into_iter().map(Name::from).collect(),
         };
         let tags = tags.into_iter().filter(|tag| !tag.is_empty()).collect();
-        Description { text: self.description.unwrap_or_default(), tags }
+        Ok(Description { text: self.description.unwrap_or_default(), tags, queue_kind })
     }
 }

@@ -40,11 +40,13 @@ fn what_works_is_parsed_whatever_the_integer_width() {
         expires_ms: Some(1_800_000),
         length_max: Some(10),
         length_bytes_max: Some(1000),
+        age_ms_max: None,
         overflow: Overflow::DropHead,
         single_active: true,
         priority_max: 0,
         oldest_every: None,
         order_key: None,
+        is_deduplicating: false,
         returns_max: Some(3),
         retry: None,
         pace: PaceArguments::default(),
@@ -54,16 +56,21 @@ fn what_works_is_parsed_whatever_the_integer_width() {
 }
 
 #[test]
-fn what_is_not_built_is_refused_by_name() {
-    for name in [
-        "x-max-age",
-        "x-delayed-type",
-        "x-stream-max-segment-size-bytes",
-        "x-stream-filter-size-bytes",
-    ] {
-        let why = refusal(name, Value::Bool(true));
-        assert_eq!(why.as_deref(), Some("not supported by this broker"), "{name}");
+fn an_age_is_a_number_and_a_unit() {
+    let age = |value: Value| {
+        let given = list(&[("x-queue-type", text("stream")), ("x-max-age", value)]);
+        QueueArguments::parse(QUEUE, &given).map(|parsed| parsed.age_ms_max).ok().flatten()
+    };
+    for (spelled, seconds) in [("2Y", 63_072_000), ("1M", 2_592_000), ("7D", 604_800)] {
+        assert_eq!(age(text(spelled)), Some(seconds * 1_000), "{spelled}");
     }
+    for (spelled, seconds) in [("1h", 3_600), ("5m", 300), ("0s", 0)] {
+        assert_eq!(age(text(spelled)), Some(seconds * 1_000), "{spelled}");
+    }
+    for spelled in ["", "D", "7", "-1D", "7d", "1.5h", "9999999999999999999s", "1ü"] {
+        assert_eq!(age(text(spelled)), None, "{spelled}");
+    }
+    assert_eq!(age(Value::I32(7)), None);
 }
 
 #[test]
@@ -125,6 +132,7 @@ fn types_and_ranges_are_checked() {
         ("x-queue-type", Value::I32(1), "{unacceptable_type,signedint}"),
         ("x-overflow", text("nonsense"), "invalid_overflow"),
         ("x-single-active-consumer", text("yes"), "{unacceptable_type,longstr}"),
+        ("x-message-deduplication", Value::I32(1), "{unacceptable_type,signedint}"),
         ("x-dead-letter-routing-key", text("key"), "routing_key_but_no_dlx_defined"),
         ("x-dead-letter-routing-key", Value::I32(1), "{unacceptable_type,signedint}"),
         ("x-dead-letter-strategy", text("often"), "invalid_dlx_strategy"),

@@ -1,6 +1,7 @@
 //! basic.consume, cancel, get and qos, and deliveries.
 
 use super::channel::is_reply_to;
+use super::filtering::{PassedOver, StreamFilter};
 use super::holdings::{Holder, Holdings, Reading};
 use super::publish::REPLY_TO;
 use super::queues::{clamped, token};
@@ -132,7 +133,10 @@ impl AmqpSession {
                 }
                 QueueKind::Classic => Ok((subscription()?, Reading::Classic)),
                 QueueKind::Quorum => Ok((subscription()?, Reading::Quorum)),
-                QueueKind::Stream => Ok((by_offset(queue.log, start)?, Reading::Stream)),
+                QueueKind::Stream => {
+                    let filter = StreamFilter::parse(resource, &given)?.map(Box::new);
+                    Ok((by_offset(queue.log, start)?, Reading::Stream(filter)))
+                }
             },
             Found::Topic(topic) => {
                 let reading = Reading::topic(&topic.partitions);
@@ -395,9 +399,20 @@ impl AmqpSession {
         let Some(channel) = self.channels.get_mut(&number) else { return };
         let bytes: usize = items.iter().map(|item| item.tail.len() + DELIVERY_BYTES).sum();
         self.link.out.reserve(bytes);
+        let mut passed_over = PassedOver::default();
+        let Some(source) = channel.holdings.holder_mut(place).map(|holder| holder.source) else {
+            return;
+        };
         for item in items {
             let tag = channel.holdings.next_tag();
             let Some(holder) = channel.holdings.holder_mut(place) else { return };
+            if let Reading::Stream(Some(filter)) = &holder.reading
+                && !filter.wants(&item.tail)
+            {
+                channel.holdings.take_back_tag();
+                passed_over.add(item.log, item.offset);
+                continue;
+            }
             if let Reading::Topic(places) = &holder.reading
                 && places.binary_search_by_key(&item.log, |(log, _)| *log).is_err()
                 && let Some(Found::Topic(topic)) = cx.names().find(&self.vhost, &holder.name)
@@ -420,6 +435,9 @@ impl AmqpSession {
             if !holder.no_ack {
                 channel.holdings.hold(tag, item.log, item.offset, place);
             }
+        }
+        if let Some(settle) = passed_over.settle(consumer, source) {
+            cx.submit_unanswered(settle);
         }
     }
 }
@@ -452,7 +470,7 @@ fn told(reading: &Reading, name: &str, item: &Delivery, write: impl FnOnce(&Mess
             let count = [("x-delivery-count", Value::I64(item.attempts.into()))];
             write(&message.annotated(&count));
         }
-        Reading::Stream => {
+        Reading::Stream(_) => {
             let offset = [("x-stream-offset", Value::I64(item.offset.0))];
             write(&message.annotated(&offset));
         }

@@ -8,7 +8,7 @@ use crate::errors::{self, Exception, MethodId, Resource};
 use engine::api::Op;
 use engine::catalog::{
     Action, Bind, Change, DeclareRouter, Destination, Elsewhere, Layer, NAMESPACE_DEFAULT, Name,
-    Owner,
+    Owner, RouterKind, RouterOptions,
 };
 use frontend::Cx;
 
@@ -126,18 +126,17 @@ impl AmqpSession {
             self.reply(number, nowait, &Method::ExchangeDeclareOk {});
             return Ok(());
         }
-        let kind = dialect::exchange_kind(kind)?;
-        let arguments = arguments::decode(arguments)?;
-        let mut declare = DeclareRouter {
+        let declare = DeclareRouter {
             name: exchange.into(),
-            kind,
+            kind: RouterKind::Direct,
             durable,
             auto_delete,
             internal,
             alternate: None,
-            arguments,
+            arguments: arguments::decode(arguments)?,
+            options: RouterOptions::default(),
         };
-        declare.alternate = dialect::alternate(&vhost, &declare)?;
+        let declare = dialect::router(&vhost, kind, declare)?;
         let ok = (!nowait).then_some(Method::ExchangeDeclareOk {});
         let step = Step::Change { ok, deletes: false };
         self.ask_change((number, method.id()), step, Action::DeclareRouter(declare), cx)

@@ -1,5 +1,6 @@
 //! What a channel was given and has not settled, and settlements on their way to the engine.
 
+use super::filtering::StreamFilter;
 use engine::api::{Disposition, LeaseRange, Leave, Op, Settle, Source};
 use engine::catalog::Name;
 use frontend::{ConsumerTerms, Cx};
@@ -43,8 +44,8 @@ pub(super) enum Reading {
     Classic,
     /// How often a message was returned.
     Quorum,
-    /// The offset.
-    Stream,
+    /// The offset; only those that the consumer wants.
+    Stream(Option<Box<StreamFilter>>),
     /// Partition and offset; the partitions by log.
     Topic(Vec<(LogId, i32)>),
 }
@@ -107,6 +108,11 @@ impl Holdings {
     pub(super) fn next_tag(&mut self) -> u64 {
         self.last_tag += 1;
         self.last_tag
+    }
+
+    /// The last tag was not used: the next delivery has it.
+    pub(super) fn take_back_tag(&mut self) {
+        self.last_tag -= 1;
     }
 
     /// Adds a holder; gives its place.

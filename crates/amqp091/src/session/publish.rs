@@ -13,7 +13,7 @@ use crate::errors::{self, Code, Exception};
 use crate::message::{self, ContentWriter};
 use bytes::Bytes;
 use engine::Names;
-use engine::api::{Append, Op, Payload, Reply, Verdict};
+use engine::api::{Append, Once, Op, Payload, Reply, Schedule, Verdict};
 use engine::catalog::{IMPERSONATOR, Name, Routes};
 use frontend::Cx;
 use record::tails;
@@ -62,6 +62,14 @@ struct Ticket {
     lanes: Vec<(u16, u32)>,
 }
 
+/// The answers to the operations of one group.
+#[derive(Debug)]
+struct Parts {
+    missing: usize,
+    /// None of those that came was a failure.
+    stored: bool,
+}
+
 /// What channels hold of messages that are not complete, or not committed.
 #[derive(Debug, Default)]
 pub(super) struct Held {
@@ -84,6 +92,8 @@ pub(super) struct Publisher {
     /// Counts reads: what has no key goes to the next partition with each.
     turn: u32,
     tickets: BTreeMap<Token, Ticket>,
+    /// Groups that are in several operations.
+    parts: BTreeMap<u64, Parts>,
     routes: Routes,
     /// Channels that have something to confirm.
     pub(super) dirty: Vec<u16>,
@@ -173,6 +183,15 @@ impl Publisher {
             turn: self.turn,
         };
         lane.route.find(names, publication, &content, &asked, &mut self.routes)?;
+        if !lane.route.later().is_empty() {
+            return self.publish_later(lane, publication, &content, cx);
+        }
+        if lane.route.is_remembered()
+            && !lane.route.destinations().is_empty()
+            && let Some(once) = lane.route.once(&content)
+        {
+            return self.publish_once(lane, publication, &content, once, cx);
+        }
         let to = lane.route.destinations();
         if to.is_empty() {
             return self.nowhere(lane, publication, site.link);
@@ -199,6 +218,81 @@ impl Publisher {
             self.flush(cx);
         }
         Ok(())
+    }
+
+    /// Takes a publish that waits, on some of its ways at least.
+    #[cold]
+    fn publish_later(
+        &mut self,
+        lane: &mut Lane,
+        publication: &Publication<'_>,
+        content: &Content<'_>,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), Exception> {
+        let (delay, properties) = message::delayed(publication.properties).ok_or_else(malformed)?;
+        let mut waiting = Content::decode(&properties).map_err(|_| malformed())?;
+        waiting.properties.reply_to = content.properties.reply_to;
+        let mut group = Group::default();
+        let told = Publication { properties: &properties, ..*publication };
+        group.push(lane.route.later(), &told, &waiting)?;
+        let once = lane.route.once(content).filter(|_| lane.route.is_remembered());
+        let Some(append) = group.take().map(|append| append_once(append, once)) else {
+            return Ok(());
+        };
+        let to = lane.route.destinations();
+        if let Some(transaction) = &mut lane.transaction {
+            transaction.publish_later(append, delay)?;
+            return match to.is_empty() {
+                true => Ok(()),
+                false => transaction.publish(to, publication, content),
+            };
+        }
+        self.flush(cx);
+        let mut ops = vec![Op::Schedule(Schedule { append, due: cx.time().plus(delay) })];
+        if !to.is_empty() {
+            group.push(to, publication, content)?;
+            ops.extend(group.take().map(|append| Op::Append(append_once(append, once))));
+            self.parts.insert(self.number, Parts { missing: ops.len(), stored: true });
+        }
+        self.send(lane, ops, cx);
+        Ok(())
+    }
+
+    /// Takes a publish that is dropped where its id is remembered; it is confirmed all the same.
+    #[cold]
+    fn publish_once(
+        &mut self,
+        lane: &mut Lane,
+        publication: &Publication<'_>,
+        content: &Content<'_>,
+        once: Once,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), Exception> {
+        let mut group = Group::default();
+        group.push(lane.route.destinations(), publication, content)?;
+        let Some(append) = group.take().map(|append| append_once(append, Some(once))) else {
+            return Ok(());
+        };
+        if let Some(transaction) = &mut lane.transaction {
+            return transaction.publish_alone(append);
+        }
+        self.flush(cx);
+        self.send(lane, vec![Op::Append(append)], cx);
+        Ok(())
+    }
+
+    /// Sends a group that is not packed with others.
+    fn send(&mut self, lane: &mut Lane, ops: Vec<Op>, cx: &mut Cx<'_>) {
+        let mut lanes = Vec::new();
+        if let Some(confirms) = &mut lane.confirms {
+            confirms.publish(self.number);
+            lanes.push((lane.channel, lane.epoch));
+        }
+        for op in ops {
+            let token = cx.submit(op);
+            self.tickets.insert(token, Ticket { group: self.number, lanes: lanes.clone() });
+        }
+        self.number += 1;
     }
 
     /// Returns a mandatory publication that reaches no queue, and confirms it.
@@ -255,7 +349,16 @@ impl Publisher {
         mut settle: impl FnMut((u16, u32), u64, bool) -> bool,
     ) -> bool {
         let Some(ticket) = self.tickets.remove(&token) else { return false };
-        let stored = stored(result);
+        let mut stored = stored(result);
+        if let Some(parts) = self.parts.get_mut(&ticket.group) {
+            parts.missing -= 1;
+            parts.stored &= stored;
+            if parts.missing > 0 {
+                return true;
+            }
+            stored = parts.stored;
+            self.parts.remove(&ticket.group);
+        }
         for lane in ticket.lanes {
             if settle(lane, ticket.group, stored) {
                 self.dirty.push(lane.0);
@@ -265,12 +368,21 @@ impl Publisher {
     }
 }
 
+/// An append of one message, which is dropped where its id is remembered.
+fn append_once(append: Append, once: Option<Once>) -> Append {
+    let payload = match (append.payload, once) {
+        (Payload::Tails { bytes, expiring }, Some(once)) => Payload::Once { bytes, expiring, once },
+        (payload, _) => payload,
+    };
+    Append { payload, ..append }
+}
+
 /// Whether an append counts as done: also where its queue was deleted meanwhile, as for any message
 /// that was in it.
 fn stored(result: &Result<Reply, Error>) -> bool {
     match result {
         Ok(Reply::Appended(appended)) => {
-            matches!(appended.verdict, Verdict::Appended | Verdict::Gone)
+            matches!(appended.verdict, Verdict::Appended | Verdict::Duplicate | Verdict::Gone)
         }
         Ok(_) => false,
         Err(error) => {

@@ -98,7 +98,7 @@ impl AmqpSession {
             true => Name::from(format!("{GENERATED}{}", token(cx))),
             false => Name::from(queue),
         };
-        let mut declare = DeclareQueue {
+        let declare = DeclareQueue {
             id: cx.new_topic_id(),
             durable,
             exclusive: exclusive.then(|| cx.owner()),
@@ -108,8 +108,7 @@ impl AmqpSession {
             arguments,
             name,
         };
-        declare.options = dialect::queue_options(&self.vhost, &declare)?;
-        Ok(declare)
+        dialect::queue(&cx.names(), &self.vhost, declare)
     }
 
     pub(super) fn queue_declared(

@@ -1,10 +1,13 @@
 //! Where a publication goes, remembered for the next one with the same address.
 
-use crate::codec::{Content, Publication, Table};
+use crate::codec::{Content, Publication};
 use crate::errors::{Exception, Resource};
-use crate::message::KAFKA_KEY;
+use crate::message::{DELAY, KAFKA_KEY, delay_of, once_of};
 use engine::Names;
-use engine::catalog::{Headers, Publish, Routes, Topic, Unroutable, Value};
+use engine::api::Once;
+use engine::catalog::{
+    Dedup, Headers, Property, Publish, RouterId, Routes, Topic, Unroutable, Value,
+};
 use std::borrow::Cow;
 use std::sync::Arc;
 use types::LogRef;
@@ -24,6 +27,12 @@ pub(super) struct Route {
     to: Arc<[LogRef]>,
     /// A queue among them may refuse a publication.
     is_refusable: bool,
+    /// Where it goes when it has waited.
+    later: Arc<[LogRef]>,
+    /// The exchange, which remembers ids of messages.
+    within: Option<(RouterId, Dedup)>,
+    /// It does, or one of the queues.
+    is_remembered: bool,
 }
 
 /// What else decides where a publication goes.
@@ -46,8 +55,11 @@ impl Default for Route {
             key: String::new(),
             logs: Arc::clone(&none),
             topics: Vec::new(),
-            to: none,
+            to: Arc::clone(&none),
             is_refusable: false,
+            later: none,
+            within: None,
+            is_remembered: false,
         }
     }
 }
@@ -57,6 +69,25 @@ impl Route {
     #[inline]
     pub(super) fn destinations(&self) -> &Arc<[LogRef]> {
         &self.to
+    }
+
+    /// Where the publication goes when it has waited; nowhere unless it asks to.
+    #[inline]
+    pub(super) fn later(&self) -> &Arc<[LogRef]> {
+        &self.later
+    }
+
+    /// Whether the publication is taken once, if it has an id.
+    #[inline]
+    pub(super) fn is_remembered(&self) -> bool {
+        self.is_remembered
+    }
+
+    /// How the publication is known again where ids are remembered, if it has one.
+    #[cold]
+    pub(super) fn once(&self, content: &Content<'_>) -> Option<Once> {
+        let said = Said(content);
+        once_of(|name| said.header(name).map(Cow::into_owned), self.within)
     }
 
     /// Whether the publication may be refused, and so is answered by itself.
@@ -97,7 +128,7 @@ impl Route {
         routes: &mut Routes,
     ) -> Result<(), Exception> {
         self.version = None;
-        let headers = TableHeaders(content.headers.unwrap_or_default());
+        let headers = Said(content);
         let (vhost, exchange) = (asked.vhost, publication.exchange);
         names.permit_publish(asked.user, vhost, (exchange, publication.routing_key))?;
         let one = [publication.routing_key];
@@ -120,6 +151,14 @@ impl Route {
         self.logs = routes.logs.as_slice().into();
         self.to = Arc::clone(&self.logs);
         self.is_refusable = names.any_refuses(&self.logs);
+        if routes.later.is_some() || !self.later.is_empty() {
+            let later = routes.later.take().unwrap_or_default();
+            self.later = chosen(&later.logs, &later.topics, content, asked.turn).into();
+        }
+        self.within = routes.within;
+        self.is_remembered = self.within.is_some()
+            || names.any_remembers(&self.logs)
+            || names.any_remembers(&self.later);
         self.topics.clear();
         self.topics.append(&mut routes.topics);
         if !routes.by_headers && asked.copies.is_empty() {
@@ -134,15 +173,21 @@ impl Route {
 
     /// Chooses one log of each topic.
     fn choose(&mut self, content: &Content<'_>, turn: u32) {
-        let key = kafka_key(content);
-        let chosen = self.topics.iter().filter_map(|topic| topic.log_for(key, turn));
-        let mut to: Vec<LogRef> = self.logs.iter().copied().chain(chosen).collect();
-        to.sort_unstable();
-        to.dedup();
+        let to = chosen(&self.logs, &self.topics, content, turn);
         if *self.to != *to {
             self.to = to.into();
         }
     }
+}
+
+/// Logs of queues, and one of each topic: sorted, without duplicates.
+fn chosen(logs: &[LogRef], topics: &[Arc<Topic>], content: &Content<'_>, turn: u32) -> Vec<LogRef> {
+    let key = kafka_key(content);
+    let of_topics = topics.iter().filter_map(|topic| topic.log_for(key, turn));
+    let mut to: Vec<LogRef> = logs.iter().copied().chain(of_topics).collect();
+    to.sort_unstable();
+    to.dedup();
+    to
 }
 
 /// The key that the record will have.
@@ -153,12 +198,20 @@ fn kafka_key<'a>(content: &Content<'a>) -> Option<&'a [u8]> {
 }
 
 /// Headers that are decoded when they are asked for.
-struct TableHeaders<'a>(Table<'a>);
+struct Said<'a>(&'a Content<'a>);
 
-impl Headers for TableHeaders<'_> {
+impl Headers for Said<'_> {
     fn header(&self, name: &str) -> Option<Cow<'_, Value>> {
-        let mut fields = self.0.raw().filter_map(Result::ok);
+        let mut fields = self.0.headers?.raw().filter_map(Result::ok);
         let (_, raw) = fields.find(|(found, _)| *found == name.as_bytes())?;
         raw.decode().ok().map(Cow::Owned)
+    }
+
+    fn property(&self, property: Property) -> Option<Cow<'_, [u8]>> {
+        property.of(&self.0.properties)
+    }
+
+    fn waits(&self) -> bool {
+        self.header(DELAY).is_some_and(|delay| delay_of(&delay).is_some())
     }
 }

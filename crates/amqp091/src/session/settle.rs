@@ -87,7 +87,7 @@ impl AmqpSession {
     pub(super) fn tx_commit(&mut self, number: u16, cx: &mut Cx<'_>) -> Result<(), Exception> {
         let Some(channel) = self.channels.get_mut(&number) else { return Ok(()) };
         let transaction = channel.lane.transaction.as_mut().ok_or_else(not_transactional)?;
-        let (returns, ops) = transaction.commit(&mut channel.holdings);
+        let (returns, ops) = transaction.commit(&mut channel.holdings, cx.time());
         self.link.out.extend_from_slice(&returns);
         if ops.is_empty() {
             self.link.send(number, &Method::TxCommitOk {});

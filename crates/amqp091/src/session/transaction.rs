@@ -6,10 +6,10 @@ use super::holdings::{Entry, Holdings, Settles};
 use super::publish::Group;
 use crate::codec::{Content, Publication};
 use crate::errors::{Code, Exception};
-use engine::api::{self, Append, Disposition, Op, Settle};
+use engine::api::{self, Append, Disposition, Op, Schedule, Settle};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use types::{LogRef, RECORD_BYTES_MAX, ShardId};
+use types::{LogRef, Millis, RECORD_BYTES_MAX, ShardId};
 
 /// Most bytes that one transaction holds back.
 const BYTES_MAX: usize = RECORD_BYTES_MAX;
@@ -22,6 +22,8 @@ const ENTRY_BYTES: usize = 40;
 pub(super) struct Transaction {
     appends: Vec<Append>,
     group: Group,
+    /// What waits from the commit on, and how long.
+    later: Vec<(Append, Millis)>,
     /// Deliveries that were settled, in the order of their tags or not.
     entries: Vec<(Entry, Disposition)>,
     /// basic.return frames, to be sent with the commit.
@@ -49,6 +51,21 @@ impl Transaction {
         self.group.push(to, publication, content)
     }
 
+    /// Holds a publication back that waits.
+    pub(super) fn publish_later(&mut self, append: Append, delay: Millis) -> Result<(), Exception> {
+        self.count(append.payload.bytes().len() + ENTRY_BYTES)?;
+        self.later.push((append, delay));
+        Ok(())
+    }
+
+    /// Holds a publication back that is not packed with others.
+    pub(super) fn publish_alone(&mut self, append: Append) -> Result<(), Exception> {
+        self.count(append.payload.bytes().len() + ENTRY_BYTES)?;
+        self.appends.extend(self.group.take());
+        self.appends.push(append);
+        Ok(())
+    }
+
     /// Where a publication that reaches no queue is to be written.
     pub(super) fn returns(
         &mut self,
@@ -68,8 +85,9 @@ impl Transaction {
         self.count(ENTRY_BYTES)
     }
 
-    /// Ends the transaction: the frames to return, and one operation per shard.
-    pub(super) fn commit(&mut self, holdings: &mut Holdings) -> (Vec<u8>, Vec<Op>) {
+    /// Ends the transaction at a time: the frames to return, one operation per shard, and one for each
+    /// publication that waits.
+    pub(super) fn commit(&mut self, holdings: &mut Holdings, time: Millis) -> (Vec<u8>, Vec<Op>) {
         let mut done = std::mem::take(self);
         done.appends.extend(done.group.take());
         let mut settles = Settles::default();
@@ -90,7 +108,11 @@ impl Transaction {
         let transaction = |(shard, (appends, settles))| {
             Op::Transaction(api::Transaction { shard, appends, settles })
         };
-        (done.returns, shards.into_iter().map(transaction).collect())
+        let later = done
+            .later
+            .into_iter()
+            .map(|(append, delay)| Op::Schedule(Schedule { append, due: time.plus(delay) }));
+        (done.returns, shards.into_iter().map(transaction).chain(later).collect())
     }
 
     /// Ends the transaction as if nothing had been done: its deliveries are unsettled again.

@@ -37,7 +37,14 @@ pub(crate) fn demands<'a>(change: &'a Change, names: &Names) -> SmallVec<[Demand
         | Action::Forbid { .. }
         | Action::PermitKeys { .. }
         | Action::ForbidKeys { .. }
-        | Action::Describe(_) => SmallVec::new(),
+        | Action::Describe(_)
+        | Action::PutPolicy { .. }
+        | Action::DeletePolicy { .. }
+        | Action::AdoptPolicies(_)
+        | Action::PutLimit { .. }
+        | Action::DeleteLimit(_)
+        | Action::PutParameter { .. }
+        | Action::DeleteParameter(_) => SmallVec::new(),
     }
 }
 

@@ -4,6 +4,7 @@ use super::Catalog;
 use crate::Name;
 use crate::change::Bind;
 use crate::entry::{Binding, Destination, Found, RouterId, RouterKind};
+use crate::hashing;
 use crate::headers;
 use crate::names::target_in;
 use crate::outcome::{Deleted, LogChange, Outcome, Refusal, Thing};
@@ -158,6 +159,9 @@ impl Catalog {
         }
         if kind == RouterKind::Headers {
             headers::check(&bind.source, &bind.arguments)?;
+        }
+        if kind == RouterKind::ConsistentHash {
+            hashing::check(&bind.source, &bind.key)?;
         }
         Ok((id, kind))
     }

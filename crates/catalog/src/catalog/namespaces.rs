@@ -2,8 +2,9 @@
 
 use super::{Catalog, Layer};
 use crate::change::Description;
-use crate::entry::{Found, NodeId, Owner, Router, RouterKind};
+use crate::entry::{Found, NodeId, Owner, Router, RouterKind, RouterOptions};
 use crate::outcome::{Deleted, LogChange, Outcome, Refusal, Thing};
+use crate::policy::Governed;
 use crate::{NAMESPACE_DEFAULT, Name, naming};
 use std::sync::Arc;
 use types::ClientId;
@@ -47,7 +48,10 @@ impl Catalog {
                 auto_delete: false,
                 internal: false,
                 alternate: None,
+                own_alternate: None,
+                governed: Governed::default(),
                 arguments: Vec::new(),
+                options: RouterOptions::default(),
             }
         });
         let scope = self.scope_mut(namespace);

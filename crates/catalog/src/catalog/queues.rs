@@ -8,6 +8,7 @@ use crate::naming::{self, RESERVED_PREFIX};
 use crate::outcome::{
     Deleted, LogChange, LogConfig, Outcome, Refusal, Setting, SubscriptionOptions, Thing,
 };
+use crate::policy::Governed;
 use crate::value::{Arguments, Value};
 use crate::{Name, QUEUE_SUBSCRIPTION, TimestampType};
 use std::collections::BTreeSet;
@@ -22,11 +23,12 @@ impl LogConfig {
         let stream = options.kind == QueueKind::Stream;
         LogConfig {
             trim_settled: !stream,
-            retention_ms: None,
+            retention_ms: options.max_age.filter(|_| stream),
             retention_bytes: options.max_bytes.filter(|_| stream),
             message_bytes_max: None,
             timestamp_type: TimestampType::Create,
             level_max: if stream { 0 } else { options.priority_max },
+            dedup: options.dedup.filter(|_| !stream),
         }
     }
 }
@@ -87,22 +89,16 @@ impl Catalog {
         if name.starts_with(RESERVED_PREFIX) && !declare.server_named {
             return Err(Refusal::Reserved { what: Thing::Queue, name: Name::clone(name) });
         }
+        if let Some(scope) = self.scope(namespace) {
+            scope.check_queue_room(name, scope.names.len())?;
+        }
         self.check_id(Thing::Queue, name, declare.id)?;
         self.check_room(1, 1)?;
         let shard = self.least_shard();
         let full_name = Arc::new((Name::clone(namespace), Name::clone(name)));
         let log = self.next_log(shard);
         let subscription = self.next_subscription(shard, Arc::clone(&full_name));
-        work.push(LogChange::CreateLog { log, config: LogConfig::of_queue(&declare.options) });
-        work.push(LogChange::CreateSubscription {
-            subscription,
-            over: vec![log],
-            options: SubscriptionOptions::of_queue(&declare.options),
-        });
-        if declare.options.refuses() {
-            self.names.refusing.insert(log.log);
-        }
-        let queue = Queue {
+        let mut queue = Queue {
             name: Name::clone(name),
             id: declare.id,
             log,
@@ -111,9 +107,21 @@ impl Catalog {
             exclusive: declare.exclusive,
             auto_delete: declare.auto_delete,
             arguments: declare.arguments.clone(),
+            own: declare.options.clone(),
             options: declare.options.clone(),
+            governed: Governed::default(),
             created: now,
         };
+        if let Some(scope) = self.scope(namespace) {
+            scope.policies.govern_queue(&mut queue);
+        }
+        work.push(LogChange::CreateLog { log, config: LogConfig::of_queue(&queue.options) });
+        work.push(LogChange::CreateSubscription {
+            subscription,
+            over: vec![log],
+            options: SubscriptionOptions::of_queue(&queue.options),
+        });
+        self.names.index_options(log.log, &queue.options);
         let outcome = Outcome::of_queue(&queue, true);
         self.names.ids.insert(declare.id, Arc::clone(&full_name));
         if let Some(owner) = declare.exclusive {

@@ -7,6 +7,7 @@ use crate::change::DeclareRouter;
 use crate::entry::Router;
 use crate::naming::{self, RESERVED_PREFIX};
 use crate::outcome::{Deleted, Outcome, Refusal, Setting, Thing};
+use crate::policy::Governed;
 use std::sync::Arc;
 
 impl Catalog {
@@ -28,7 +29,7 @@ impl Catalog {
             return Err(reserved(name));
         }
         self.check_router_room(1)?;
-        let router = Router {
+        let mut router = Router {
             name: Name::clone(name),
             id: self.next_router(),
             kind: declare.kind,
@@ -36,9 +37,14 @@ impl Catalog {
             auto_delete: declare.auto_delete,
             internal: declare.internal,
             alternate: declare.alternate.clone(),
+            own_alternate: declare.alternate.clone(),
+            governed: Governed::default(),
             arguments: declare.arguments.clone(),
+            options: declare.options.clone(),
         };
-        self.scope_mut(namespace).routers.insert(Name::clone(name), Arc::new(router));
+        let scope = self.scope_mut(namespace);
+        scope.policies.govern_router(&mut router);
+        scope.routers.insert(Name::clone(name), Arc::new(router));
         Ok(Outcome::Declared { created: true })
     }
 
@@ -79,8 +85,8 @@ impl Catalog {
 
 /// Refuses a declaration that does not say what `router` is.
 fn compare(router: &Router, declare: &DeclareRouter) -> Result<(), Refusal> {
-    let kind = (router.kind != declare.kind)
-        .then(|| difference("type", declare.kind.name(), router.kind.name()));
+    let (declared, current) = (declare.kind_name(), router.kind_name());
+    let kind = (declared != current).then(|| difference("type", declared, current));
     let differing = kind
         .or_else(|| differing_flag("durable", declare.durable, router.durable))
         .or_else(|| differing_flag("auto_delete", declare.auto_delete, router.auto_delete))
@@ -88,8 +94,8 @@ fn compare(router: &Router, declare: &DeclareRouter) -> Result<(), Refusal> {
         .or_else(|| differing_argument(&declare.arguments, &router.arguments, |_| false))
         .or_else(|| {
             let text = |name: &Option<Name>| name.as_deref().unwrap_or_default().to_owned();
-            (router.alternate != declare.alternate).then(|| {
-                difference("alternate", &text(&declare.alternate), &text(&router.alternate))
+            (router.own_alternate != declare.alternate).then(|| {
+                difference("alternate", &text(&declare.alternate), &text(&router.own_alternate))
             })
         });
     match differing {

@@ -4,7 +4,9 @@ use super::{Catalog, Layer, Next, Unreadable};
 use crate::access::User;
 use crate::change::Description;
 use crate::entry::{Binding, Found, Router};
-use crate::snapshot::{Scope, Snapshot};
+use crate::policy::PolicySet;
+use crate::snapshot::{Limit, Parameters, Scope, Snapshot};
+use crate::value::Value;
 use crate::{Name, naming};
 use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -21,6 +23,7 @@ pub(super) struct Stored {
     group_slots: Arc<[ShardId]>,
     namespaces: Vec<StoredScope>,
     users: Vec<Arc<User>>,
+    parameters: Vec<((Name, Name), Arc<Value>)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -30,6 +33,9 @@ struct StoredScope {
     routers: Vec<Arc<Router>>,
     bindings: Vec<Arc<Binding>>,
     description: Option<Arc<Description>>,
+    policies: Arc<PolicySet>,
+    limits: BTreeMap<Limit, i64>,
+    parameters: Vec<((Name, Name), Arc<Value>)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -54,6 +60,9 @@ impl Serialize for Catalog {
             routers: scope.routers.values().cloned().collect(),
             bindings: scope.inbound.values().cloned().collect(),
             description: scope.description.clone(),
+            policies: Arc::clone(&scope.policies),
+            limits: scope.limits.clone(),
+            parameters: listed(&scope.parameters),
         });
         let stored = Stored {
             layer: self.layer,
@@ -63,6 +72,7 @@ impl Serialize for Catalog {
             group_slots: Arc::clone(&self.names.group_slots),
             namespaces: namespaces.collect(),
             users: self.names.users.values().cloned().collect(),
+            parameters: listed(&self.names.parameters),
         };
         stored.serialize(serializer)
     }
@@ -97,6 +107,7 @@ impl TryFrom<Stored> for Catalog {
                 return Err(Unreadable);
             }
         }
+        catalog.names.parameters = stored.parameters.into_iter().collect();
         catalog.names.version = stored.version;
         Ok(catalog)
     }
@@ -104,7 +115,13 @@ impl TryFrom<Stored> for Catalog {
 
 impl Catalog {
     fn restore(&mut self, stored: StoredScope) -> Result<(), Unreadable> {
-        let mut scope = Scope { description: stored.description, ..Scope::default() };
+        let mut scope = Scope {
+            description: stored.description,
+            policies: stored.policies,
+            limits: stored.limits,
+            parameters: stored.parameters.into_iter().collect(),
+            ..Scope::default()
+        };
         for entry in stored.entries {
             let found = entry.found();
             self.index(&stored.name, &found)?;
@@ -144,10 +161,8 @@ impl Catalog {
         for subscription in subscriptions {
             self.names.subscriptions.insert(subscription.subscription, Arc::clone(&full_name));
         }
-        if let Found::Queue(queue) = found
-            && queue.options.refuses()
-        {
-            self.names.refusing.insert(queue.log.log);
+        if let Found::Queue(queue) = found {
+            self.names.index_options(queue.log.log, &queue.options);
         }
         if let Found::Queue(queue) = found
             && let Some(owner) = queue.exclusive
@@ -159,6 +174,10 @@ impl Catalog {
         }
         Ok(())
     }
+}
+
+fn listed(parameters: &Parameters) -> Vec<((Name, Name), Arc<Value>)> {
+    parameters.iter().map(|(key, value)| (key.clone(), Arc::clone(value))).collect()
 }
 
 impl StoredEntry {

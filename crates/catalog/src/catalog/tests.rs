@@ -1,6 +1,7 @@
 mod bindings;
 mod everything;
 mod layers;
+mod policies;
 mod queues;
 mod routers;
 mod stored;

@@ -18,6 +18,7 @@ impl LogConfig {
             message_bytes_max: Some(config.message_bytes_max()),
             timestamp_type: config.timestamp_type(),
             level_max: 0,
+            dedup: None,
         }
     }
 }

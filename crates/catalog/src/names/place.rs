@@ -3,7 +3,7 @@
 use super::Names;
 use crate::Name;
 use crate::catalog::Layer;
-use crate::change::{Action, Bind, Change, DeleteQueue, Elsewhere, Target};
+use crate::change::{Action, Bind, Change, DeclareQueue, DeleteQueue, Elsewhere, Target};
 use crate::entry::{Destination, Found};
 use crate::outcome::{Refusal, Thing};
 use crate::snapshot::Snapshot;
@@ -24,8 +24,14 @@ impl Names {
             | Action::DeleteNamespace
             | Action::PutUser(_)
             | Action::DeleteUser { .. } => return Ok(Layer::Shared),
-            Action::RemoveClient(_) | Action::RemoveNode(_) | Action::Forget(_) => {
-                return Ok(Layer::Local);
+            Action::RemoveClient(_)
+            | Action::RemoveNode(_)
+            | Action::Forget(_)
+            | Action::AdoptPolicies(_) => return Ok(Layer::Local),
+            Action::PutParameter { parameter, .. } | Action::DeleteParameter(parameter)
+                if parameter.component.is_none() =>
+            {
+                return Ok(Layer::Shared);
             }
             _ if !self.has_namespace(&namespace) => {
                 return Err(Refusal::NotFound { what: Thing::Namespace, name: namespace });
@@ -36,13 +42,7 @@ impl Names {
                     return Err(Refusal::KindClash { name, current: Thing::Queue });
                 }
             }
-            Action::DeclareQueue(queue) => {
-                let temporary = queue.exclusive.is_some() || !queue.durable;
-                let known = self.find(&namespace, &queue.name).is_some();
-                if self.local_has_name(&namespace, &queue.name) || (temporary && !known) {
-                    return Ok(Layer::Local);
-                }
-            }
+            Action::DeclareQueue(queue) => return self.place_queue(&namespace, queue),
             Action::DeclareRouter(router) => {
                 let known = self.router(&namespace, &router.name).is_some();
                 if self.local_has_router(&namespace, &router.name) || (!router.durable && !known) {
@@ -73,9 +73,27 @@ impl Names {
             | Action::Forbid { .. }
             | Action::PermitKeys { .. }
             | Action::ForbidKeys { .. }
-            | Action::Describe(_) => {}
+            | Action::Describe(_)
+            | Action::PutPolicy { .. }
+            | Action::DeletePolicy { .. }
+            | Action::PutLimit { .. }
+            | Action::DeleteLimit(_)
+            | Action::PutParameter { .. }
+            | Action::DeleteParameter(_) => {}
         }
         Ok(Layer::Shared)
+    }
+
+    fn place_queue(&self, namespace: &Name, queue: &DeclareQueue) -> Result<Layer, Refusal> {
+        let temporary = queue.exclusive.is_some() || !queue.durable;
+        let known = self.find(namespace, &queue.name).is_some();
+        if !known {
+            self.check_queue_room(namespace, &queue.name)?;
+        }
+        match self.local_has_name(namespace, &queue.name) || (temporary && !known) {
+            true => Ok(Layer::Local),
+            false => Ok(Layer::Shared),
+        }
     }
 
     fn place_delete_router(
@@ -111,6 +129,13 @@ impl Names {
             bind.elsewhere.destination = target_in(&self.shared, namespace, &bind.destination);
         }
         Layer::Local
+    }
+
+    /// Refuses a queue that is one too many for the namespace.
+    fn check_queue_room(&self, namespace: &str, name: &Name) -> Result<(), Refusal> {
+        let Some(shared) = self.shared.scope(namespace) else { return Ok(()) };
+        let local = self.local.scope(namespace).map_or(0, |scope| scope.names.len());
+        shared.check_queue_room(name, shared.names.len() + local)
     }
 
     fn local_has_name(&self, namespace: &str, name: &str) -> bool {

@@ -3,7 +3,8 @@
 use super::Names;
 use crate::Name;
 use crate::change::Target;
-use crate::entry::{Binding, Found, Router, RouterId, Topic};
+use crate::entry::{Binding, Dedup, Found, Hashed, Router, RouterId, RouterKind, Topic};
+use crate::hashing;
 use crate::value::Headers;
 use smallvec::SmallVec;
 use std::fmt;
@@ -30,8 +31,12 @@ pub struct Routes {
     pub logs: Vec<LogRef>,
     /// Topics, one of whose logs the caller chooses: by id, without duplicates.
     pub topics: Vec<Arc<Topic>>,
-    /// A headers router was met: the routes hold for these headers only.
+    /// A router that looks at headers was met: the routes hold for these headers only.
     pub by_headers: bool,
+    /// The router it was published to remembers ids of messages.
+    pub within: Option<(RouterId, Dedup)>,
+    /// Where it goes by routers that delay, when its time has come.
+    pub later: Option<Box<Routes>>,
 }
 
 /// Why a publish cannot be routed at all. That it matches nothing is not a reason.
@@ -57,13 +62,15 @@ impl Routes {
     /// Whether the publish goes nowhere.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.logs.is_empty() && self.topics.is_empty()
+        self.logs.is_empty() && self.topics.is_empty() && self.later.is_none()
     }
 
     fn clear(&mut self) {
         self.logs.clear();
         self.topics.clear();
         self.by_headers = false;
+        self.later = None;
+        self.within = None;
     }
 
     fn add(&mut self, found: &Found) {
@@ -82,6 +89,7 @@ impl Routes {
 }
 
 /// Routers still to be asked, each once.
+#[derive(Default)]
 struct Walk<'a> {
     routers: SmallVec<[&'a Router; 8]>,
     /// Their ids, sorted.
@@ -92,7 +100,8 @@ impl Names {
     /// Finds where `publish` goes and puts it into `routes`, whose old content goes.
     ///
     /// Follows bindings from router to router, each router once, and a router's alternate where none
-    /// of its bindings matches.
+    /// of its bindings matches. Where a router delays and the publish waits, what lies behind that
+    /// router is for later; it waits once, however many such routers follow.
     ///
     /// # Errors
     /// The router is not there, or is internal; `routes` is empty then.
@@ -103,6 +112,7 @@ impl Names {
             return Err(Unroutable::Internal);
         }
         self.route_from(first, publish, routes);
+        routes.within = first.options.dedup.map(|dedup| (first.id, dedup));
         Ok(())
     }
 
@@ -115,12 +125,39 @@ impl Names {
         }
     }
 
-    fn route_from(&self, first: &Router, publish: &Publish<'_>, routes: &mut Routes) {
-        let mut walk = Walk { routers: SmallVec::new(), seen: SmallVec::new() };
+    fn route_from<'a>(&'a self, first: &'a Router, publish: &Publish<'_>, routes: &mut Routes) {
+        let mut walk = Walk::default();
         walk.add(first);
+        let mut delaying = Walk::default();
+        self.follow_all(walk, publish, routes, Some(&mut delaying));
+        if !delaying.routers.is_empty() {
+            let mut later = Routes::default();
+            self.follow_all(delaying, publish, &mut later, None);
+            routes.later = (!later.is_empty()).then(|| Box::new(later));
+        }
+    }
+
+    /// Asks routers and those they lead to; those that delay what waits are put into `delaying`, if
+    /// that is still to be looked for.
+    fn follow_all<'a>(
+        &'a self,
+        mut walk: Walk<'a>,
+        publish: &Publish<'_>,
+        routes: &mut Routes,
+        mut delaying: Option<&mut Walk<'a>>,
+    ) {
         let mut next = 0;
         while let Some(&router) = walk.routers.get(next) {
             next += 1;
+            if router.options.delays
+                && let Some(delaying) = &mut delaying
+            {
+                routes.by_headers = true;
+                if publish.headers.waits() {
+                    delaying.add(router);
+                    continue;
+                }
+            }
             if !self.route_at(router, publish, &mut walk, routes)
                 && let Some(alternate) = &router.alternate
                 && let Some(router) = self.router(publish.namespace, alternate)
@@ -149,7 +186,13 @@ impl Names {
             }
             return matched;
         }
-        routes.by_headers |= router.kind == crate::RouterKind::Headers;
+        routes.by_headers |= router.kind == RouterKind::Headers;
+        if hashing::chooses(router.kind) {
+            routes.by_headers |= router.options.hashed != Hashed::Key;
+            let chosen = self.chosen_by_hash(router, publish);
+            return chosen
+                .is_some_and(|binding| self.follow(publish.namespace, binding, walk, routes));
+        }
         for scope in self.scopes(publish.namespace) {
             let Some(table) = scope.tables.get(&router.name) else { continue };
             if table.source_id != router.id {
@@ -162,6 +205,17 @@ impl Names {
             }
         }
         matched
+    }
+
+    /// The one binding that a router chooses by hash.
+    fn chosen_by_hash(&self, router: &Router, publish: &Publish<'_>) -> Option<&Arc<Binding>> {
+        let hash = hashing::hash_of(&router.options.hashed, publish.keys, publish.headers);
+        let tables = self.scopes(publish.namespace).filter_map(|it| it.tables.get(&router.name));
+        let bindings = tables
+            .filter(|table| table.source_id == router.id)
+            .flat_map(|table| table.iter())
+            .filter(|binding| !binding.foreign || self.leads(publish.namespace, binding));
+        hashing::choose(router.kind, hash, bindings)
     }
 
     /// Goes where `binding` leads. False when that is gone.

@@ -1,5 +1,5 @@
 use crate::change::{Action, DeclareRouter};
-use crate::entry::RouterKind;
+use crate::entry::{RouterKind, RouterOptions};
 use crate::names::Unroutable;
 use crate::world::{
     World, arguments, binding, delete_queue, name, router, text, to_queue, to_router,
@@ -58,6 +58,35 @@ fn routes_through_headers_hold_for_these_headers_only() {
     assert!(!world.routes("amq.direct", &["k"], &[]).unwrap().by_headers);
     world.bind("amq.direct", to_router("amq.headers"), "k");
     assert!(world.routes("amq.direct", &["k"], &[]).unwrap().by_headers);
+}
+
+#[test]
+fn what_waits_is_routed_for_later_behind_a_router_that_delays() {
+    let mut world = World::new();
+    let [now, later, both] = ["now", "later", "both"].map(|it| world.declare_queue(it));
+    world.declare_router("all", RouterKind::Fanout);
+    for delayed in ["slow", "slower"] {
+        let options = RouterOptions { delays: true, ..RouterOptions::default() };
+        let declare = DeclareRouter { options, ..router(delayed, RouterKind::Fanout) };
+        world.ok(Action::DeclareRouter(declare));
+    }
+    for (source, to) in [("all", "now"), ("all", "both"), ("slow", "both"), ("slower", "later")] {
+        world.bind(source, to_queue(to), "");
+    }
+    world.bind("all", to_router("slow"), "");
+    world.bind("slow", to_router("slower"), "");
+    let found = |router: &str, waits: bool| {
+        let routes = world.routes_of(router, waits);
+        (routes.logs.clone(), routes.later.map(|later| later.logs), routes.by_headers)
+    };
+    assert_eq!(found("all", false), (vec![now, both, later], None, true));
+    assert_eq!(found("all", true), (vec![now, both], Some(vec![both, later]), true));
+    assert_eq!(found("slow", true), (vec![], Some(vec![both, later]), true));
+    assert_eq!(found("slower", false), (vec![later], None, true));
+    let names = world.names();
+    let kinds = names.routers("/", Some("all")).map(|it| (&*it.name, it.kind_name()));
+    let delayed: Vec<_> = kinds.filter(|(name, _)| name.starts_with("slow")).collect();
+    assert_eq!(delayed, [("slow", "x-delayed-message"), ("slower", "x-delayed-message")]);
 }
 
 #[test]

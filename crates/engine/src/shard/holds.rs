@@ -8,6 +8,8 @@ use types::{LogId, Millis};
 pub(crate) struct Holds {
     /// Producers, of all logs.
     pub(crate) producers: usize,
+    /// Ids of messages that are remembered, of all logs.
+    pub(crate) ids: usize,
     /// What groups take in memory.
     pub(crate) group_bytes: usize,
 }
@@ -46,8 +48,22 @@ impl Shard {
         }
     }
 
+    /// Forgets ids of messages whose time is over.
+    pub(super) fn forget_ids(&mut self) {
+        let now = self.time;
+        let some = self.logs.iter().filter(|(_, log)| log.seen.has_outlived(now));
+        let some: Vec<LogId> = some.map(|(id, _)| *id).collect();
+        for id in some {
+            let Some(log) = self.logs.get_mut(id) else { continue };
+            let known = log.seen.len();
+            log.seen.forget_outlived(now);
+            self.holds.ids -= known - log.seen.len();
+        }
+    }
+
     fn counted(&self) -> Holds {
         Holds {
+            ids: self.logs.values().map(|log| log.seen.len()).sum(),
             producers: self.logs.values().map(|log| log.producers.len()).sum(),
             group_bytes: self.groups.iter().map(|(_, groups)| groups.bytes()).sum(),
         }

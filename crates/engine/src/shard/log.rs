@@ -1,7 +1,9 @@
 //! The replicated state of one log: its extent, its configuration and its producers.
 
 use super::producers::Producers;
+use super::seen::Seen;
 use crate::api::Verdict;
+use catalog::Dedup;
 use record::batch::Header;
 use serde::{Deserialize, Serialize};
 use types::{Millis, Offset, SubscriptionId};
@@ -19,6 +21,8 @@ pub(crate) struct LogOptions {
     pub(crate) interest: bool,
     /// The highest level that a record's priority gives it; 0: all are alike.
     pub(crate) level_max: u8,
+    /// How ids of messages are remembered.
+    pub(crate) dedup: Option<Dedup>,
 }
 
 /// One log.
@@ -30,6 +34,8 @@ pub(crate) struct Log {
     /// Subscriptions with a ledger over this log.
     pub(crate) subscriptions: Vec<SubscriptionId>,
     pub(crate) producers: Producers,
+    /// Ids of messages.
+    pub(crate) seen: Seen,
 }
 
 impl Log {

@@ -12,7 +12,7 @@
 mod tests;
 
 use super::{Seat, Worker};
-use crate::api::{Append, Call, Op, Payload};
+use crate::api::{Append, Call, Op};
 use std::collections::{BTreeMap, VecDeque};
 use types::ClientId;
 
@@ -136,6 +136,5 @@ fn appends(call: &Call) -> impl Iterator<Item = &Append> {
 }
 
 fn payload_bytes(append: &Append) -> usize {
-    let (Payload::Batch(bytes) | Payload::Tails { bytes, .. }) = &append.payload;
-    bytes.len()
+    append.payload.bytes().len()
 }

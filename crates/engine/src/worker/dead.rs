@@ -16,7 +16,7 @@ use crate::index::Run;
 use crate::levels::Levels;
 use crate::shard::{Outbound, Outbox};
 use bytes::Bytes;
-use catalog::{DeadLetter, Found, Headers, Name, Names, Publish, Routes, Value};
+use catalog::{DeadLetter, Found, Headers, Name, Names, Property, Publish, Routes, Value};
 use ledger::Span;
 use record::batch::Builder;
 use record::properties::{self, Address, Death, Decoded, History, Place, Readdressed, Reason};
@@ -146,6 +146,10 @@ impl Headers for Said<'_> {
     fn header(&self, name: &str) -> Option<Cow<'_, Value>> {
         let found = self.0.user().find(|header| header.name == name.as_bytes())?;
         Some(Cow::Owned(found.value()))
+    }
+
+    fn property(&self, property: Property) -> Option<Cow<'_, [u8]>> {
+        property.of(&self.0.properties)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::Worker;
 use crate::MemoryPool;
-use crate::api::{Append, Call, Op, Payload, Schedule};
+use crate::api::{Append, Call, Op, Schedule};
 use std::collections::VecDeque;
 use types::{ClientId, Error, Kind};
 
@@ -24,8 +24,13 @@ impl Held {
 }
 
 impl Worker {
-    /// Gives the call back unless it has to wait, or is refused, because publishing is blocked.
+    /// Gives the call back unless it has to wait, or is refused, because publishing is blocked or the
+    /// id of a message cannot be remembered.
     pub(super) fn unless_held(&mut self, client: ClientId, call: Call) -> Option<Call> {
+        if let Err(error) = self.room_for_id(&call.op) {
+            self.clients.reply(client, call.token, Err(error));
+            return None;
+        }
         if self.blocked.is_none() {
             return Some(call);
         }
@@ -63,6 +68,5 @@ impl Worker {
 }
 
 fn bytes_of(append: &Append) -> usize {
-    let (Payload::Batch(bytes) | Payload::Tails { bytes, .. }) = &append.payload;
-    APPEND_BYTES + bytes.len()
+    APPEND_BYTES + append.payload.bytes().len()
 }

@@ -122,6 +122,7 @@ impl Worker {
     fn tidy_after(&mut self, shard: ShardId, outcome: &Outcome) {
         let deleted = match outcome {
             Outcome::Deleted(deleted) | Outcome::Unbound { deleted, .. } => deleted,
+            Outcome::Governed { namespace, .. } => return self.tell_policies(namespace),
             _ => return,
         };
         let names = self.ports.names.load_full();
@@ -135,6 +136,15 @@ impl Worker {
                 let action = Action::DeleteRouter { name: Name::clone(name), if_unused: true };
                 self.propose(Change::new(Name::clone(namespace), action));
             }
+        }
+    }
+
+    /// What is in the local layer is under the policies of the shared one.
+    fn tell_policies(&mut self, namespace: &Name) {
+        let names = self.ports.names.load_full();
+        if let Some(policies) = names.policies(namespace) {
+            let adopt = Action::AdoptPolicies(Box::new(policies.clone()));
+            self.propose(Change::new(Name::clone(namespace), adopt));
         }
     }
 
@@ -156,6 +166,9 @@ impl Worker {
                 let names = self.ports.names.load_full();
                 let options = options_of(&names, *subscription);
                 self.wake_unless_idle(*subscription, &options, None);
+            }
+            LogChange::AlterSubscription { subscription, options } => {
+                self.alter_queue(*subscription, &options.queue);
             }
             LogChange::DropSubscription(subscription) => {
                 let Some(seat) = self.seats.get_mut(&subscription.shard) else { return };

@@ -61,6 +61,15 @@ impl Bounds {
         }
     }
 
+    /// A queue refuses otherwise from now on, or not at all.
+    pub(super) fn alter(&mut self, log: LogId, id: SubscriptionId, options: &QueueOptions) {
+        let coming = self.by_log.remove(&log).map(|bound| bound.coming);
+        self.add(log, id, options);
+        if let (Some(bound), Some(coming)) = (self.by_log.get_mut(&log), coming) {
+            bound.coming = coming;
+        }
+    }
+
     /// A queue is gone.
     pub(super) fn forget(&mut self, id: SubscriptionId) {
         self.by_log.retain(|_, bound| bound.subscription != id);
@@ -194,7 +203,7 @@ impl Amount {
     fn of(payload: &Payload) -> Amount {
         let mut amount = Amount::default();
         match payload {
-            Payload::Tails { bytes, .. } => {
+            Payload::Tails { bytes, .. } | Payload::Once { bytes, .. } => {
                 for (_, tail) in Tails::new(bytes).filter_map(Result::ok) {
                     let value = tail::decode(tail).ok().and_then(|view| view.value);
                     amount.messages += 1;
@@ -212,7 +221,7 @@ impl Amount {
 
 fn records_of(payload: &Payload) -> Vec<Refused> {
     match payload {
-        Payload::Tails { bytes, .. } => Tails::new(bytes)
+        Payload::Tails { bytes, .. } | Payload::Once { bytes, .. } => Tails::new(bytes)
             .filter_map(Result::ok)
             .map(|(timestamp, tail)| (timestamp, Bytes::copy_from_slice(tail)))
             .collect(),

@@ -3,11 +3,12 @@
 mod forgetting;
 
 use super::Worker;
-use crate::shard::PRODUCER_BYTES;
+use crate::api::{Op, Payload, Schedule};
+use crate::shard::{ID_BYTES, PRODUCER_BYTES};
 use crate::{Account, Memory, MemoryPool};
 use forgetting::Forgetting;
 use std::sync::Arc;
-use types::Millis;
+use types::{Error, Kind, Millis};
 
 /// How soon memory that is short is looked at again: connections free it, and tell nobody.
 const LOOK_AGAIN: Millis = Millis(5);
@@ -42,15 +43,34 @@ impl Worker {
         account.set(MemoryPool::Pages, self.store.index.pages.bytes());
         account.set(MemoryPool::Loads, self.store.loading_bytes());
         account.set(MemoryPool::Held, self.held.bytes());
-        let (mut producers, mut group_bytes) = (0, 0);
+        let (mut producers, mut ids, mut group_bytes) = (0, 0, 0);
         for seat in self.seats.values() {
             let holds = seat.shard.holds();
             producers += holds.producers;
+            ids += holds.ids;
             group_bytes += holds.group_bytes;
         }
         account.set(MemoryPool::Producers, producers * PRODUCER_BYTES);
+        account.set(MemoryPool::Ids, ids * ID_BYTES);
         account.set(MemoryPool::Groups, group_bytes);
         self.room.short = self.ports.look_at_memory();
+    }
+
+    /// Whether there is room for the id of the message that an operation appends, if it has one.
+    ///
+    /// Fails with `Throttled`: to forget another one would let its message in twice.
+    pub(super) fn room_for_id(&self, op: &Op) -> Result<(), Error> {
+        let (Op::Append(append) | Op::Schedule(Schedule { append, .. })) = op else {
+            return Ok(());
+        };
+        let memory = &self.ports.memory;
+        let is_over = || memory.used(MemoryPool::Ids) >= memory.budget(MemoryPool::Ids);
+        match &append.payload {
+            Payload::Once { .. } if is_over() => {
+                Err(Error::new(Kind::Throttled, "too many ids of messages are remembered"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// When memory is to be looked at again.

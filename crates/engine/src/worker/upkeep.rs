@@ -300,6 +300,7 @@ impl Worker {
     /// where it is no longer in memory; a page of which only a part is too much is read for that.
     pub(super) fn retain(&mut self) {
         self.forget_producers();
+        self.forget_ids();
         let mut unread = Vec::new();
         for seat in self.seats.values_mut() {
             let mut trims = Vec::new();

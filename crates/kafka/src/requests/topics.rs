@@ -67,7 +67,9 @@ pub(super) fn fault(refusal: &Refusal) -> Fault {
             ErrorCode::INVALID_TOPIC_EXCEPTION
         }
         Refusal::TooMany { .. } => ErrorCode::INVALID_PARTITIONS,
-        Refusal::Exclusive { .. } | Refusal::InUse { .. } => ErrorCode::POLICY_VIOLATION,
+        Refusal::Exclusive { .. } | Refusal::InUse { .. } | Refusal::LimitReached { .. } => {
+            ErrorCode::POLICY_VIOLATION
+        }
         Refusal::Invalid { .. } => ErrorCode::INVALID_REQUEST,
     };
     (code, refusal.to_string())

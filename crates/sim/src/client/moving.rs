@@ -63,7 +63,7 @@ impl SimClient {
             return self.consume(world);
         }
         let ids: Vec<Id> =
-            self.new_ids(1 + world.random.below(3)).into_iter().map(Id::scheduled).collect();
+            self.new_ids(1 + world.random.below(3)).into_iter().map(Id::unordered).collect();
         let due = world.clock.now().plus(FADES);
         let from = log.log;
         world.model.log(from).asked(&ids);

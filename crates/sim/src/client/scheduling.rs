@@ -17,7 +17,7 @@ impl SimClient {
         to.retain(|log| *log == first || log.shard == first.shard && world.random.chance(20));
         to.sort_unstable();
         let ids = self.new_ids(1 + world.random.below(ENTRIES_MAX));
-        let ids: Vec<_> = ids.into_iter().map(crate::model::Id::scheduled).collect();
+        let ids: Vec<_> = ids.into_iter().map(crate::model::Id::unordered).collect();
         let reach_ms = [0, 300, 3_000, 30_000][pick(&world.random, 4)];
         let within = i64::try_from(world.random.below(reach_ms + 1)).unwrap_or(0);
         let due = world.clock.now().plus(Millis(within));

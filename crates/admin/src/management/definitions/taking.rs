@@ -6,7 +6,7 @@ use crate::management::exchanges::ExchangeGiven;
 use crate::management::given::Given;
 use crate::management::queues::QueueGiven;
 use crate::management::refused::Refused;
-use crate::management::{permissions, users, vhosts};
+use crate::management::{parameters, permissions, policies, users, vhosts};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use bytes::Bytes;
@@ -18,9 +18,6 @@ use serde_json::{Value, json};
 
 /// What RabbitMQ says of its own cluster, which is nothing to another broker.
 const ABOUT_THE_CLUSTER: [&str; 3] = ["cluster_name", "internal_cluster_id", "cluster_tags"];
-
-/// What is not built yet: a document with any of it is refused before anything is changed.
-const UNBUILT: [&str; 2] = ["parameters", "policies"];
 
 /// A document that is being taken.
 struct Taking<'a> {
@@ -50,6 +47,9 @@ pub(in crate::management) async fn import(
     for permission in document.list("topic_permissions")? {
         taking.key_permission(permission).await?;
     }
+    for parameter in document.list("global_parameters")? {
+        taking.global_parameter(&parameter).await?;
+    }
     taking.things(&document).await
 }
 
@@ -67,22 +67,9 @@ pub(in crate::management) async fn import_of_vhost(
     taking.things(&document(&body)?).await
 }
 
-/// Reads a document and refuses what is not built.
+/// Reads a document.
 fn document(body: &[u8]) -> Result<Given, Refused> {
-    let document = Given::read(body)?;
-    for name in UNBUILT {
-        if !document.list(name)?.is_empty() {
-            return Err(Refused::bad(format!("{name} are not supported by this broker")));
-        }
-    }
-    for parameter in document.list("global_parameters")? {
-        let name = parameter.text("name")?;
-        if !ABOUT_THE_CLUSTER.contains(&name.as_str()) {
-            let reason = format!("the global parameter {name} is not supported by this broker");
-            return Err(Refused::bad(reason));
-        }
-    }
-    Ok(document)
+    Given::read(body)
 }
 
 impl Taking<'_> {
@@ -104,7 +91,7 @@ impl Taking<'_> {
         match given.says_nothing() {
             true => Ok(()),
             false => {
-                let describe = Action::Describe(given.description());
+                let describe = Action::Describe(given.description()?);
                 self.admin.change(&name, describe).await.map(drop)
             }
         }
@@ -125,8 +112,36 @@ impl Taking<'_> {
         self.admin.change(&vhost, action).await.map(drop)
     }
 
+    async fn global_parameter(&self, part: &Given) -> Result<(), Refused> {
+        let name = part.text("name")?;
+        match ABOUT_THE_CLUSTER.contains(&name.as_str()) {
+            true => Ok(()),
+            false => {
+                let place = (NAMESPACE_DEFAULT, None, name);
+                parameters::set(self.admin, place, part).await.map(drop)
+            }
+        }
+    }
+
+    async fn parameter(&self, part: &Given) -> Result<(), Refused> {
+        let vhost = self.vhost_of(part)?;
+        let place = (&*vhost, Some(part.text("component")?), part.text("name")?);
+        parameters::set(self.admin, place, part).await.map(drop)
+    }
+
+    async fn policy(&self, part: &Given) -> Result<(), Refused> {
+        let (vhost, name) = (self.vhost_of(part)?, part.text("name")?);
+        policies::set(self.admin, &vhost, (&name, false), part).await.map(drop)
+    }
+
     /// What is in virtual hosts.
     async fn things(&self, document: &Given) -> Result<StatusCode, Refused> {
+        for parameter in document.list("parameters")? {
+            self.parameter(&parameter).await?;
+        }
+        for policy in document.list("policies")? {
+            self.policy(&policy).await?;
+        }
         for exchange in document.list("exchanges")? {
             self.exchange(exchange).await?;
         }

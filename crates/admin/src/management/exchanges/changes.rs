@@ -10,7 +10,7 @@ use crate::management::users::done;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use bytes::Bytes;
-use engine::catalog::{Action, DeclareRouter};
+use engine::catalog::{Action, DeclareRouter, RouterKind, RouterOptions};
 use serde::Deserialize;
 
 /// An exchange, and the virtual host it is in.
@@ -77,16 +77,16 @@ impl ExchangeGiven {
             true => given.text("type")?,
             false => "direct".to_owned(),
         };
-        let mut declare = DeclareRouter {
+        let declare = DeclareRouter {
             name: name.into(),
-            kind: (admin.dialect.kind)(&kind).map_err(refused)?,
+            kind: RouterKind::Direct,
             durable: given.flag("durable")?.unwrap_or(false),
             auto_delete: given.flag("auto_delete")?.unwrap_or(false),
             internal: given.flag("internal")?.unwrap_or(false),
             alternate: None,
             arguments: given.object("arguments")?.arguments()?,
+            options: RouterOptions::default(),
         };
-        declare.alternate = (admin.dialect.alternate)(vhost, &declare).map_err(refused)?;
-        Ok(declare)
+        (admin.dialect.router)(vhost, &kind, declare).map_err(refused)
     }
 }

@@ -83,14 +83,10 @@ impl Posted {
         self.text("expiration").is_some()
     }
 
-    /// The message as an append carries it.
-    pub(super) fn packed(
-        &self,
-        (exchange, key): (&str, &str),
-        payload: &[u8],
-    ) -> Result<Vec<u8>, Refused> {
+    /// Its properties but the headers.
+    pub(super) fn properties(&self) -> Properties<'_> {
         let bytes = |name| self.text(name).map(str::as_bytes);
-        let properties = Properties {
+        Properties {
             message_id: bytes("message_id"),
             correlation_id: bytes("correlation_id"),
             reply_to: bytes("reply_to"),
@@ -103,7 +99,16 @@ impl Posted {
             expiration: bytes("expiration"),
             delivery_mode: self.delivery_mode,
             timestamp: self.timestamp,
-        };
+        }
+    }
+
+    /// The message as an append carries it.
+    pub(super) fn packed(
+        &self,
+        (exchange, key): (&str, &str),
+        payload: &[u8],
+    ) -> Result<Vec<u8>, Refused> {
+        let properties = self.properties();
         let address =
             Address { exchange: Some(exchange.as_bytes()), routing_key: Some(key.as_bytes()) };
         // Headers that are none and not absent are said by a raw section of no bytes.

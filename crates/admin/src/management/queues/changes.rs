@@ -140,7 +140,7 @@ impl QueueGiven {
         admin: &Admin,
         vhost: &str,
     ) -> Result<DeclareQueue, Refused> {
-        let mut declare = DeclareQueue {
+        let declare = DeclareQueue {
             name: self.name.into(),
             id: admin.engine().new_topic_id(),
             durable: self.given.flag("durable")?.unwrap_or(false),
@@ -150,8 +150,7 @@ impl QueueGiven {
             arguments: self.given.object("arguments")?.arguments()?,
             options: QueueOptions::default(),
         };
-        declare.options = (admin.dialect.queue)(vhost, &declare).map_err(refused)?;
-        Ok(declare)
+        (admin.dialect.queue)(&admin.engine().names(), vhost, declare).map_err(refused)
     }
 }
 

@@ -187,7 +187,13 @@ impl Client {
         self.publish_all("", queue, body, properties);
     }
 
-    fn publish_all(&mut self, exchange: &str, routing_key: &str, body: &[u8], properties: &[u8]) {
+    pub(super) fn publish_all(
+        &mut self,
+        exchange: &str,
+        routing_key: &str,
+        body: &[u8],
+        properties: &[u8],
+    ) {
         let mandatory = true;
         let publish =
             Method::BasicPublish { ticket: 0, exchange, routing_key, mandatory, immediate: false };

@@ -2,7 +2,7 @@
 
 use crate::Pace;
 use crate::change::{Action, DeclareQueue, DeleteQueue};
-use crate::entry::{Overflow, QueueKind, QueueOptions};
+use crate::entry::{Overflow, QueueKind, QueueOptions, Unsaid};
 use crate::outcome::{Deleted, LogChange, Outcome, Refusal, Setting, Thing};
 use crate::value::Value;
 use crate::world::{World, arguments, delete_queue, name, owner, text};
@@ -25,7 +25,10 @@ fn a_queue_is_a_log_and_its_own_subscription() {
         retry: None,
         pace: Pace::default(),
         dead_letter: None,
+        dedup: None,
+        max_age: None,
         kind: QueueKind::Quorum,
+        unsaid: Unsaid::default(),
     };
     let declare = DeclareQueue { options: options.clone(), ..world.queue("q") };
     let (outcome, work) = world.run(Action::DeclareQueue(declare.clone()));

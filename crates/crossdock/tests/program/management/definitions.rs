@@ -86,8 +86,9 @@ fn a_part_that_is_not_right_is_told() {
         (r#"{"users":[{"name":"u"}]}"#, "tags_not_present"),
         (r#"{"permissions":[{"user":"no","vhost":"/"}]}"#, r#"["no_such_user","no"]"#),
         (r#"{"exchanges":[{"name":"x","vhost":"/","type":"no"}]}"#, "unknown exchange type 'no'"),
-        (r#"{"policies":[{"name":"p"}],"queues":[{"name":"q","vhost":"/"}]}"#, "not supported"),
-        (r#"{"global_parameters":[{"name":"p"}]}"#, "not supported"),
+        (r#"{"policies":[{"name":"p"}],"queues":[{"name":"q","vhost":"/"}]}"#, "no_such_vhost"),
+        (r#"{"policies":[{"name":"p","vhost":"/"}]}"#, "{key_missing,pattern}"),
+        (r#"{"global_parameters":[{"name":"p"}]}"#, "{key_missing,value}"),
     ] {
         let (status, answer) = take(&broker, "definitions", document);
         assert_eq!((status, answer.contains(reason)), (400, true), "{document}: {answer}");

@@ -78,6 +78,34 @@ impl Worker {
         }
     }
 
+    /// A queue behaves in another way from now on, whatever is in it.
+    pub(in crate::worker) fn alter_queue(
+        &mut self,
+        subscription: SubscriptionRef,
+        options: &QueueOptions,
+    ) {
+        let (shard, id) = (subscription.shard, subscription.subscription);
+        // The names tell of it only after this.
+        self.enter(subscription, options.clone(), None);
+        let Some(seat) = self.seats.get_mut(&shard) else { return };
+        let logs: Vec<LogId> = match seat.queues.get_mut(&id) {
+            Some(queue) => {
+                queue.options = options.clone();
+                if options.max_bytes.is_none() {
+                    queue.logs.iter_mut().for_each(QueueLog::forget_all_lengths);
+                }
+                queue.logs.iter().map(|log| log.log).collect()
+            }
+            None => return,
+        };
+        for log in logs {
+            seat.bounds.alter(log, id, options);
+        }
+        seat.ready.insert(id);
+        self.limit_length(shard, id);
+        self.rearm(subscription);
+    }
+
     /// Drops the entries of queues that have become idle.
     pub(in crate::worker) fn drop_idle(&mut self) {
         let mut idle = Vec::new();

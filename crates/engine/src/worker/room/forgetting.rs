@@ -61,6 +61,18 @@ impl Worker {
     }
 }
 
+impl Worker {
+    /// Has ids of messages forgotten whose time is over.
+    pub(in crate::worker) fn forget_ids(&mut self) {
+        for seat in self.seats.values_mut().filter(|seat| seat.shard.holds().ids > 0) {
+            let now = seat.shard.time;
+            if seat.shard.logs.values().any(|log| log.seen.has_outlived(now)) {
+                seat.command(Command::ForgetIds);
+            }
+        }
+    }
+}
+
 /// Since before when the longest silent ones are silent, a part of all.
 fn to_make_room(shard: &Shard) -> Millis {
     let mut seen: Vec<Millis> = producers(shard).collect();
