@@ -246,7 +246,7 @@ impl Shard {
                     _ => false,
                 };
                 if let Some(once) = &once {
-                    return self.append_once(dest, header, once);
+                    return self.append_once(dest, header, (once, levels));
                 }
                 match self.logs.get_mut(dest.log) {
                     _ if known => (Verdict::Duplicate, Offset(0)),
@@ -275,7 +275,12 @@ impl Shard {
     }
 
     /// Appends a message to a log unless the log remembers one of its id.
-    fn append_once(&mut self, dest: &Dest, header: &Header, once: &Once) -> (Verdict, Offset) {
+    fn append_once(
+        &mut self,
+        dest: &Dest,
+        header: &Header,
+        (once, levels): (&Once, Option<&Levels>),
+    ) -> (Verdict, Offset) {
         let Some(log) = self.logs.get_mut(dest.log) else { return (Verdict::Gone, Offset(0)) };
         let (start, own) = (log.start, log.options.dedup);
         let readers = log.subscriptions.iter();
@@ -294,6 +299,10 @@ impl Shard {
         }
         self.holds.ids = self.holds.ids - known + log.seen.len();
         self.holds.producers = self.holds.producers - producers + log.producers.len();
+        if verdict == Verdict::Appended && log.options.level_max > 0 {
+            let at = (dest.log, base, dest.records);
+            ranking::rank(&mut self.subscriptions, &log.subscriptions, at, levels);
+        }
         (verdict, base)
     }
 
