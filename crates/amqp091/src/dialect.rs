@@ -1,6 +1,8 @@
 //! Declarations and refusals in AMQP's words, for what else lets one declare: the management API.
 
-use crate::arguments::{self, PaceArguments, QueueArguments, RetryArguments, RetryType};
+use crate::arguments::{
+    self, PaceArguments, QueueArguments, RetryArguments, RetryType, ServingArguments,
+};
 use crate::errors::{self, Code, Exception, Resource};
 use crate::{message, policy};
 use engine::Names;
@@ -8,7 +10,7 @@ use engine::api::Once;
 use engine::catalog::{
     AppliesTo, Arguments, Breaker, DeadLetter, DeclareQueue, DeclareRouter, Dedup, Growth, Name,
     Overflow, Pace, PolicySettings, QueueKind, QueueOptions, Rate, Refusal, Remembered, Retry,
-    RetryOn, RouterId, RouterKind, Setting, Thing, Unsaid,
+    RetryOn, RouterId, RouterKind, Serving, Setting, Thing, Unsaid,
 };
 use record::properties::Value;
 use std::sync::Arc;
@@ -182,17 +184,12 @@ fn options(parsed: &QueueArguments) -> QueueOptions {
             arguments::Overflow::RejectPublish => Overflow::Refuse,
             arguments::Overflow::RejectPublishDlx => Overflow::RefuseAsDead,
         },
-        single_active: parsed.single_active,
-        priority_max: parsed.priority_max,
-        oldest_every: parsed.oldest_every,
-        order_key: parsed.order_key.as_deref().map(Name::from),
+        serving: serving(&parsed.serving),
         dedup: parsed
             .is_deduplicating
             .then_some(Dedup { remembered: Remembered::WhileHeld, count_max: u32::MAX }),
         // A count goes no further, and so no limit that is higher is ever passed.
         returns_max: parsed.returns_max.and_then(|most| u16::try_from(most).ok()),
-        retry: parsed.retry.map(retry),
-        pace: pace(&parsed.pace),
         dead_letter: parsed.dead_letter.as_ref().map(|(exchange, key)| {
             let key = key.as_deref().map(Name::from);
             Arc::new(DeadLetter { router: Name::from(exchange.as_str()), key })
@@ -203,6 +200,17 @@ fn options(parsed: &QueueArguments) -> QueueOptions {
             arguments::QueueKind::Stream => QueueKind::Stream,
         },
         unsaid: Unsaid::default(),
+    }
+}
+
+fn serving(parsed: &ServingArguments) -> Serving {
+    Serving {
+        single_active: parsed.single_active,
+        priority_max: parsed.priority_max,
+        oldest_every: parsed.oldest_every,
+        order_key: parsed.order_key.as_deref().map(Name::from),
+        retry: parsed.retry.map(retry),
+        pace: pace(&parsed.pace),
     }
 }
 

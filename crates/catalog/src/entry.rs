@@ -107,21 +107,10 @@ pub struct QueueOptions {
     pub max_bytes: Option<u64>,
     /// What becomes of more than that.
     pub overflow: Overflow,
-    /// Of its consumers one at a time is served.
-    pub single_active: bool,
-    /// The highest priority of its messages; 0: all are alike.
-    pub priority_max: u8,
-    /// Of the messages handed out every so many is the oldest, whatever its priority; `None`: none.
-    pub oldest_every: Option<u32>,
-    /// Of each key one message at a time is handed out, in order. A message's key is that of its record,
-    /// or the value of the header of this name.
-    pub order_key: Option<Name>,
+    /// How its messages are handed out.
+    pub serving: Serving,
     /// How often a message may come back; once more and it is taken out. `None`: without end.
     pub returns_max: Option<u16>,
-    /// How long a message waits that came back; `None`: not at all.
-    pub retry: Option<Retry>,
-    /// What holds deliveries back.
-    pub pace: Pace,
     /// Where what is taken out goes; `None`: nowhere.
     pub dead_letter: Option<Arc<DeadLetter>>,
     /// How it knows messages that it had before, by their ids.
@@ -132,6 +121,24 @@ pub struct QueueOptions {
     pub kind: QueueKind,
     /// What nobody asked for, so that a policy may say it.
     pub unsaid: Unsaid,
+}
+
+/// Which message is handed out next, when, and to whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Serving {
+    /// Of its consumers one at a time is served.
+    pub single_active: bool,
+    /// The highest priority of its messages; 0: all are alike.
+    pub priority_max: u8,
+    /// Of the messages handed out every so many is the oldest, whatever its priority; `None`: none.
+    pub oldest_every: Option<u32>,
+    /// Of each key one message at a time is handed out, in order. A message's key is that of its record,
+    /// or the value of the header of this name.
+    pub order_key: Option<Name>,
+    /// How long a message waits that came back; `None`: not at all.
+    pub retry: Option<Retry>,
+    /// What holds deliveries back.
+    pub pace: Pace,
 }
 
 /// Which options have their default because nothing was said of them.

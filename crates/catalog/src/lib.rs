@@ -44,7 +44,7 @@ pub use config::{Config, MESSAGE_BYTES_MAX_DEFAULT, RETENTION_MS_DEFAULT, Timest
 pub use entry::{
     Binding, DeadLetter, Dedup, Destination, Found, Hashed, MessageId, NodeId, Overflow, Owner,
     Property, Queue, QueueKind, QueueOptions, Remembered, Router, RouterId, RouterKind,
-    RouterOptions, Topic, TopicId, Unsaid,
+    RouterOptions, Serving, Topic, TopicId, Unsaid,
 };
 pub use names::{Names, Publish, Routes, Stream, Unroutable, group_slot};
 pub use naming::{legal_for_streams, visible_to_streams};

@@ -1,14 +1,16 @@
 //! A client of a run: what it asks at random, and what it makes of the answers.
 
 mod body;
+mod draining;
 mod filling;
 mod moving;
 mod once;
+mod ranking;
 mod scheduling;
 
 use crate::model::{Id, Model, Violation, broken};
 use crate::world::{KEYED, QueueUnderTest, RANKED, SINGLE, World};
-use body::{encode, id_of, level_of, payload};
+use body::{encode, id_of, payload};
 use bytes::Bytes;
 use engine::api::{
     Append, Call, Delivery, Disposition, Event, LeaseRange, Op, Payload, Reply, Settle, Source,
@@ -118,34 +120,6 @@ impl SimClient {
         world.returned_unseen();
         world.model.active = world.model.active.filter(|active| *active != self.number);
         self.reconnect(world);
-    }
-
-    /// Consumes every queue without bound: nothing more comes, and all of it is ready.
-    pub(crate) fn take_all(&mut self, world: &mut World) {
-        self.ranked = Some(None);
-        for number in 0..world.queues.len() {
-            let take = Take {
-                consumer: consumer(number),
-                source: Source::Subscription(world.queues[number].subscription),
-                prefetch: 0,
-                window: None,
-                // Of a key that is held nothing more would come.
-                settle_on_delivery: number == KEYED,
-                exclusive: false,
-                priority: 0,
-            };
-            self.send(world, Op::Take(take), Asked::Other);
-        }
-    }
-
-    /// How much has come.
-    pub(crate) fn taken(&self) -> usize {
-        self.taken
-    }
-
-    /// What it holds of a queue.
-    pub(crate) fn held_of(&self, number: usize) -> BTreeSet<Id> {
-        self.held.get(&number).into_iter().flat_map(|held| held.values().copied()).collect()
     }
 
     pub(crate) fn connected_clean(&self) -> bool {
@@ -458,18 +432,6 @@ impl SimClient {
             return broken(format!("offset {} is delivered after {before}", item.offset));
         }
         Ok(())
-    }
-
-    /// What is ready comes by priority, and then by arrival.
-    fn in_rank(&mut self, id: Id, offset: Offset) -> Result<(), Violation> {
-        let Some(last) = &mut self.ranked else { return Ok(()) };
-        let place = (Reverse(level_of(id)), offset);
-        match last.replace(place) {
-            Some(before) if before > place => {
-                broken(format!("{id:?} at {offset} comes after {before:?}, and is before it"))
-            }
-            _ => Ok(()),
-        }
     }
 
     fn answered(

@@ -6,7 +6,7 @@ use crate::run::Tally;
 use engine::api::{Call, Event, Op, Reply};
 use engine::catalog::{
     Action, Change, Config, DeadLetter, DeclareQueue, DeclareTopic, Dedup, Growth, Outcome,
-    Overflow, Pace, QueueOptions, Remembered, Retry, RetryOn,
+    Overflow, Pace, QueueOptions, Remembered, Retry, RetryOn, Serving,
 };
 use engine::{Client, Options, Part, Sizes, Stepped, UnzipSizes};
 use io::sim::{SimClock, SimDisk, SimRandom};
@@ -288,20 +288,20 @@ impl World {
             |key: &str| Some(Arc::new(DeadLetter { router: "".into(), key: Some(key.into()) }));
         for number in 0..=SINGLE {
             let dead_letter = if number == 0 { dead_to("q1") } else { None };
-            let single_active = number == SINGLE;
-            let priority_max = if number == RANKED { PRIORITY_MAX } else { 0 };
             let retry = (number == RETRIED).then_some(RETRY_ALL);
             let in_flight_max = (number == CAPPED).then_some(CAP);
-            let pace = Pace { in_flight_max, ..Pace::default() };
             let remembered = Remembered::For(REMEMBERED);
             let dedup = (number == ONCE).then_some(Dedup { remembered, count_max: u32::MAX });
             let options = QueueOptions {
                 dead_letter,
-                single_active,
-                priority_max,
-                order_key: (number == KEYED).then(|| "key".into()),
-                retry,
-                pace,
+                serving: Serving {
+                    single_active: number == SINGLE,
+                    priority_max: if number == RANKED { PRIORITY_MAX } else { 0 },
+                    order_key: (number == KEYED).then(|| "key".into()),
+                    retry,
+                    pace: Pace { in_flight_max, ..Pace::default() },
+                    ..Serving::default()
+                },
                 dedup,
                 ..QueueOptions::default()
             };
@@ -316,7 +316,7 @@ impl World {
         }
         let options = QueueOptions {
             returns_max: Some(RETURNS_MAX),
-            retry: Some(RETRY),
+            serving: Serving { retry: Some(RETRY), ..Serving::default() },
             dead_letter: dead_to("grave"),
             ..QueueOptions::default()
         };

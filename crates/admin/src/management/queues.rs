@@ -152,7 +152,7 @@ impl Counted {
             return Value::Object(fields);
         };
         fields.insert("consumers".to_owned(), stats.counts.consumers.into());
-        if queue.options.retry.is_some() {
+        if queue.options.serving.retry.is_some() {
             fields.insert("messages_delayed".to_owned(), stats.counts.delayed.into());
         }
         for (name, count) in DEPTHS {

@@ -42,14 +42,9 @@ fn what_works_is_parsed_whatever_the_integer_width() {
         length_bytes_max: Some(1000),
         age_ms_max: None,
         overflow: Overflow::DropHead,
-        single_active: true,
-        priority_max: 0,
-        oldest_every: None,
-        order_key: None,
+        serving: ServingArguments { single_active: true, ..ServingArguments::default() },
         is_deduplicating: false,
         returns_max: Some(3),
-        retry: None,
-        pace: PaceArguments::default(),
         dead_letter: Some(("dlx".to_owned(), Some("key".to_owned()))),
     };
     assert_eq!(QueueArguments::parse(QUEUE, &arguments), Ok(expected));
@@ -76,7 +71,7 @@ fn an_age_is_a_number_and_a_unit() {
 #[test]
 fn a_queue_says_how_many_priorities_it_has() {
     let parsed = |given: &[(&str, Value)]| {
-        QueueArguments::parse(QUEUE, &list(given)).map(|parsed| parsed.priority_max)
+        QueueArguments::parse(QUEUE, &list(given)).map(|parsed| parsed.serving.priority_max)
     };
     assert_eq!(parsed(&[("x-max-priority", Value::U8(255))]), Ok(255));
     assert_eq!(parsed(&[("x-max-priority", Value::I64(0))]), Ok(0));
@@ -153,7 +148,7 @@ fn types_and_ranges_are_checked() {
 fn messages_that_come_back_wait_as_the_arguments_say() {
     let parsed = |pairs: &[(&str, Value)]| {
         let parsed = QueueArguments::parse(QUEUE, &list(pairs)).map_err(|refused| refused.text)?;
-        Ok::<_, String>((parsed.retry, parsed.returns_max))
+        Ok::<_, String>((parsed.serving.retry, parsed.returns_max))
     };
     let (kind, min) =
         (("x-delayed-retry-type", text("failed")), ("x-delayed-retry-min", Value::I32(5)));

@@ -128,7 +128,7 @@ impl AmqpSession {
         };
         match found {
             Found::Queue(queue) => match queue.options.kind {
-                QueueKind::Classic if queue.options.retry.is_some() => {
+                QueueKind::Classic if queue.options.serving.retry.is_some() => {
                     Ok((subscription()?, Reading::Quorum))
                 }
                 QueueKind::Classic => Ok((subscription()?, Reading::Classic)),
@@ -169,7 +169,7 @@ impl AmqpSession {
         // One consumer is active anyway: RabbitMQ's quorum queues do not mind.
         let exclusive = exclusive
             && !matches!(cx.names().find(&self.vhost, &holder.name), Some(Found::Queue(queue))
-                if queue.options.single_active && queue.options.kind == QueueKind::Quorum);
+                if queue.options.serving.single_active && queue.options.kind == QueueKind::Quorum);
         let consumer = self.next_consumer();
         let Some(channel) = self.channels.get_mut(&number) else { return Ok(()) };
         let (source, qos) = (holder.source, channel.qos);
@@ -330,9 +330,9 @@ impl AmqpSession {
         let found = self.find_queue(&name, cx)?;
         let reading = match &found {
             Found::Queue(queue) => match queue.options.kind {
-                QueueKind::Classic if queue.options.retry.is_some() => Reading::Quorum,
+                QueueKind::Classic if queue.options.serving.retry.is_some() => Reading::Quorum,
                 QueueKind::Classic => Reading::Classic,
-                QueueKind::Quorum if queue.options.single_active => {
+                QueueKind::Quorum if queue.options.serving.single_active => {
                     return Err(resource.not_got_from());
                 }
                 QueueKind::Quorum => Reading::Quorum,

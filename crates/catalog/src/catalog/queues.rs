@@ -27,7 +27,7 @@ impl LogConfig {
             retention_bytes: options.max_bytes.filter(|_| stream),
             message_bytes_max: None,
             timestamp_type: TimestampType::Create,
-            level_max: if stream { 0 } else { options.priority_max },
+            level_max: if stream { 0 } else { options.serving.priority_max },
             dedup: options.dedup.filter(|_| !stream),
         }
     }

@@ -6,7 +6,7 @@ use crate::api::{
     Settle, Source, Take,
 };
 use bytes::Bytes;
-use catalog::{DeadLetter, QueueOptions};
+use catalog::{DeadLetter, QueueOptions, Serving};
 use record::batch::Builder;
 use record::{tail, tails};
 use std::sync::Arc;
@@ -15,7 +15,15 @@ use types::{ConsumerId, LogRef, Millis, Offset, SubscriptionRef, Token};
 type Queue = (LogRef, SubscriptionRef);
 
 fn options() -> QueueOptions {
-    QueueOptions { order_key: Some("customer".into()), ..QueueOptions::default() }
+    by(serving("customer"))
+}
+
+fn serving(key: &str) -> Serving {
+    Serving { order_key: Some(key.into()), ..Serving::default() }
+}
+
+fn by(serving: Serving) -> QueueOptions {
+    QueueOptions { serving, ..QueueOptions::default() }
 }
 
 /// A record whose value is its name: `a1` is the first of the customer `a`; `-` has none. What follows a
@@ -157,7 +165,7 @@ fn a_crash_keeps_the_order_of_keys() {
 #[test]
 fn priorities_come_before_the_order_of_keys() {
     let mut stage = Stage::new();
-    let queue = stage.queue("keyed", QueueOptions { priority_max: 9, ..options() });
+    let queue = stage.queue("keyed", by(Serving { priority_max: 9, ..serving("customer") }));
     publish(&mut stage, queue, &["a1", "b1:5", "a2:5", "a3:5", "a4"]);
     take(&mut stage, queue, 1, 0);
     assert_eq!(names(&mut stage), ["b1", "a2"]);
@@ -180,8 +188,7 @@ fn a_key_goes_on_when_its_message_dies() {
     let limited = QueueOptions {
         returns_max: Some(0),
         dead_letter: Some(Arc::new(letter)),
-        single_active: true,
-        ..options()
+        ..by(Serving { single_active: true, ..serving("customer") })
     };
     let queue = stage.queue("keyed", limited);
     publish(&mut stage, queue, &["a1", "a2", "a3"]);
@@ -257,8 +264,7 @@ fn no_ack_holds_up_nothing() {
 #[test]
 fn the_key_of_a_kafka_record_is_its_own() {
     let mut stage = Stage::new();
-    let queue =
-        stage.queue("keyed", QueueOptions { order_key: Some("".into()), ..Default::default() });
+    let queue = stage.queue("keyed", by(serving("")));
     let mut builder = Builder::new(Millis(0));
     for (key, value) in [("k", "k1"), ("k", "k2"), ("l", "l1")] {
         let mut out = Vec::new();

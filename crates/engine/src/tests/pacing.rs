@@ -4,13 +4,16 @@ use super::Stage;
 use crate::api::{
     Counts, Disposition, Event, Get, LeaseRange, Leave, Op, Reply, Settle, Source, Take,
 };
-use catalog::{Breaker, Pace, QueueOptions, Rate};
+use catalog::{Breaker, Pace, QueueOptions, Rate, Serving};
 use types::{ConsumerId, LogRef, Millis, Offset, SubscriptionRef};
 
 type Queue = (LogRef, SubscriptionRef);
 
 fn paced(stage: &mut Stage, pace: Pace) -> Queue {
-    stage.queue("paced", QueueOptions { pace, ..QueueOptions::default() })
+    stage.queue(
+        "paced",
+        QueueOptions { serving: Serving { pace, ..Serving::default() }, ..QueueOptions::default() },
+    )
 }
 
 fn take(stage: &mut Stage, from: Queue, consumer: u32, prefetch: u32) {

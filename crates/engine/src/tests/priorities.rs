@@ -6,7 +6,7 @@ use crate::api::{
     Reply, Schedule, Settle, Source, Take, Transaction,
 };
 use bytes::Bytes;
-use catalog::{DeadLetter, Overflow, QueueOptions};
+use catalog::{DeadLetter, Overflow, QueueOptions, Serving};
 use io::Clock as _;
 use record::batch::Builder;
 use record::{tail, tails};
@@ -18,7 +18,11 @@ type Queue = (LogRef, SubscriptionRef);
 const CONSUMER: ConsumerId = ConsumerId(1);
 
 fn options() -> QueueOptions {
-    QueueOptions { priority_max: 9, ..QueueOptions::default() }
+    by(Serving { priority_max: 9, ..Serving::default() })
+}
+
+fn by(serving: Serving) -> QueueOptions {
+    QueueOptions { serving, ..QueueOptions::default() }
 }
 
 fn ranked(stage: &mut Stage) -> Queue {
@@ -208,7 +212,7 @@ fn a_batch_in_parts_has_priorities() {
 fn transactions_and_several_queues_at_once_have_priorities() {
     let mut stage = Stage::new();
     let queue = ranked(&mut stage);
-    let low = stage.queue("low", QueueOptions { priority_max: 2, ..QueueOptions::default() });
+    let low = stage.queue("low", by(Serving { priority_max: 2, ..Serving::default() }));
     let plain = stage.queue("plain", QueueOptions::default());
     let all = [plain, low, queue];
     stage.call(Op::Append(append(&all, &["a1", "b2"], None))).expect("published");
@@ -341,7 +345,7 @@ fn a_purge_takes_all_and_a_trimmed_log_counts_right() {
 #[test]
 fn the_oldest_has_a_turn_now_and_then() {
     let mut stage = Stage::new();
-    let fair = QueueOptions { oldest_every: Some(3), ..options() };
+    let fair = by(Serving { oldest_every: Some(3), ..options().serving });
     let queue = stage.queue("fair", fair);
     publish(&mut stage, queue, &["a", "b", "c1", "d9", "e9", "f9", "g9"]);
     assert_eq!(drain(&mut stage, queue), ["d9", "e9", "a", "f9", "g9", "b", "c1"]);
@@ -357,9 +361,8 @@ fn one_active_consumer_and_a_limit_of_returns_go_with_priorities() {
     let grave = stage.queue("grave", QueueOptions::default());
     let limited = QueueOptions {
         returns_max: Some(1),
-        single_active: true,
         dead_letter: Some(Arc::new(letter)),
-        ..options()
+        ..by(Serving { single_active: true, ..options().serving })
     };
     let queue = stage.queue("limited", limited);
     publish(&mut stage, queue, &["a1", "b5", "c5"]);

@@ -5,7 +5,7 @@ use crate::api::{
     Append, Counts, Disposition, Event, LeaseRange, Leave, Op, Payload, Reply, Settle, Source, Take,
 };
 use bytes::Bytes;
-use catalog::{DeadLetter, Growth, QueueOptions, Retry, RetryOn};
+use catalog::{DeadLetter, Growth, QueueOptions, Retry, RetryOn, Serving};
 use record::{tail, tails};
 use std::sync::Arc;
 use types::{ConsumerId, LogRef, Millis, Offset, SubscriptionRef};
@@ -25,7 +25,7 @@ const POLICY: Retry = Retry {
 fn options(retry: Retry, returns_max: Option<u16>) -> QueueOptions {
     let letter = DeadLetter { router: "".into(), key: Some("grave".into()) };
     QueueOptions {
-        retry: Some(retry),
+        serving: Serving { retry: Some(retry), ..Serving::default() },
         returns_max,
         dead_letter: Some(Arc::new(letter)),
         ..QueueOptions::default()

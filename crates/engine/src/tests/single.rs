@@ -3,14 +3,15 @@
 use super::Stage;
 use crate::Client;
 use crate::api::{Call, Event, Leave, Op, Source, Take};
-use catalog::{QueueKind, QueueOptions};
+use catalog::{QueueKind, QueueOptions, Serving};
 use std::sync::Arc;
 use types::{ConsumerId, Kind, LogRef, SubscriptionRef, Token};
 
 type Queue = (LogRef, SubscriptionRef);
 
 fn single(stage: &mut Stage, kind: QueueKind) -> Queue {
-    stage.queue("q", QueueOptions { single_active: true, kind, ..QueueOptions::default() })
+    let serving = Serving { single_active: true, ..Serving::default() };
+    stage.queue("q", QueueOptions { serving, kind, ..QueueOptions::default() })
 }
 
 fn take(queue: Queue, consumer: u32, priority: i32) -> Take {

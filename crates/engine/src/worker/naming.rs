@@ -196,13 +196,13 @@ impl Worker {
             let Some(known) = seat.shard.logs.get(&log) else { continue };
             let before: Option<Offset> = redelivered.map(|()| known.end);
             let mut dispatch = Dispatch::new(ledger, before);
-            if queue.options.single_active && !io::planted("active-consumer-shared") {
+            if queue.options.serving.single_active && !io::planted("active-consumer-shared") {
                 dispatch.serve_one(queue.options.kind == QueueKind::Quorum);
             }
-            if queue.options.order_key.is_some() {
+            if queue.options.serving.order_key.is_some() {
                 dispatch.order_by_key(ledger);
             }
-            if let Some(every) = queue.options.oldest_every {
+            if let Some(every) = queue.options.serving.oldest_every {
                 dispatch.take_oldest_every(every);
             }
             for (key, options) in &queue.consumers {

@@ -5,6 +5,7 @@ mod idle;
 mod keys;
 mod leaving;
 mod settling;
+mod terms;
 mod turns;
 
 pub(crate) use idle::Idle;
@@ -19,7 +20,7 @@ use super::dead::Morgue;
 use super::leasing::LEASING_MAX;
 use super::lost::NO_PLACE;
 use super::pacing::Pacer;
-use super::retrying::{Retries, Terms};
+use super::retrying::Retries;
 use super::seat::Seat;
 use super::store::{At, Store, Waiter};
 use super::window::WindowId;
@@ -131,7 +132,7 @@ impl From<(Assignment, Option<Token>)> for Handout {
 
 impl Queue {
     pub(crate) fn new(subscription: SubscriptionRef, options: QueueOptions, now: Millis) -> Queue {
-        let pacer = Pacer::wanted(&options.pace, now);
+        let pacer = Pacer::wanted(&options.serving.pace, now);
         Queue {
             subscription,
             options,
@@ -251,7 +252,7 @@ impl Worker {
         self.wake(subscription);
         let seat = self.seats.get_mut(&subscription.shard).ok_or_else(gone)?;
         let queue = seat.queues.get_mut(&subscription.subscription).ok_or_else(gone)?;
-        if queue.options.single_active && take.exclusive {
+        if queue.options.serving.single_active && take.exclusive {
             return Err(in_use());
         }
         let many = queue.logs.len() > 1;
@@ -502,32 +503,6 @@ impl Turn<'_> {
             pacer.missed(span);
         }
         self.get_next(queue, at, handout);
-    }
-
-    /// Where what comes back waits: notes what a message says of that itself. False: it came back too
-    /// often for what it says.
-    fn has_terms(
-        &self,
-        queue: &mut Queue,
-        at: usize,
-        handout: &Handout,
-        (offset, run, tail): (Offset, &Run, &[u8]),
-    ) -> bool {
-        if queue.options.retry.is_none() || handout.settle_now {
-            return true;
-        }
-        let own = if run.expiring { expiration(tail) } else { None };
-        let ttl = own.into_iter().chain(queue.options.message_ttl).min();
-        let expires = ttl.map(|ttl| run.appended.plus(ttl));
-        let of_queue = Terms::of_queue(&queue.options);
-        let terms = of_queue.of_message(tail, expires);
-        if terms.is_spent(handout.attempt.saturating_sub(1)) {
-            return false;
-        }
-        if let Some(retries) = &mut queue.logs[at].retries {
-            retries.note(offset, terms, of_queue);
-        }
-        true
     }
 
     /// The message's own time to live has passed.

@@ -64,8 +64,8 @@ struct Sorted {
 impl Terms {
     /// Those of a queue.
     pub(super) fn of_queue(options: &QueueOptions) -> Terms {
-        let QueueOptions { retry, returns_max, .. } = *options;
-        Terms { retry, returns_max, expires: None }
+        let QueueOptions { serving, returns_max, .. } = options;
+        Terms { retry: serving.retry, returns_max: *returns_max, expires: None }
     }
 
     /// Those of a message: what its headers say, else what its queue does. A header that makes no sense
@@ -156,7 +156,7 @@ impl Retries {
         near_max: usize,
     ) -> Option<Box<Retries>> {
         let waits = ledger.parked_count() > 0;
-        (options.retry.is_some() || waits).then(|| {
+        (options.serving.retry.is_some() || waits).then(|| {
             let nearest = Nearest::new(near_max, waits);
             Box::new(Retries { nearest, timer: None, own: BTreeMap::new() })
         })
@@ -205,7 +205,7 @@ impl Sorted {
 impl Queue {
     /// Whether a message that comes back may have to wait.
     pub(super) fn delays(&self) -> bool {
-        self.options.retry.is_some()
+        self.options.serving.retry.is_some()
     }
 }
 

@@ -1,8 +1,7 @@
 //! Rules about queues.
 
-use crate::Pace;
 use crate::change::{Action, DeclareQueue, DeleteQueue};
-use crate::entry::{Overflow, QueueKind, QueueOptions, Unsaid};
+use crate::entry::{Overflow, QueueKind, QueueOptions, Serving, Unsaid};
 use crate::outcome::{Deleted, LogChange, Outcome, Refusal, Setting, Thing};
 use crate::value::Value;
 use crate::world::{World, arguments, delete_queue, name, owner, text};
@@ -16,14 +15,15 @@ fn a_queue_is_a_log_and_its_own_subscription() {
         expires: Some(Millis(6)),
         max_len: Some(7),
         overflow: Overflow::DropOldest,
-        single_active: true,
         max_bytes: Some(8),
-        priority_max: 9,
-        oldest_every: Some(10),
-        order_key: Some("customer".into()),
+        serving: Serving {
+            single_active: true,
+            priority_max: 9,
+            oldest_every: Some(10),
+            order_key: Some("customer".into()),
+            ..Serving::default()
+        },
         returns_max: None,
-        retry: None,
-        pace: Pace::default(),
         dead_letter: None,
         dedup: None,
         max_age: None,

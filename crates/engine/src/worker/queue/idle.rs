@@ -65,7 +65,7 @@ impl Worker {
         let state = seat.shard.subscriptions.get(&id);
         for (log, _) in state.into_iter().flat_map(|state| state.ledgers.iter()) {
             seat.bounds.add(log, id, options);
-            seat.has_levels |= options.priority_max > 0;
+            seat.has_levels |= options.serving.priority_max > 0;
         }
         let holds_something = state.into_iter().any(|state| {
             state.ledgers.iter().any(|(log, ledger)| {

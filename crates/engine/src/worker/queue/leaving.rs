@@ -35,7 +35,7 @@ impl Worker {
         for log in &mut queue.logs {
             back.push((log.log, log.take_back(|handout| handout.key == key), false));
             let mut ended = Vec::new();
-            if queue.options.retry.is_some() && held != Held::Keep {
+            if queue.options.serving.retry.is_some() && held != Held::Keep {
                 log.dispatch.end_all(key, &mut ended);
             }
             failed.push((log.log, ended));
@@ -74,7 +74,7 @@ impl Worker {
                 for log in &mut queue.logs {
                     back.push((log.log, log.take_back(|it| it.key.client == client), false));
                     let mut ended = Vec::new();
-                    if queue.options.retry.is_some() {
+                    if queue.options.serving.retry.is_some() {
                         log.dispatch.end_client(client, &mut ended);
                     }
                     failed.push((log.log, ended));
