@@ -185,7 +185,8 @@ def spring_container_retries_up_to_the_delivery_limit():
 
         def fail(channel, method, properties, body):
             counts.append((properties.headers or {}).get("x-delivery-count") or 0)
-            channel.basic_nack(method.delivery_tag, requeue=True)
+            # RabbitMQ 4.3 counts no basic.nack.
+            channel.basic_reject(method.delivery_tag, requeue=True)
         spring.channel.basic_consume(spring.name, fail)
         watching = connect()
         buried = wait_for(lambda: turn(spring.connection, watching.channel(), spring.dead),
