@@ -12,6 +12,7 @@ mod keys;
 mod leases;
 mod order;
 mod parking;
+mod rewinding;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use parking::Parked;
 use std::collections::BTreeMap;
 use types::{ClientId, Offset};
 
+pub use rewinding::Standing;
 pub use terms::{
     AddError, Assignment, ConsumerKey, ConsumerOptions, Ended, Held, SharedWindow, Unsettled,
     Window,
@@ -42,7 +44,8 @@ pub struct Dispatch {
     settled_ahead: u64,
     /// Below, everything may have been delivered before an unclean stop.
     redelivered_before: Offset,
-    /// What came back since this dispatch began, and its counted returns.
+    /// What came back since this dispatch began, and its counted returns. After a rewind some of it may lie
+    /// at or above the cursor, and is aside there.
     returned: BTreeMap<Offset, u16>,
     parked: Parked,
     leases: Leases,
@@ -76,11 +79,12 @@ impl Dispatch {
     /// `redelivered_before`: after an unclean stop, the end of the log at the start; everything
     /// below may have been delivered before.
     pub fn new(ledger: &Ledger, redelivered_before: Option<Offset>) -> Dispatch {
+        let redelivered_before = redelivered_before.unwrap_or(ledger.floor());
         Dispatch {
             cursor: ledger.floor(),
             alike_until: ledger.floor(),
             settled_ahead: ledger.settled_above_floor(),
-            redelivered_before: redelivered_before.unwrap_or(ledger.floor()),
+            redelivered_before: redelivered_before.max(ledger.again_before()),
             returned: BTreeMap::new(),
             parked: Parked::of(ledger),
             leases: Leases::default(),
@@ -306,11 +310,14 @@ impl Dispatch {
         }
         let (mut taken, kept) = (0, out.len());
         while taken < count {
-            let Some((offset, _)) = self.returned.pop_first() else { break };
-            taken += 1;
-            Span::push_since(out, kept, Span::one(offset));
-        }
-        while taken < count && self.find_ready(ledger, end) {
+            if let Some((offset, _)) = self.take_returned(ledger, end) {
+                taken += 1;
+                Span::push_since(out, kept, Span::one(offset));
+                continue;
+            }
+            if !self.find_ready(ledger, end) {
+                break;
+            }
             let run = Span::new(self.cursor, self.alike_until.min(end));
             let len = run.len().min(count - taken);
             self.cursor.0 += i64::try_from(len).expect("at most the distance of two offsets");
@@ -326,7 +333,10 @@ impl Dispatch {
             return order.peek(ledger, end, (level, &self.parked));
         }
         let returned = self.returned.first_key_value().map(|(&offset, _)| offset);
-        returned.or_else(|| self.next_fresh(ledger, self.cursor, end))
+        match returned.filter(|offset| *offset < self.cursor) {
+            None => returned.into_iter().chain(self.next_fresh(ledger, self.cursor, end)).min(),
+            first => first,
+        }
     }
 
     /// The spans `len_of` passed over since the last call, to be put into a Settle command.
@@ -341,13 +351,14 @@ impl Dispatch {
             return;
         }
         self.returned.extract_if(span.first..span.end, |_, _| true).for_each(drop);
+        let aside = self.parked.aside();
         self.parked.forget(ledger, span);
         for (slot, count) in self.leases.take_all(span) {
             self.consumers.refund(slot, count);
         }
         if let Some(order) = &mut self.order {
             order.forget(ledger, span);
-        } else if self.cursor < span.end {
+        } else if self.cursor < span.end || self.parked.aside() < aside {
             self.cursor = self.cursor.max(ledger.floor());
             self.alike_until = self.cursor;
             self.settled_ahead = ledger.settled_in(Span::new(self.cursor, Offset(i64::MAX)));
@@ -418,14 +429,17 @@ impl Dispatch {
             let view = View { ledger, end, redelivered_before: self.redelivered_before };
             return order.pick((view, &mut self.parked), &mut self.skipped, len_of);
         }
-        while let Some((offset, returns)) = self.returned.pop_first() {
-            if let Some(bytes) = len_of(offset) {
-                let history = History::after(returns);
-                return Some(Picked { offset, bytes, history, level: 0, is_fresh: false });
+        loop {
+            while let Some((offset, returns)) = self.take_returned(ledger, end) {
+                if let Some(bytes) = len_of(offset) {
+                    let history = History::after(returns);
+                    return Some(Picked { offset, bytes, history, level: 0, is_fresh: false });
+                }
+                Span::push(&mut self.skipped, Span::one(offset));
             }
-            Span::push(&mut self.skipped, Span::one(offset));
-        }
-        while self.find_ready(ledger, end) {
+            if !self.find_ready(ledger, end) {
+                return None;
+            }
             let offset = self.cursor;
             let history = History::of(ledger, offset, self.redelivered_before);
             self.cursor = offset.next();
@@ -433,6 +447,16 @@ impl Dispatch {
                 return Some(Picked { offset, bytes, history, level: 0, is_fresh: true });
             }
             Span::push(&mut self.skipped, Span::one(offset));
+        }
+    }
+
+    /// Takes out what came back first, unless something that is at the cursor or after it comes before
+    /// that.
+    fn take_returned(&mut self, ledger: &Ledger, end: Offset) -> Option<(Offset, u16)> {
+        let (&offset, &returns) = self.returned.first_key_value()?;
+        if offset < self.cursor || !self.find_ready(ledger, end) || offset < self.cursor {
+            self.returned.remove(&offset);
+            return Some((offset, returns));
         }
         None
     }

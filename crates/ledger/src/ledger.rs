@@ -7,8 +7,12 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use types::{Millis, Offset};
 
+mod kept;
 #[cfg(test)]
 mod tests;
+
+use kept::Kept;
+pub use kept::Rewound;
 
 /// The replicated delivery state of one subscription over one log.
 ///
@@ -31,6 +35,8 @@ pub struct Ledger {
     levels: Option<Box<Levels>>,
     /// Unsettled offsets that came back and were not to be delivered again before then.
     parked: BTreeMap<Offset, Millis>,
+    /// Where what is settled is kept, or was brought back.
+    kept: Option<Box<Kept>>,
 }
 
 #[derive(Deserialize)]
@@ -42,6 +48,7 @@ struct Stored {
     leased: OffsetSet,
     levels: Option<Box<Levels>>,
     parked: BTreeMap<Offset, Millis>,
+    kept: Option<Box<Kept>>,
 }
 
 impl Ledger {
@@ -55,6 +62,7 @@ impl Ledger {
             leased: OffsetSet::default(),
             levels: None,
             parked: BTreeMap::new(),
+            kept: None,
         }
     }
 
@@ -110,9 +118,7 @@ impl Ledger {
             self.returned.extract_if(span.first..span.end, |_, _| true).for_each(drop);
         }
         self.end_leases(span);
-        if let Some(levels) = &mut self.levels {
-            levels.settle(span);
-        }
+        self.settle_levels(span);
         self.end_waits(span);
         newly
     }
@@ -193,7 +199,9 @@ impl Ledger {
 
     /// The log no longer holds anything below `offset`; gives how many unsettled offsets went.
     pub fn advance_floor_to(&mut self, offset: Offset) -> u64 {
-        self.settle(Span::new(self.floor, offset))
+        let newly = self.settle(Span::new(self.floor, offset));
+        self.forget_settled(offset);
+        newly
     }
 
     /// Settles everything below `end`; gives how many were not settled before.
@@ -244,11 +252,6 @@ impl Ledger {
         self.settled.next_present(from)
     }
 
-    /// Whether nobody needs `count` records from `first` on any more: all settled.
-    pub fn is_run_dead(&self, first: Offset, count: u32) -> bool {
-        self.next_unsettled(first, first.plus(count)).is_none()
-    }
-
     /// How often `offset` was delivered and came back counted; `None` when it never came back.
     pub fn returns(&self, offset: Offset) -> Option<u16> {
         self.returned.get(&offset).copied()
@@ -266,6 +269,7 @@ impl Ledger {
             + self.returned.len() * size_of::<(Offset, u16)>()
             + self.levels.as_ref().map_or(0, |levels| size_of::<Levels>() + levels.heap_bytes())
             + self.parked.len() * size_of::<(Offset, Millis)>()
+            + self.kept.as_ref().map_or(0, |kept| kept.heap_bytes())
     }
 }
 
@@ -273,8 +277,10 @@ impl TryFrom<Stored> for Ledger {
     type Error = &'static str;
 
     fn try_from(stored: Stored) -> Result<Ledger, &'static str> {
-        let Stored { floor, settled_total, settled, returned, leased, levels, parked } = stored;
-        let ledger = Ledger { floor, settled_total, settled, returned, leased, levels, parked };
+        let Stored { floor, settled_total, settled, returned, leased, levels, parked, kept } =
+            stored;
+        let ledger =
+            Ledger { floor, settled_total, settled, returned, leased, levels, parked, kept };
         let lowest = ledger.settled.next_present(Offset(i64::MIN));
         if lowest.is_some_and(|lowest| lowest <= floor) {
             return Err("settled offset at or below the floor");
@@ -294,6 +300,10 @@ impl TryFrom<Stored> for Ledger {
         let settled = ledger.settled.len();
         if ledger.levels.as_ref().is_some_and(|levels| !levels.fits(floor, settled)) {
             return Err("levels of other offsets than the unsettled ones");
+        }
+        let levels = ledger.levels.as_deref();
+        if ledger.kept.as_ref().is_some_and(|kept| !kept.fits(levels)) {
+            return Err("what is kept is not of this ledger");
         }
         Ok(ledger)
     }

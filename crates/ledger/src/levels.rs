@@ -36,16 +36,23 @@ impl Levels {
         self.end = self.end.max(span.end);
     }
 
-    pub(crate) fn settle(&mut self, span: Span) {
+    /// Gives the runs of each level to `each`.
+    pub(crate) fn settle(&mut self, span: Span, mut each: impl FnMut(usize, Span)) {
         let mut left = span.len();
-        for set in self.sets.iter_mut().rev().filter(|set| !set.is_empty()) {
+        let sets = self.sets.iter_mut().enumerate().rev();
+        for (level, set) in sets.filter(|(_, set)| !set.is_empty()) {
             let before = set.len();
-            set.remove(span, |_| {});
+            set.remove(span, |run| each(level, run));
             left = left.saturating_sub(before - set.len());
             if left == 0 {
                 return;
             }
         }
+    }
+
+    /// What was settled at a level is not any more.
+    pub(crate) fn bring_back(&mut self, level: usize, run: Span) {
+        self.sets[level].insert(run);
     }
 
     pub(crate) fn of(&self, offset: Offset) -> Option<u8> {

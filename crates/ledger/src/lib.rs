@@ -19,8 +19,8 @@ mod wheel;
 
 pub use dispatch::{
     AddError, Assignment, ConsumerKey, ConsumerOptions, Dispatch, Ended, Held, SharedWindow,
-    Unsettled, Window,
+    Standing, Unsettled, Window,
 };
-pub use ledger::Ledger;
+pub use ledger::{Ledger, Rewound};
 pub use span::Span;
 pub use wheel::{TimerId, Wheel};

@@ -173,6 +173,10 @@ impl Keys {
         true
     }
 
+    pub(super) fn is_blocked(&self, place: (usize, Offset)) -> bool {
+        self.blocked.contains_key(&place)
+    }
+
     /// What of a span is blocked and fulfils a condition.
     pub(super) fn blocked_in(
         &self,

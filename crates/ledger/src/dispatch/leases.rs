@@ -3,6 +3,7 @@
 use crate::Span;
 use crate::offset_set::OffsetSet;
 use std::collections::BTreeMap;
+use types::Offset;
 
 /// Leases by holder, one at most for each offset.
 #[derive(Debug, Default)]
@@ -16,6 +17,10 @@ pub(super) struct Leases {
 impl Leases {
     pub(super) fn len(&self) -> u64 {
         self.len
+    }
+
+    pub(super) fn contains(&self, offset: Offset) -> bool {
+        self.sets.values().any(|set| set.contains(offset))
     }
 
     /// Notes the leases of offsets that have none.

@@ -3,8 +3,10 @@
 
 use super::keys::Keys;
 use super::parking::Parked;
+use super::rewinding::split;
 use super::{History, Picked, View};
-use crate::{Ledger, Span};
+use crate::offset_set::OffsetSet;
+use crate::{Ledger, Rewound, Span};
 use std::collections::BTreeMap;
 use types::Offset;
 
@@ -26,8 +28,8 @@ pub(super) struct Order {
 /// What a level has that can go.
 #[derive(Clone, Copy)]
 enum Head {
-    /// What came back, or the one at the cursor.
-    Next,
+    /// This one, which came back, or is at the cursor.
+    Next(Offset),
     /// This one, which waited for others of its key.
     Blocked(Offset),
 }
@@ -42,7 +44,8 @@ struct Front {
     cursor: Offset,
     /// From the cursor up to here, everything is ready, of this level, and its history is alike.
     alike_until: Offset,
-    /// What came back, and its counted returns: all of it before the cursor.
+    /// What came back, and its counted returns. After a rewind some of it may lie at or above the
+    /// cursor, and is aside there.
     returned: BTreeMap<Offset, u16>,
 }
 
@@ -160,16 +163,17 @@ impl Order {
             && let Some(level) = self.highest((view, parked), level)
         {
             let blocked = self.keys.as_ref().and_then(|keys| keys.first_blocked(level));
-            let front = &mut self.fronts[level];
-            let returned = front.returned.first_key_value().map(|(&offset, _)| offset);
-            if let Some(offset) = blocked.filter(|&it| returned.is_none_or(|other| it < other)) {
+            let next = self.find_next((view, parked), level);
+            if let Some(offset) = blocked.filter(|&it| next.is_none_or(|other| it < other)) {
                 self.keys.as_mut().and_then(|keys| keys.unblock((level, offset)));
                 taken += 1;
                 Span::push_since(out, kept, Span::one(offset));
                 continue;
             }
-            let run = match front.returned.pop_first() {
-                Some((offset, _)) => Span::one(offset),
+            let Some(next) = next else { break };
+            let front = &mut self.fronts[level];
+            let run = match front.returned.remove(&next) {
+                Some(_) => Span::one(next),
                 None => {
                     let run = Span::new(front.cursor, front.alike_until.min(view.end));
                     let len = run.len().min(count - taken);
@@ -202,7 +206,11 @@ impl Order {
                 }
                 Some(next)
             };
-            returned.into_iter().chain(blocked).min().or_else(fresh)
+            let back = returned.into_iter().chain(blocked).min();
+            match back.filter(|back| *back < front.cursor) {
+                None => back.into_iter().chain(fresh()).min(),
+                first => first,
+            }
         };
         match level {
             Some(level) => head(level),
@@ -212,28 +220,77 @@ impl Order {
 
     /// The ledger settled a span, and not because of what was settled here.
     pub(super) fn forget(&mut self, ledger: &Ledger, span: Span) {
-        let mut fresh = 0;
-        for (level, front) in self.fronts.iter_mut().enumerate() {
+        for front in &mut self.fronts {
             front.returned.extract_if(span.first..span.end, |_, _| true).for_each(drop);
-            front.alike_until = front.cursor;
-            let levels = ledger.levels();
-            fresh += levels.map_or(0, |levels| {
-                levels.at(level).count_in(Span::new(front.cursor, Offset(i64::MAX)))
-            });
         }
         if let Some(keys) = &mut self.keys {
             keys.forget(span);
         }
-        let Some(levels) = ledger.levels() else {
+        if ledger.levels().is_none() {
             let front = &mut self.fronts[0];
             front.cursor = front.cursor.max(ledger.floor());
-            front.alike_until = front.cursor;
-            self.base = front.cursor;
+        }
+        self.look_again();
+        self.count_again(ledger);
+    }
+
+    /// Counts anew what is to be handed out for the first time.
+    pub(super) fn count_again(&mut self, ledger: &Ledger) {
+        let Some(levels) = ledger.levels() else {
+            self.base = self.fronts[0].cursor;
             self.passed = ledger.settled_in(Span::new(self.base, Offset(i64::MAX)));
             return;
         };
+        let fronts = self.fronts.iter().enumerate();
+        let ahead = |front: &Front| Span::new(front.cursor, Offset(i64::MAX));
+        let fresh = fronts.map(|(level, front)| levels.at(level).count_in(ahead(front)));
         self.base = ledger.floor();
-        self.passed = Span::new(self.base, levels.end()).len().saturating_sub(fresh);
+        self.passed = Span::new(self.base, levels.end()).len().saturating_sub(fresh.sum());
+    }
+
+    /// The ledger was rewound: the cursors go back, and what of it was not settled and lies before them
+    /// is given to `put`, to be passed over, and of the rest what was aside.
+    pub(super) fn spare(
+        &mut self,
+        (ledger, rewound): (&Ledger, &Rewound),
+        was_aside: &OffsetSet,
+        put: &mut impl FnMut(Span),
+    ) {
+        for (level, front) in self.fronts.iter_mut().enumerate() {
+            match ledger.levels() {
+                None => split(&rewound.spared, front.cursor, was_aside, put),
+                Some(levels) => {
+                    let of_level = levels.at(level);
+                    let mut at = rewound.from;
+                    for span in &rewound.spared {
+                        at = at.max(span.first);
+                        while let Some(first) =
+                            of_level.next_present(at).filter(|it| *it < span.end)
+                        {
+                            at = of_level.next_absent(first).min(span.end);
+                            split(&[Span::new(first, at)], front.cursor, was_aside, put);
+                        }
+                    }
+                }
+            }
+            front.cursor = front.cursor.min(rewound.from.max(ledger.floor()));
+            front.alike_until = front.cursor;
+        }
+    }
+
+    /// Whether a message came back, or was passed over since its key is held.
+    pub(super) fn has_back(&self, level: u8, offset: Offset) -> bool {
+        let level = usize::from(level);
+        self.fronts[level].returned.contains_key(&offset)
+            || self.keys.as_ref().is_some_and(|keys| keys.is_blocked((level, offset)))
+    }
+
+    /// Takes out a message that came back, or was passed over since its key is held. False when it was
+    /// neither.
+    pub(super) fn take_back(&mut self, level: u8, offset: Offset) -> bool {
+        let level = usize::from(level);
+        self.fronts[level].returned.remove(&offset).is_some()
+            || self.keys.as_mut().is_some_and(|keys| keys.unblock((level, offset)).is_some())
     }
 
     pub(super) fn ready_count(&self, end: Offset) -> u64 {
@@ -326,7 +383,9 @@ impl Order {
     ) -> Result<Option<(Offset, Head)>, Untold> {
         loop {
             let next = self.find_next((view, parked), level);
-            let Some(keys) = &mut self.keys else { return Ok(next.map(|it| (it, Head::Next))) };
+            let Some(keys) = &mut self.keys else {
+                return Ok(next.map(|it| (it, Head::Next(it))));
+            };
             if !keys.hold_waiting() {
                 return Err(Untold);
             }
@@ -341,7 +400,7 @@ impl Order {
             }
             let Some(key) = keys.of(next) else { return Err(Untold) };
             let Some(key) = key.filter(|&key| keys.is_locked(key)) else {
-                return Ok(Some((next, Head::Next)));
+                return Ok(Some((next, Head::Next(next))));
             };
             if keys.is_full() {
                 return Ok(free);
@@ -368,12 +427,12 @@ impl Order {
             let history = blocked.returns.map_or_else(|| known(offset), History::after);
             return (offset, history, false);
         }
-        let (offset, history, is_fresh) = match self.fronts[level].returned.pop_first() {
-            Some((offset, returns)) => (offset, History::after(returns), false),
+        let (Head::Next(offset) | Head::Blocked(offset)) = head;
+        let (history, is_fresh) = match self.fronts[level].returned.remove(&offset) {
+            Some(returns) => (History::after(returns), false),
             None => {
-                let offset = self.fronts[level].cursor;
                 self.pass(level);
-                (offset, known(offset), true)
+                (known(offset), true)
             }
         };
         if let Some(keys) = &mut self.keys {
@@ -390,16 +449,19 @@ impl Order {
         self.passed += 1;
     }
 
-    /// What of a level came back first, or is at the cursor.
+    /// What of a level came back, or is at the cursor, whichever is first.
     fn find_next(
         &mut self,
         (view, parked): (View<'_>, &mut Parked),
         level: usize,
     ) -> Option<Offset> {
-        let is_there = self.find_ready((view, parked), level);
         let front = &self.fronts[level];
         let returned = front.returned.first_key_value().map(|(&offset, _)| offset);
-        returned.or_else(|| is_there.then_some(front.cursor))
+        if returned.is_some_and(|returned| returned < front.cursor) {
+            return returned;
+        }
+        let is_there = self.find_ready((view, parked), level);
+        returned.into_iter().chain(is_there.then_some(self.fronts[level].cursor)).min()
     }
 
     /// The highest level with something ready, or the given one if it has. Its front stands there.
@@ -412,7 +474,7 @@ impl Order {
         let mut has = |level: usize| {
             let keys = self.keys.as_ref();
             keys.is_some_and(|keys| keys.first_blocked(level).is_some())
-                || self.find_ready((view, parked), level)
+                || self.find_next((view, parked), level).is_some()
         };
         match level {
             Some(level) => has(level).then_some(level),
@@ -420,14 +482,10 @@ impl Order {
         }
     }
 
-    /// Moves the cursor of a level to its next ready offset, unless something came back. What is parked
-    /// it passes.
+    /// Moves the cursor of a level to its next ready offset. What is parked it passes.
     fn find_ready(&mut self, (view, parked): (View<'_>, &mut Parked), level: usize) -> bool {
         let View { ledger, end, redelivered_before } = view;
         let front = &mut self.fronts[level];
-        if !front.returned.is_empty() {
-            return true;
-        }
         if front.cursor < front.alike_until {
             return front.cursor < end;
         }

@@ -12,9 +12,10 @@ use types::{ClientId, Offset};
 /// What is out of delivery until it is released.
 #[derive(Debug, Default)]
 pub(super) struct Parked {
-    waiting: OffsetSet,
-    /// At or above the cursor, which is to pass over them: waiting, or purged and not settled yet.
-    aside: OffsetSet,
+    pub(super) waiting: OffsetSet,
+    /// At or above the cursor, which is to pass over them: waiting, or taken out and not settled yet. After
+    /// a rewind, what was handed out or came back before, too.
+    pub(super) aside: OffsetSet,
 }
 
 impl Parked {

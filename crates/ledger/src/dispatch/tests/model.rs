@@ -1,6 +1,8 @@
 //! Random operations against a model that keeps every message by itself.
 
-use crate::{ConsumerKey, ConsumerOptions, Dispatch, Ended, Held, Ledger, Span, Unsettled, Window};
+use crate::{
+    ConsumerKey, ConsumerOptions, Dispatch, Ended, Held, Ledger, Span, Standing, Unsettled, Window,
+};
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -35,11 +37,19 @@ struct Message {
     durable_due: Option<Millis>,
     level: u8,
     key: Option<u64>,
+    /// Settled, and not to be had again.
+    is_gone: bool,
+    /// It was not settled when the ledger was rewound, and delivery comes to its place once more.
+    is_spared: bool,
 }
 
 #[derive(Clone, Debug)]
 enum Change {
     Settle(Span),
+    Withdraw(Span),
+    /// Up to the end that there is then.
+    Rewind(Offset, Offset),
+    Forget(Offset),
     Return(Span, bool),
     Park(Span, bool, Millis),
     Trim(Offset),
@@ -66,6 +76,9 @@ enum Step {
     Window(ConsumerKey, u32),
     Overdue(u16),
     Purge(u64, Option<usize>),
+    TakeAt(i64),
+    Rewind(i64),
+    Forget(i64),
     Trim(i64),
     Sync,
     Checkpoint,
@@ -104,6 +117,12 @@ struct World {
     every: Option<u32>,
     /// Handouts since the last of those.
     since: u32,
+    /// What is settled is kept.
+    keeps: bool,
+    /// What is settled below cannot be had again.
+    kept_from: Offset,
+    /// How many were settled and are not any more.
+    brought_back: u64,
 }
 
 impl World {
@@ -112,9 +131,10 @@ impl World {
         single: Option<bool>,
         level_max: u8,
         every: Option<u32>,
-        keyed: bool,
+        (keyed, keeps): (bool, bool),
     ) -> World {
-        let ledger = Ledger::with_levels(Offset(0), level_max);
+        let mut ledger = Ledger::with_levels(Offset(0), level_max);
+        ledger.keep_settled(keeps);
         let every = every.filter(|_| level_max > 0);
         World {
             dispatch: dispatch(&ledger, None, single, (every, keyed)),
@@ -135,6 +155,9 @@ impl World {
             keyed,
             every,
             since: 0,
+            keeps,
+            kept_from: Offset(0),
+            brought_back: 0,
         }
     }
 
@@ -211,6 +234,11 @@ impl World {
             }
             Step::Overdue(most) => self.overdue(most),
             Step::Purge(count, level) => self.purge(count, level),
+            Step::TakeAt(at) => self.take_at(at),
+            Step::Rewind(to) => self.rewind(to),
+            Step::Forget(before) => {
+                self.unsynced.push(Change::Forget(Offset(before.min(self.end().0))));
+            }
             Step::Trim(to) => self.trim(to),
             Step::Sync => self.sync(),
             Step::Checkpoint => {
@@ -230,6 +258,8 @@ impl World {
             is_durably_settled: false,
             durable_returns: None,
             is_leased: false,
+            is_gone: false,
+            is_spared: false,
             came_back: Some(false),
             level: level.min(self.level_max),
             key: (key > 0).then_some(key),
@@ -301,6 +331,7 @@ impl World {
     }
 
     fn deliver(&mut self, run_max: u32) {
+        self.sync_before_leases();
         let able: Vec<ConsumerKey> =
             self.consumers.keys().copied().filter(|&key| self.has_room(key)).collect();
         assert_eq!(self.dispatch.has_credit(), !able.is_empty());
@@ -332,6 +363,13 @@ impl World {
         }
     }
 
+    /// What is written down with the lease is applied before the handout is chosen.
+    fn sync_before_leases(&mut self) {
+        if self.leases {
+            self.sync();
+        }
+    }
+
     /// Tells some keys, if one is wanted.
     fn tell(&mut self) -> bool {
         let Some(first) = self.dispatch.take_wanted() else { return false };
@@ -342,6 +380,7 @@ impl World {
     }
 
     fn get(&mut self, key: ConsumerKey, settle_now: bool) {
+        self.sync_before_leases();
         let by = (key, settle_now);
         let taken = loop {
             let taken = self.dispatch.take_one(&self.ledger, self.end(), by, len_of);
@@ -438,6 +477,7 @@ impl World {
                 assert_eq!((*attempt, *level), (message.returns + 1, message.level));
                 message.come_back(count);
                 (message.place, message.due) = (Place::Parked, Some(self.last_due));
+                message.came_back = message.came_back.filter(|_| !message.is_spared);
             }
             self.unsynced.push(Change::Park(*span, count, self.last_due));
         }
@@ -531,7 +571,63 @@ impl World {
         wanted.sort_unstable();
         assert_eq!(spread(&spans), wanted);
         assert_eq!(taken, wanted.len() as u64);
-        self.unsynced.extend(spans.into_iter().map(Change::Settle));
+        self.unsynced.extend(spans.into_iter().map(Change::Withdraw));
+    }
+
+    /// One message is taken out, if nobody has it.
+    fn take_at(&mut self, at: i64) {
+        let offset = Offset(at);
+        let taken = self.dispatch.take_at(&self.ledger, self.end(), offset);
+        let message = self.messages.get_mut(at as usize);
+        let message = message.filter(|it| matches!(it.place, Place::Ready | Place::Parked));
+        assert_eq!(taken, message.is_some());
+        if let Some(message) = message {
+            message.place = Place::Done;
+            self.unsynced.push(Change::Withdraw(Span::one(offset)));
+        }
+    }
+
+    /// A command among the others: what was settled when it is applied comes again.
+    fn rewind(&mut self, to: i64) {
+        // Without what is kept, nobody knows of which level something was.
+        if self.keeps || self.level_max == 0 {
+            self.unsynced.push(Change::Rewind(Offset(to), self.end()));
+        }
+    }
+
+    fn rewound(&mut self, to: Offset, end: Offset) {
+        let to = to.max(self.kept_from);
+        let mut last = None;
+        let messages = self.messages.iter_mut().enumerate();
+        for (at, message) in messages.take(end.0 as usize).skip(to.0 as usize) {
+            if !message.is_durably_settled {
+                message.is_spared = true;
+                if message.place == Place::Parked {
+                    message.came_back = None;
+                }
+                continue;
+            }
+            assert_eq!(message.place, Place::Done);
+            if self.keeps && message.is_gone {
+                continue;
+            }
+            *message = Message {
+                place: Place::Ready,
+                returns: 0,
+                is_durably_settled: false,
+                durable_returns: None,
+                came_back: Some(false),
+                due: None,
+                durable_due: None,
+                is_spared: false,
+                ..*message
+            };
+            self.brought_back += 1;
+            last = Some(at);
+        }
+        if let Some(last) = last {
+            self.messages[..=last].iter_mut().for_each(|message| message.redelivered = true);
+        }
     }
 
     /// What came back too often is taken out.
@@ -577,15 +673,39 @@ impl World {
     }
 
     fn apply(&mut self, change: Change) {
+        if let Change::Rewind(to, _) = change {
+            // What was appended meanwhile is the end's, too.
+            let (to, end) = (to.max(self.kept_from), self.end());
+            let rewound = self.ledger.rewind(to, end);
+            self.dispatch.rewound(&self.ledger, &rewound);
+            let before = self.brought_back;
+            self.rewound(to, end);
+            assert_eq!(rewound.count, self.brought_back - before);
+            return self.replay.push(Change::Rewind(to, end));
+        }
         let newly = apply(&mut self.ledger, &change);
         let mut model_newly = 0;
         match change {
+            Change::Rewind(..) => {}
+            Change::Forget(before) => {
+                if self.keeps {
+                    self.kept_from = self.kept_from.max(before);
+                }
+            }
+            Change::Withdraw(span) => {
+                for offset in span.offsets() {
+                    let message = &mut self.messages[offset.0 as usize];
+                    message.is_gone = true;
+                    model_newly += u64::from(message.settle());
+                }
+            }
             Change::Settle(span) => {
                 for offset in span.offsets() {
                     model_newly += u64::from(self.messages[offset.0 as usize].settle());
                 }
             }
             Change::Trim(to) => {
+                self.kept_from = self.kept_from.max(to);
                 for message in &mut self.messages[..to.0 as usize] {
                     model_newly += u64::from(message.settle());
                 }
@@ -652,6 +772,7 @@ impl World {
             message.returns = message.durable_returns.unwrap_or(0);
             message.redelivered = true;
             message.came_back = message.due.is_none().then_some(false);
+            message.is_spared = false;
         }
     }
 
@@ -667,16 +788,38 @@ impl World {
         assert_eq!(self.dispatch.parked_count(), parked);
         assert_eq!(self.dispatch.consumer_count(), self.consumers.len());
         let settled = count(|message| message.is_durably_settled);
-        assert_eq!(self.ledger.settled_total(), settled);
+        assert_eq!(self.ledger.settled_total(), settled + self.brought_back);
         assert_eq!(self.ledger.unsettled(self.end()), self.messages.len() as u64 - settled);
         for level in (0..self.dispatch.level_count()).map(Some).chain([None]) {
             let next = self.next_of(level).map(|at| Offset(at as i64));
             assert_eq!(self.dispatch.peek(&self.ledger, self.end(), level), next, "{level:?}");
         }
         for (offset, message) in self.messages.iter().enumerate() {
+            let offset = Offset(offset as i64);
             if !message.is_durably_settled {
-                assert_eq!(self.ledger.level_of(Offset(offset as i64)), message.level);
+                assert_eq!(self.ledger.level_of(offset), message.level);
             }
+            let standing = match message.place {
+                Place::Ready => Standing::Ready,
+                Place::Held(_) => Standing::Leased,
+                Place::Parked => Standing::Waiting,
+                Place::Done if message.is_durably_settled => Standing::Settled,
+                Place::Done => Standing::Leaving,
+            };
+            assert_eq!(self.dispatch.standing(&self.ledger, self.end(), offset), standing);
+            let is_kept = self.keeps && message.is_kept() && offset >= self.kept_from;
+            let is_kept = is_kept || !self.keeps && message.is_durably_settled;
+            assert_eq!(self.ledger.is_kept(offset), is_kept);
+            let is_dead = message.is_durably_settled && !(self.keeps && is_kept);
+            assert_eq!(self.ledger.is_run_dead(offset, 1), is_dead);
+        }
+        let kept = (self.kept_from.0..).zip(self.messages.iter().skip(self.kept_from.0 as usize));
+        let kept: Vec<i64> = kept.filter(|(_, it)| it.is_kept()).map(|(at, _)| at).collect();
+        if self.keeps {
+            assert_eq!(self.ledger.kept_count(self.end()), kept.len() as u64);
+            let unsettled = self.messages.iter().position(|it| !it.is_durably_settled);
+            let needed = unsettled.map(|at| at as i64).into_iter().chain(kept.first().copied());
+            assert!(needed.min().is_none_or(|first| self.ledger.needed_from() <= Offset(first)));
         }
         for key in keys() {
             assert_eq!(self.dispatch.unsettled_of(key), self.held(|holder| holder == key));
@@ -706,12 +849,20 @@ impl World {
         self.compare();
         assert_eq!(self.ledger.floor(), self.end());
         assert_eq!(self.dispatch.ready_count(self.end()), 0);
+        self.ledger.forget_settled(self.end());
+        self.ledger.keep_settled(false);
         let empty = Ledger::with_levels(self.end(), self.level_max);
-        assert_eq!(self.ledger.heap_bytes(), empty.heap_bytes());
+        if self.brought_back == 0 {
+            assert_eq!(self.ledger.heap_bytes(), empty.heap_bytes());
+        }
     }
 }
 
 impl Message {
+    fn is_kept(&self) -> bool {
+        self.is_durably_settled && !self.is_gone
+    }
+
     fn come_back(&mut self, count: bool) {
         self.place = Place::Ready;
         self.redelivered = true;
@@ -738,6 +889,15 @@ impl Message {
 fn apply(ledger: &mut Ledger, change: &Change) -> u64 {
     match *change {
         Change::Settle(span) => ledger.settle(span),
+        Change::Withdraw(span) => ledger.withdraw(span),
+        Change::Rewind(to, end) => {
+            ledger.rewind(to, end);
+            0
+        }
+        Change::Forget(before) => {
+            ledger.forget_settled(before);
+            0
+        }
         Change::Trim(to) => ledger.advance_floor_to(to),
         Change::Return(span, count) => {
             ledger.return_span(span, count);
@@ -830,6 +990,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..3u16).prop_map(Step::Overdue),
         1 => (1..60u64, proptest::option::of(0..5usize))
             .prop_map(|(count, level)| Step::Purge(count, level)),
+        3 => (0..150i64).prop_map(Step::TakeAt),
+        3 => (0..150i64).prop_map(Step::Rewind),
+        1 => (0..150i64).prop_map(Step::Forget),
         1 => (0..150i64).prop_map(Step::Trim),
         5 => Just(Step::Sync),
         2 => Just(Step::Checkpoint),
@@ -844,7 +1007,7 @@ proptest! {
         single in proptest::option::weighted(0.5, any::<bool>()),
         level_max in prop_oneof![Just(0u8), 1..5u8],
         every in proptest::option::weighted(0.3, 1..6u32),
-        keyed in proptest::bool::weighted(0.3),
+        keyed in (proptest::bool::weighted(0.3), any::<bool>()),
         steps in proptest::collection::vec(step(), 1..120),
     ) {
         let mut world = World::new(leases, single, level_max, every, keyed);
