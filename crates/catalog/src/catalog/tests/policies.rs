@@ -65,7 +65,7 @@ fn a_policy_is_for_what_matches_whether_it_is_there_or_comes() {
     assert_eq!((outcome, work.len()), (Ok(governed(false)), 0));
     let delete = Action::DeletePolicy { operator: false, name: name("p") };
     world.ok(delete.clone());
-    assert_eq!(queue(&world, "q1").options, QueueOptions::default());
+    assert_eq!(*queue(&world, "q1").options, QueueOptions::default());
     let gone = Refusal::NotFound { what: Thing::Policy, name: name("p") };
     assert_eq!(world.refused(delete), gone);
 }
@@ -125,7 +125,7 @@ fn of_limits_the_lowest_counts_and_else_what_was_declared() {
         assert_eq!(options.message_ttl, Some(Millis(ttl)), "{called}");
         assert_eq!((options.max_len, options.max_bytes), (Some(5), Some(10)), "{called}");
         assert_eq!((options.overflow, options.returns_max), (overflow, returns_max), "{called}");
-        assert_eq!(&*options.dead_letter.expect("there is one").router, "dead");
+        assert_eq!(&*options.dead_letter.as_ref().expect("there is one").router, "dead");
     }
     assert_eq!(queue(&world, "said").governed.operator, Some(name("o")));
     // The same declaration still fits.
