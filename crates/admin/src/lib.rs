@@ -13,6 +13,7 @@ mod management;
 mod messages;
 mod metrics;
 mod names;
+mod replay;
 mod schedules;
 mod server;
 mod state;

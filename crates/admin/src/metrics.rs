@@ -186,6 +186,7 @@ async fn queues(admin: &Admin, out: &mut Exposition) -> Result<usize, Failure> {
         ("messages", "Messages held: ready and unacked.", |it| it.counts.ready + it.counts.unacked),
         ("messages_ready", "Messages that could be delivered.", |it| it.counts.ready),
         ("messages_unacked", "Messages leased to consumers.", |it| it.counts.unacked),
+        ("messages_kept", "Messages settled and kept.", |it| it.counts.kept),
         ("consumers", "Standing consumers.", |it| it.counts.consumers),
     ];
     let counters: &[(&str, &str, Read)] = &[

@@ -305,12 +305,13 @@ fn topic_line(topic: &Topic, extents: &Extents) -> Value {
 }
 
 fn counts(counts: Option<Counts>) -> Value {
-    let Counts { ready, unacked, delayed, consumers } = counts.unwrap_or_default();
+    let Counts { ready, unacked, delayed, kept, consumers } = counts.unwrap_or_default();
     json!({
         "messages": ready + unacked + delayed,
         "ready": ready,
         "unacked": unacked,
         "delayed": delayed,
+        "kept": kept,
         "consumers": consumers,
     })
 }

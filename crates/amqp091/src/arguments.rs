@@ -34,6 +34,9 @@ const DELIVERY_LIMIT_DEFAULT: i64 = 20;
 const SEGMENT: &str = "x-stream-max-segment-size-bytes";
 const FILTER: &str = "x-stream-filter-size-bytes";
 
+/// How many bytes a queue keeps of what its consumers are done with.
+const KEEP_BYTES: &str = "x-keep-settled-bytes";
+
 /// What `x-queue-type` says. All are the same queue here; the word is echoed and compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum QueueKind {
@@ -73,6 +76,8 @@ pub struct QueueArguments {
     pub length_bytes_max: Option<i64>,
     /// `x-max-age` of a stream, in milliseconds.
     pub age_ms_max: Option<i64>,
+    /// `x-keep-settled-age` and `x-keep-settled-bytes`.
+    pub keep: KeepArguments,
     /// `x-overflow`.
     pub overflow: Overflow,
     /// `x-single-active-consumer` and what else says how messages are handed out.
@@ -83,6 +88,15 @@ pub struct QueueArguments {
     pub returns_max: Option<i64>,
     /// `x-dead-letter-exchange` and `x-dead-letter-routing-key`.
     pub dead_letter: Option<(String, Option<String>)>,
+}
+
+/// How much a queue keeps of what its consumers are done with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeepArguments {
+    /// `x-keep-settled-age`, in milliseconds; not 0.
+    pub age_ms: Option<i64>,
+    /// `x-keep-settled-bytes`; not 0.
+    pub bytes: Option<i64>,
 }
 
 /// Where a stream consumer starts.
@@ -149,6 +163,7 @@ impl QueueArguments {
             length_max: number("x-max-length")?,
             length_bytes_max: number("x-max-length-bytes")?,
             age_ms_max: max_age(queue, arguments)?,
+            keep: KeepArguments { age_ms: keep_age(queue, arguments)?, bytes: number(KEEP_BYTES)? },
             overflow: overflow(queue, arguments)?,
             serving: serving::parse(queue, arguments)?,
             is_deduplicating: deduplication(queue, arguments)?,
@@ -159,8 +174,10 @@ impl QueueArguments {
         for name in [SEGMENT, FILTER] {
             number(name)?;
         }
-        if parsed.expires_ms == Some(0) {
-            return Err(queue.invalid_argument("x-expires", "{value_zero,0}"));
+        for (name, zero) in [("x-expires", parsed.expires_ms), (KEEP_BYTES, parsed.keep.bytes)] {
+            if zero == Some(0) {
+                return Err(queue.invalid_argument(name, "{value_zero,0}"));
+            }
         }
         Ok(parsed)
     }
@@ -310,6 +327,27 @@ pub(crate) fn age(text: &str) -> Option<Millis> {
     number.checked_mul(seconds * 1_000).map(Millis)
 }
 
+/// A time above 0: a number of milliseconds, or as [`age`] has it.
+pub(crate) fn span(value: &Value) -> Option<Millis> {
+    let span = match value {
+        Value::String(text) => age(text),
+        other => other.as_i64().map(Millis),
+    };
+    span.filter(|span| span.0 > 0)
+}
+
+/// How long a queue keeps what its consumers are done with.
+fn keep_age(queue: Resource<'_>, arguments: &Arguments) -> Result<Option<i64>, Exception> {
+    const NAME: &str = "x-keep-settled-age";
+    match find(arguments, NAME) {
+        None => Ok(None),
+        Some(value) => match span(value) {
+            Some(span) => Ok(Some(span.0)),
+            None => Err(queue.invalid_argument(NAME, "invalid_age")),
+        },
+    }
+}
+
 /// How long a stream keeps its messages.
 fn max_age(queue: Resource<'_>, arguments: &Arguments) -> Result<Option<i64>, Exception> {
     const NAME: &str = "x-max-age";
@@ -409,6 +447,8 @@ fn fits_kind(queue: Resource<'_>, kind: QueueKind, given: &Arguments) -> Result<
                 "x-delayed-retry-max",
                 "x-delayed-retry-multiplier",
                 "x-delayed-retry-jitter",
+                "x-keep-settled-age",
+                "x-keep-settled-bytes",
                 "x-message-deduplication",
                 "x-overflow",
                 "x-priorities",

@@ -8,9 +8,9 @@ use crate::{message, policy};
 use engine::Names;
 use engine::api::Once;
 use engine::catalog::{
-    AppliesTo, Arguments, Breaker, DeadLetter, DeclareQueue, DeclareRouter, Dedup, Growth, Name,
-    Overflow, Pace, PolicySettings, QueueKind, QueueOptions, Rate, Refusal, Remembered, Retry,
-    RetryOn, RouterId, RouterKind, Serving, Setting, Thing, Unsaid,
+    AppliesTo, Arguments, Breaker, DeadLetter, DeclareQueue, DeclareRouter, Dedup, Growth, Keep,
+    Name, Overflow, Pace, PolicySettings, QueueKind, QueueOptions, Rate, Refusal, Remembered,
+    Retry, RetryOn, RouterId, RouterKind, Serving, Setting, Thing, Unsaid,
 };
 use record::properties::Value;
 use std::sync::Arc;
@@ -178,7 +178,7 @@ fn options(parsed: &QueueArguments) -> QueueOptions {
         expires: parsed.expires_ms.map(Millis),
         max_len: parsed.length_max.map(natural),
         max_bytes: parsed.length_bytes_max.map(natural),
-        max_age: parsed.age_ms_max.map(Millis),
+        keep: keep(parsed),
         overflow: match parsed.overflow {
             arguments::Overflow::DropHead => Overflow::DropOldest,
             arguments::Overflow::RejectPublish => Overflow::Refuse,
@@ -201,6 +201,13 @@ fn options(parsed: &QueueArguments) -> QueueOptions {
         },
         unsaid: Unsaid::default(),
     }
+}
+
+/// What is kept: of a stream, everything up to an age.
+fn keep(parsed: &QueueArguments) -> Option<Box<Keep>> {
+    let age = parsed.age_ms_max.or(parsed.keep.age_ms);
+    let bytes = parsed.keep.bytes.and_then(|bytes| u64::try_from(bytes).ok());
+    Keep { age: age.map(Millis), bytes }.or_nothing()
 }
 
 fn serving(parsed: &ServingArguments) -> Serving {

@@ -87,7 +87,7 @@ pub(crate) fn settings(definition: &Arguments, operator: bool) -> Result<PolicyS
 /// A setting's name, what it is, and how it is set; `None` where a value is not right.
 type Working = (&'static str, &'static str, fn(&mut PolicySettings, &Value) -> Option<()>);
 
-const WORKING: [Working; 10] = [
+const WORKING: [Working; 12] = [
     ("alternate-exchange", "alternate exchange name", |it, value| {
         it.alternate = Some(value.as_str()?.into());
         Some(())
@@ -118,6 +118,14 @@ const WORKING: [Working; 10] = [
     }),
     ("max-age", "max age", |it, value| {
         it.max_age = Some(crate::arguments::age(value.as_str()?)?);
+        Some(())
+    }),
+    ("keep-settled-age", "age of settled messages", |it, value| {
+        it.keep_age = Some(crate::arguments::span(value)?);
+        Some(())
+    }),
+    ("keep-settled-bytes", "size of settled messages in bytes", |it, value| {
+        it.keep_bytes = Some(u64::try_from(natural(value).filter(|bytes| *bytes > 0)?).ok()?);
         Some(())
     }),
     ("delivery-limit", "delivery limit", |it, value| {

@@ -117,12 +117,22 @@ pub struct QueueOptions {
     pub dead_letter: Option<Arc<DeadLetter>>,
     /// How it knows messages that it had before, by their ids.
     pub dedup: Option<Dedup>,
-    /// How long a stream keeps records; `None`: for ever.
-    pub max_age: Option<Millis>,
+    /// How much it keeps of what its consumers are done with; `None`: nothing. Of a stream, which keeps
+    /// everything otherwise, how long it keeps that.
+    pub keep: Option<Box<Keep>>,
     /// Which kind was asked for.
     pub kind: QueueKind,
     /// What nobody asked for, so that a policy may say it.
     pub unsaid: Unsaid,
+}
+
+/// How much is kept, so that it can be had again: with both limits, what is within both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Keep {
+    /// Messages that are not older.
+    pub age: Option<Millis>,
+    /// So many bytes of the newest.
+    pub bytes: Option<u64>,
 }
 
 /// Which message is handed out next, when, and to whom.
@@ -388,6 +398,14 @@ impl RouterOptions {
             RouterOptions { dedup: Some(_), .. } => DEDUP_KIND,
             _ => kind.name(),
         }
+    }
+}
+
+impl Keep {
+    /// As a queue has it.
+    #[must_use]
+    pub fn or_nothing(self) -> Option<Box<Keep>> {
+        (self != Keep::default()).then(|| Box::new(self))
     }
 }
 

@@ -43,8 +43,8 @@ pub use change::{
 };
 pub use config::{Config, MESSAGE_BYTES_MAX_DEFAULT, RETENTION_MS_DEFAULT, TimestampType};
 pub use entry::{
-    Binding, DeadLetter, Dedup, Destination, Found, Hashed, MessageId, NodeId, Overflow, Owner,
-    Property, Queue, QueueKind, QueueOptions, Remembered, Router, RouterId, RouterKind,
+    Binding, DeadLetter, Dedup, Destination, Found, Hashed, Keep, MessageId, NodeId, Overflow,
+    Owner, Property, Queue, QueueKind, QueueOptions, Remembered, Router, RouterId, RouterKind,
     RouterOptions, Serving, Topic, TopicId, Unsaid,
 };
 pub use names::{Names, Publish, Routes, Stream, Unroutable, group_slot};

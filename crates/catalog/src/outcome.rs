@@ -256,7 +256,8 @@ pub enum LogChange {
 /// How a log behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogConfig {
-    /// What its primary subscription has settled may go.
+    /// What its primary subscription has settled may go, and nothing else: at once, or, if there is a limit,
+    /// when it is beyond that.
     pub trim_settled: bool,
     /// Records older than this may go; `None`: no limit.
     pub retention_ms: Option<Millis>,

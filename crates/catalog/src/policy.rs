@@ -6,7 +6,7 @@
 
 use crate::Name;
 use crate::access::Pattern;
-use crate::entry::{DeadLetter, Overflow, Queue, QueueKind, QueueOptions, Router};
+use crate::entry::{DeadLetter, Keep, Overflow, Queue, QueueKind, QueueOptions, Router};
 use crate::sharing::Sharing;
 use crate::value::Arguments;
 use serde::{Deserialize, Serialize};
@@ -57,8 +57,12 @@ pub struct PolicySettings {
     pub max_len: Option<u64>,
     /// See [`QueueOptions::max_bytes`].
     pub max_bytes: Option<u64>,
-    /// See [`QueueOptions::max_age`].
+    /// See [`QueueOptions::keep`]; for streams.
     pub max_age: Option<Millis>,
+    /// See [`QueueOptions::keep`]; for queues of other kinds.
+    pub keep_age: Option<Millis>,
+    /// The same.
+    pub keep_bytes: Option<u64>,
     /// See [`QueueOptions::overflow`].
     pub overflow: Option<Overflow>,
     /// The router of [`QueueOptions::dead_letter`].
@@ -154,6 +158,8 @@ impl PolicySettings {
             max_len: least(self.max_len, other.max_len),
             max_bytes: least(self.max_bytes, other.max_bytes),
             max_age: least(self.max_age, other.max_age),
+            keep_age: other.keep_age.or(self.keep_age),
+            keep_bytes: other.keep_bytes.or(self.keep_bytes),
             overflow: other.overflow.or(self.overflow),
             dead_router: other.dead_router.or(self.dead_router),
             dead_key: other.dead_key.or(self.dead_key),
@@ -167,6 +173,7 @@ impl QueueOptions {
     /// With what policies say: of limits the lower counts, else what was declared.
     fn under(&self, settings: &PolicySettings) -> QueueOptions {
         let own = self.dead_letter.as_deref();
+        let own_keep = self.keep.as_deref().copied().unwrap_or_default();
         let router = own.map(|to| Name::clone(&to.router)).or_else(|| settings.dead_router.clone());
         let key = own.and_then(|to| to.key.clone()).or_else(|| settings.dead_key.clone());
         let returns_max = match (self.kind, settings.returns_max) {
@@ -179,7 +186,14 @@ impl QueueOptions {
             expires: least(self.expires, settings.expires),
             max_len: least(self.max_len, settings.max_len),
             max_bytes: least(self.max_bytes, settings.max_bytes),
-            max_age: least(self.max_age, settings.max_age),
+            keep: Keep {
+                age: match self.kind {
+                    QueueKind::Stream => least(own_keep.age, settings.max_age),
+                    _ => own_keep.age.or(settings.keep_age),
+                },
+                bytes: own_keep.bytes.or(settings.keep_bytes),
+            }
+            .or_nothing(),
             overflow: match settings.overflow.filter(|_| self.unsaid.overflow) {
                 // Of what a quorum queue refuses there are no dead letters.
                 Some(Overflow::RefuseAsDead) if self.kind == QueueKind::Quorum => {

@@ -7,12 +7,14 @@
 mod moving;
 mod once;
 mod read_batches;
+mod replay;
 mod schedule;
 
 pub use catalog::MessageId;
 pub use moving::{IfGone, Move};
 pub use once::Once;
 pub use read_batches::{ReadBatch, ReadBatches};
+pub use replay::{PLACES_MAX, Remove, Removed, Rewind, Stand, Standing, Stood};
 pub use schedule::{Schedule, Scheduled, ScheduledEntry, Unschedule};
 
 use crate::command::GroupName;
@@ -51,6 +53,12 @@ pub enum Op {
     Scheduled(Scheduled),
     /// Moves leased messages to another log. Reply: [`Reply::Moved`], when it is certain.
     Move(Move),
+    /// Has a subscription deliver again what it settled. Reply: [`Reply::Rewound`].
+    Rewind(Rewind),
+    /// Asks where messages stand. Reply: [`Reply::Stood`].
+    Stand(Stand),
+    /// Takes messages out by their offsets. Reply: [`Reply::Removed`].
+    Remove(Remove),
     /// Reads batches by offset, waiting for bytes if asked to. Reply: [`Reply::Read`].
     Read(Read),
     /// Looks an offset up. Reply: [`Reply::Found`].
@@ -457,6 +465,12 @@ pub enum Reply {
     Appended(Appended),
     /// How many messages were moved: those that were still held.
     Moved(u64),
+    /// How many messages are to be delivered again.
+    Rewound(u64),
+    /// In the order asked.
+    Stood(Vec<Stood>),
+    /// How many messages were taken out.
+    Removed(Removed),
     /// The entries that were cancelled; the others had been activated or cancelled before.
     Unscheduled(Vec<Offset>),
     /// A part of a schedule.
@@ -554,6 +568,8 @@ pub struct Counts {
     pub unacked: u64,
     /// Messages that came back and wait for their time.
     pub delayed: u64,
+    /// Messages that are settled and kept.
+    pub kept: u64,
     /// Standing consumers.
     pub consumers: u64,
 }
@@ -570,6 +586,9 @@ impl Op {
             Op::Unschedule(unschedule) => unschedule.log.shard,
             Op::Scheduled(scheduled) => scheduled.log.shard,
             Op::Move(moving) => moving.source.shard,
+            Op::Rewind(rewind) => rewind.subscription.shard,
+            Op::Stand(stand) => stand.subscription.shard,
+            Op::Remove(remove) => remove.subscription.shard,
             Op::Read(read) => read.logs.first().map_or(ShardId(0), |from| from.log.shard),
             Op::Find(find) => find.log.shard,
             Op::Trim(trim) => trim.log.shard,

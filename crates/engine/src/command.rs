@@ -44,6 +44,12 @@ pub(crate) enum Command {
     Park { subscription: SubscriptionId, log: LogId, entries: Vec<Parking>, counted: bool },
     /// Ids of messages whose time is over are forgotten.
     ForgetIds,
+    /// Messages are done with, and not to be had again where what is settled is kept.
+    Withdraw { subscription: SubscriptionId, ranges: Vec<Range> },
+    /// What a log keeps of what is settled begins here now.
+    ForgetSettled { log: LogId, before: Offset },
+    /// What is settled and kept from there on is to be delivered again.
+    Rewind { subscription: SubscriptionId, log: LogId, to: Offset },
 }
 
 /// Offsets `first..=last` of a log, and when they may be handed out again.
@@ -91,6 +97,7 @@ pub(crate) fn bytes_max(command: &Command) -> usize {
     const NUMBER_BYTES: usize = 10;
     match command {
         Command::Settle { ranges, .. }
+        | Command::Withdraw { ranges, .. }
         | Command::Return { ranges, .. }
         | Command::Lease { ranges, .. } => OTHERS + RANGE_BYTES * ranges.len(),
         Command::Log(

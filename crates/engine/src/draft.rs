@@ -4,7 +4,7 @@
 //! each log's order: a set's open batch is closed for a log as soon as another batch of the frame
 //! goes there.
 
-use crate::api::{Append, Once, Payload};
+use crate::api::{Append, Once, Payload, Removed};
 use crate::command::{self, Command};
 use crate::envelope::Envelope;
 use crate::levels::Levels;
@@ -68,6 +68,8 @@ pub(crate) enum Awaits {
     Purged(u64),
     /// That a move of so many messages is applied.
     Moved(u64),
+    /// That so many messages are taken out.
+    Removed(Removed),
     /// Only that the frame is applied.
     Frame,
 }

@@ -7,6 +7,7 @@
 mod chunked;
 mod group_slots;
 mod holds;
+mod keeping;
 mod ledgers;
 mod log;
 mod once;
@@ -35,14 +36,14 @@ use crate::envelope::{Envelope, Way};
 use crate::levels::Levels;
 use catalog::{Catalog, Change, Dedup, LogChange, LogConfig, Outcome, Refusal, Remembered};
 use journal::Dest;
-use ledger::{Ledger, Span};
+use ledger::{Ledger, Rewound, Span};
 use record::batch::Header;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use types::{LogId, Millis, Offset, ShardId, SubscriptionId};
 
 /// Behaviour of `apply`; a change that would make replicas diverge raises it (architecture: machine version).
-pub(crate) const MACHINE_VERSION: u16 = 9;
+pub(crate) const MACHINE_VERSION: u16 = 10;
 
 /// One shard's replicated state.
 #[derive(Clone, Debug, Serialize)]
@@ -102,6 +103,12 @@ pub(crate) enum Effect {
     Trimmed { log: LogId, start: Offset },
     /// A span of a subscription is settled because a command says so.
     Settled { subscription: SubscriptionId, log: LogId, span: Span },
+    /// The same, and what of it was kept is not any more.
+    Withdrawn { subscription: SubscriptionId, log: LogId, span: Span },
+    /// What of a span of a log was settled and kept is not kept any more.
+    SettledForgotten { log: LogId, span: Span },
+    /// Command `command` has a subscription deliver again what was settled.
+    Rewound { command: usize, subscription: SubscriptionId, log: LogId, rewound: Rewound },
     /// A span of a subscription is gone because its log was trimmed.
     Forgotten { subscription: SubscriptionId, log: LogId, span: Span },
     /// Command `command` changed the names, or was refused.
@@ -220,6 +227,15 @@ impl Shard {
             }
             Command::ForgetProducers { before } => self.forget_producers(*before),
             Command::ForgetIds => self.forget_ids(),
+            Command::Withdraw { subscription, ranges } => {
+                self.withdraw(*subscription, ranges, effects);
+            }
+            Command::ForgetSettled { log, before } => self.forget_settled(*log, *before, effects),
+            Command::Rewind { subscription, log, to } => {
+                let rewound = self.rewind(*subscription, *log, *to);
+                let (subscription, log) = (*subscription, *log);
+                effects.push(Effect::Rewound { command: at, subscription, log, rewound });
+            }
         }
     }
 
@@ -407,12 +423,13 @@ impl Shard {
         }
     }
 
-    /// A log kept for its subscriptions begins at the lowest of their floors.
+    /// A log kept for its subscriptions begins where the first of them needs something.
     fn release(&mut self, id: LogId, effects: &mut Vec<Effect>) {
         let Some(log) = self.logs.get(&id).filter(|log| log.options.interest) else { return };
         let floors = log.subscriptions.iter().filter_map(|subscription| {
             let ledger = self.subscriptions.get(subscription)?.ledgers.get(id)?;
-            Some(ledger.floor())
+            let lets_go = io::planted("kept-let-go");
+            Some(if lets_go { ledger.floor() } else { ledger.needed_from() })
         });
         if let Some(floor) = floors.min()
             && floor > log.start
@@ -474,6 +491,7 @@ impl Shard {
                     }
                     log.options = options;
                 }
+                self.keep_settled_as_said(log.log, effects);
             }
             LogChange::DropLog(log) => {
                 if let Some(gone) = self.logs.remove(log.log) {
@@ -492,11 +510,13 @@ impl Shard {
                 let state = self.subscriptions.get_or_insert_with(id, Subscription::default);
                 for log in over {
                     let Some(known) = self.logs.get_mut(log.log) else { continue };
-                    let LogOptions { level_max, .. } = known.options;
+                    let (level_max, keeps) =
+                        (known.options.level_max, known.options.keeps_settled());
                     let (start, end) = (known.start, known.end);
                     state.ledgers.insert_if_new(log.log, || {
                         let mut ledger = Ledger::with_levels(start, level_max);
                         ledger.rank(Span::new(start, end), 0);
+                        ledger.keep_settled(keeps);
                         ledger
                     });
                     if !known.subscriptions.contains(&id) {

@@ -15,6 +15,7 @@ mod pacing;
 mod policies;
 mod priorities;
 mod queues;
+mod replaying;
 mod retries;
 mod returns;
 mod schedules;

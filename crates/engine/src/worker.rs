@@ -26,6 +26,7 @@ mod queue;
 mod ranking;
 mod reading;
 mod relocate;
+mod replaying;
 mod retrying;
 mod room;
 mod seat;
@@ -384,6 +385,9 @@ impl Worker {
             Op::Schedule(schedule) => self.schedule(client, token, &schedule),
             Op::Unschedule(unschedule) => self.unschedule(client, token, unschedule),
             Op::Move(op) => self.move_leased(client, token, op),
+            Op::Rewind(op) => self.rewind(client, token, &op),
+            Op::Stand(op) => self.tell_standing(client, token, &op),
+            Op::Remove(op) => self.remove(client, token, &op),
             Op::Scheduled(scheduled) => {
                 let listed = self.scheduled(&scheduled);
                 self.clients.reply(client, token, listed);

@@ -179,6 +179,8 @@ pub(crate) fn op_bytes(op: &Op) -> usize {
                 + CALL_BYTES
         }
         Op::Settle(settle) => settle_bytes(settle),
+        Op::Stand(stand) => CALL_BYTES + stand.ranges.len() * ENTRY_BYTES,
+        Op::Remove(remove) => CALL_BYTES + remove.ranges.len() * ENTRY_BYTES,
         Op::Read(read) => CALL_BYTES + read.logs.len() * ENTRY_BYTES,
         Op::Extent(logs) => CALL_BYTES + logs.len() * ENTRY_BYTES,
         _ => CALL_BYTES,

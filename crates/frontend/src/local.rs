@@ -2,6 +2,7 @@
 
 mod consumer;
 mod publish;
+mod replay;
 mod schedule;
 
 use crate::Caller;
@@ -16,6 +17,7 @@ use std::sync::atomic::AtomicU32;
 use types::{Error, Kind, SubscriptionRef};
 
 pub use consumer::Consumer;
+pub use replay::{Again, RewindTo};
 pub use schedule::Listing;
 
 /// One user of the broker within its process; cheap to clone. Names are those of one namespace.

@@ -454,11 +454,14 @@ impl Dispatch {
     /// that.
     fn take_returned(&mut self, ledger: &Ledger, end: Offset) -> Option<(Offset, u16)> {
         let (&offset, &returns) = self.returned.first_key_value()?;
-        if offset < self.cursor || !self.find_ready(ledger, end) || offset < self.cursor {
-            self.returned.remove(&offset);
-            return Some((offset, returns));
+        if offset >= self.cursor {
+            let is_there = self.find_ready(ledger, end);
+            if is_there && self.cursor < offset {
+                return None;
+            }
         }
-        None
+        self.returned.remove(&offset);
+        Some((offset, returns))
     }
 
     /// A hand-out of what was picked; nothing is leased yet.

@@ -6,6 +6,7 @@ mod filling;
 mod moving;
 mod once;
 mod ranking;
+mod replaying;
 mod scheduling;
 
 use crate::model::{Id, Model, Violation, broken};
@@ -46,6 +47,8 @@ enum Asked {
     Reject { from: LogId, to: LogId, id: Id },
     Fill { bounded: LogId, others: Vec<LogId>, ids: Vec<Id> },
     Unschedule { log: LogId, entries: Vec<(Offset, Id)> },
+    Rewind { log: LogId },
+    Remove { log: LogId, id: Id },
     Purge,
     Other,
 }
@@ -135,7 +138,7 @@ impl SimClient {
 
     /// Does one thing chosen by chance.
     pub(crate) fn act(&mut self, world: &mut World) {
-        match world.random.below(34) {
+        match world.random.below(35) {
             0..7 => self.append(world),
             7..9 => self.append_sequenced(world),
             9..12 => self.take(world),
@@ -149,6 +152,7 @@ impl SimClient {
             26 => self.fade(world),
             27..30 => self.fill(world),
             30..33 => self.append_once(world),
+            33 => self.replay(world),
             _ => self.trim(world),
         }
     }
@@ -483,7 +487,7 @@ impl SimClient {
                 model.log(log).timetable.cancel_answered(&entries, &taken)?;
             }
             (Some(Asked::Move { from, to, id }), Ok(Reply::Moved(1))) => {
-                model.log(from).settle_proven(id);
+                model.log(from).withdrawn(id);
                 model.log(to).timetable.acknowledged(&[id], None);
             }
             (Some(Asked::Fade { from, to, ids }), Ok(Reply::Appended(appended))) => {
@@ -494,13 +498,13 @@ impl SimClient {
                 model.log(from).settle_proven(id);
                 model.log(to).timetable.acknowledged(&[id], None);
             }
-            (Some(Asked::Fill { bounded, others, ids }), Ok(Reply::Appended(_))) => {
-                let logs = others.iter().chain([&bounded]);
-                logs.for_each(|log| model.log(*log).acknowledged(&ids, None));
+            (Some(Asked::Fill { bounded, others, ids }), result) => {
+                model.filled((bounded, &others), &ids, result)?;
             }
-            (Some(Asked::Fill { bounded, ids, .. }), Err(Error { kind: Kind::Full, .. })) => {
-                model.log(bounded).refused(&ids);
+            (Some(Asked::Rewind { log }), Ok(reply)) => {
+                model.log(log).rewound(token, &reply)?;
             }
+            (Some(Asked::Remove { log, id }), Ok(reply)) => model.log(log).removed(id, &reply)?,
             (Some(Asked::Purge), Ok(_)) => {
                 world.ends.purges -= 1;
                 world.may_be_purged();

@@ -2,9 +2,11 @@
 //!
 //! Source of the facts: the promises of `docs/durability.md`.
 
+mod replay;
 mod timetable;
 
 use engine::catalog::Retry;
+use replay::Replay;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use timetable::Timetable;
@@ -59,6 +61,8 @@ struct Returns {
     retry: Option<Retry>,
     /// Until when they do, for certain.
     waits: BTreeMap<Id, Millis>,
+    /// What came back after it was settled.
+    replay: Replay,
 }
 
 /// What is known of one log, and of the queue over it.
@@ -230,10 +234,14 @@ impl LogModel {
 
     pub(crate) fn settle_asked(&mut self, id: Id) {
         self.held.remove(&id);
+        self.returns.replay.settle_asked(id);
         self.maybe_settled.insert(id);
     }
 
     pub(crate) fn settle_proven(&mut self, id: Id) {
+        if self.returns.replay.is_unsure(id) {
+            return;
+        }
         self.maybe_settled.remove(&id);
         self.settled.insert(id);
     }
@@ -298,7 +306,7 @@ impl LogModel {
 
     /// Records have come back, those that count and those that wait, for certain.
     pub(crate) fn returns_proven(&mut self, counted: &[Id], waits: Vec<(Id, Millis)>) {
-        for id in counted {
+        for id in counted.iter().filter(|id| !self.returns.replay.is_unsure(**id)) {
             *self.returns.certain.entry(*id).or_default() += 1;
         }
         self.returns.waits.extend(waits);
@@ -311,6 +319,7 @@ impl LogModel {
     /// The process ended.
     pub(crate) fn new_life(&mut self) {
         self.held.clear();
+        self.returns.replay.new_life();
     }
 
     /// Everything that must be readable is among `found` (a topic: all that was acknowledged).

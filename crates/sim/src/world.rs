@@ -5,7 +5,7 @@ use crate::mood::Mood;
 use crate::run::Tally;
 use engine::api::{Call, Event, Op, Reply};
 use engine::catalog::{
-    Action, Change, Config, DeadLetter, DeclareQueue, DeclareTopic, Dedup, Growth, Outcome,
+    Action, Change, Config, DeadLetter, DeclareQueue, DeclareTopic, Dedup, Growth, Keep, Outcome,
     Overflow, Pace, QueueOptions, Remembered, Retry, RetryOn, Serving,
 };
 use engine::{Client, Options, Part, Sizes, Stepped, UnzipSizes};
@@ -53,6 +53,9 @@ pub(crate) const PRIORITY_MAX: u8 = 3;
 
 /// The queue that hands out one message of a key at a time, by number.
 pub(crate) const KEYED: usize = 0;
+/// The queue that keeps what is settled, in some runs, by number, and how long: for ever, here.
+pub(crate) const KEPT: usize = 1;
+const KEPT_FOR: Millis = Millis(1 << 50);
 /// The queue that takes no message twice, by number.
 pub(crate) const ONCE: usize = 1;
 
@@ -91,6 +94,8 @@ pub(crate) struct World {
 pub(crate) struct Shape {
     /// Of a log that has so many records, some have to go before more come.
     pub(crate) backlog_max: usize,
+    /// A queue keeps what is settled.
+    pub(crate) keeps: bool,
     shards: u16,
 }
 
@@ -127,7 +132,7 @@ impl World {
             next_token: 0,
             mood: Mood::by_chance(&random),
             tally: Tally::default(),
-            shape: Shape { backlog_max, shards },
+            shape: Shape { backlog_max, keeps: random.chance(50), shards },
             random,
         };
         world.open()?;
@@ -303,6 +308,11 @@ impl World {
                     ..Serving::default()
                 },
                 dedup,
+                keep: Keep {
+                    age: (number == KEPT && self.shape.keeps).then_some(KEPT_FOR),
+                    bytes: None,
+                }
+                .or_nothing(),
                 ..QueueOptions::default()
             };
             let queue = self.declare_queue(&format!("q{number}"), options)?;

@@ -27,6 +27,8 @@ fn what_works_is_parsed_whatever_the_integer_width() {
         ("x-expires", Value::I32(1_800_000)),
         ("x-max-length", Value::I64(10)),
         ("x-max-length-bytes", Value::U16(1000)),
+        ("x-keep-settled-age", Value::U8(5)),
+        ("x-keep-settled-bytes", Value::U8(6)),
         ("x-overflow", text("drop-head")),
         ("x-single-active-consumer", Value::Bool(true)),
         ("x-delivery-limit", Value::I32(3)),
@@ -41,6 +43,7 @@ fn what_works_is_parsed_whatever_the_integer_width() {
         length_max: Some(10),
         length_bytes_max: Some(1000),
         age_ms_max: None,
+        keep: KeepArguments { age_ms: Some(5), bytes: Some(6) },
         overflow: Overflow::DropHead,
         serving: ServingArguments { single_active: true, ..ServingArguments::default() },
         is_deduplicating: false,
@@ -66,6 +69,24 @@ fn an_age_is_a_number_and_a_unit() {
         assert_eq!(age(text(spelled)), None, "{spelled}");
     }
     assert_eq!(age(Value::I32(7)), None);
+}
+
+#[test]
+fn a_queue_says_how_much_it_keeps_of_what_is_settled() {
+    const AGE: &str = "x-keep-settled-age";
+    const BYTES: &str = "x-keep-settled-bytes";
+    let age = |value: Value| {
+        let parsed = QueueArguments::parse(QUEUE, &list(&[(AGE, value)]));
+        parsed.map(|parsed| parsed.keep.age_ms).ok().flatten()
+    };
+    assert_eq!(age(text("7D")), Some(604_800_000));
+    assert_eq!(age(Value::I32(1_500)), Some(1_500));
+    for value in [text("0s"), text("x"), Value::I32(0), Value::I32(-1), Value::Bool(true)] {
+        assert_eq!(age(value.clone()), None, "{value:?}");
+        assert_eq!(refusal(AGE, value).as_deref(), Some("invalid_age"));
+    }
+    assert_eq!(refusal(BYTES, Value::I32(0)).as_deref(), Some("{value_zero,0}"));
+    assert_eq!(refusal(BYTES, Value::I32(-3)).as_deref(), Some("{value_negative,-3}"));
 }
 
 #[test]

@@ -21,10 +21,11 @@ const QUEUE_TYPE: &str = "x-queue-type";
 impl LogConfig {
     pub(super) fn of_queue(options: &QueueOptions) -> LogConfig {
         let stream = options.kind == QueueKind::Stream;
+        let keep = options.keep.as_deref().copied().unwrap_or_default();
         LogConfig {
             trim_settled: !stream,
-            retention_ms: options.max_age.filter(|_| stream),
-            retention_bytes: options.max_bytes.filter(|_| stream),
+            retention_ms: keep.age,
+            retention_bytes: if stream { options.max_bytes } else { keep.bytes },
             message_bytes_max: None,
             timestamp_type: TimestampType::Create,
             level_max: if stream { 0 } else { options.serving.priority_max },

@@ -11,18 +11,25 @@ use types::{Millis, Offset, SubscriptionId};
 /// What a log keeps of what was appended to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LogOptions {
-    /// Drop records older than this.
+    /// Drop records older than this, of a queue those that are settled.
     pub(crate) retention: Option<Millis>,
-    /// Drop the oldest records when the log is larger.
+    /// Drop the oldest records when the log is larger, or what is settled of a queue is.
     pub(crate) retention_bytes: Option<u64>,
     /// Stamp records with the leader's time.
     pub(crate) append_time: bool,
-    /// Records go when every subscription has settled them (a queue).
+    /// Records go when every subscription has settled them (a queue), and none keeps them.
     pub(crate) interest: bool,
     /// The highest level that a record's priority gives it; 0: all are alike.
     pub(crate) level_max: u8,
     /// How ids of messages are remembered.
     pub(crate) dedup: Option<Dedup>,
+}
+
+impl LogOptions {
+    /// What is settled is kept up to the limits.
+    pub(crate) fn keeps_settled(&self) -> bool {
+        self.interest && (self.retention.is_some() || self.retention_bytes.is_some())
+    }
 }
 
 /// One log.

@@ -90,14 +90,7 @@ impl Worker {
         locations: &[Location],
         effects: Vec<Effect>,
     ) {
-        let askers: BTreeMap<usize, (ClientId, Token)> = sealed
-            .pending
-            .iter()
-            .filter_map(|pending| match pending.awaits {
-                Awaits::Command(at) => Some((at, (pending.client, pending.token))),
-                _ => None,
-            })
-            .collect();
+        let askers = askers(sealed);
         let mut bases: Bases = vec![(Verdict::Gone, Offset(0)); sealed.dests.len()];
         let (mut changed, mut ways) = (Vec::new(), Vec::new());
         let mut follow: BTreeMap<usize, Vec<LogChange>> = BTreeMap::new();
@@ -111,7 +104,17 @@ impl Worker {
                     ways.extend(way.map(|way| (way, verdict, *log)));
                 }
                 Effect::Settled { subscription, log, span } => {
-                    self.settled(shard, subscription, log, span);
+                    self.settled(shard, subscription, (log, span), false);
+                }
+                Effect::Withdrawn { subscription, log, span } => {
+                    self.settled(shard, subscription, (log, span), true);
+                }
+                Effect::SettledForgotten { log, span } => {
+                    self.settled_forgotten(shard, log, span);
+                }
+                Effect::Rewound { command, subscription, log, rewound } => {
+                    let of = SubscriptionRef { shard, subscription };
+                    self.rewound(of, log, (&rewound, askers.get(&command).copied()));
                 }
                 Effect::Forgotten { subscription, log, span } => {
                     self.forgotten(shard, subscription, log, span);
@@ -176,6 +179,7 @@ impl Worker {
             Awaits::Trim { log } => Reply::Trimmed(start(log)),
             Awaits::Purged(count) => Reply::Purged(count),
             Awaits::Moved(count) => Reply::Moved(count),
+            Awaits::Removed(removed) => Reply::Removed(removed),
             Awaits::Frame => Reply::Done,
             Awaits::Command(_) => return,
         };
@@ -254,12 +258,15 @@ impl Worker {
         &mut self,
         shard: ShardId,
         subscription: SubscriptionId,
-        log: LogId,
-        span: ledger::Span,
+        (log, span): (LogId, ledger::Span),
+        withdrawn: bool,
     ) {
         let Some(seat) = self.seats.get_mut(&shard) else { return };
         if let Some((ledger, _)) = super::queue::ledger_of(&seat.shard, subscription, log)
-            && ledger.settled_above_floor() > 0
+            && match ledger.keeps_settled() {
+                true => withdrawn || ledger.floor() < ledger.kept_from(),
+                false => ledger.settled_above_floor() > 0,
+            }
         {
             self.store.index.mark_stale(log, span.first, span.end);
             seat.scattered.insert(log);
@@ -391,6 +398,16 @@ impl Worker {
         }
         Ok(true)
     }
+}
+
+/// Who waits for the effect of which command.
+fn askers(sealed: &Sealed) -> BTreeMap<usize, (ClientId, Token)> {
+    let pending = sealed.pending.iter();
+    let asker = |pending: &Pending| match pending.awaits {
+        Awaits::Command(at) => Some((at, (pending.client, pending.token))),
+        _ => None,
+    };
+    pending.filter_map(asker).collect()
 }
 
 fn note_base(seat: &mut Seat, index: u64, dest: usize, verdict: Verdict, base: Offset) {

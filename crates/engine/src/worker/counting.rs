@@ -11,12 +11,16 @@ impl Worker {
         let seat = self.seats.get(&subscription.shard)?;
         let Some(queue) = seat.queues.get(&subscription.subscription) else {
             let is_idle = seat.shard.subscriptions.contains_key(&subscription.subscription);
-            return is_idle.then(Counts::default);
+            return is_idle.then(|| Counts {
+                kept: kept_count(&seat.shard, subscription.subscription),
+                ..Counts::default()
+            });
         };
         Some(Counts {
             ready: ready_count(&seat.shard, queue),
             unacked: queue.unacked(),
             delayed: parked_count(queue),
+            kept: kept_count(&seat.shard, subscription.subscription),
             consumers: queue.consumers.len() as u64,
         })
     }
@@ -51,6 +55,12 @@ pub(super) fn ready_count(shard: &Shard, queue: &Queue) -> u64 {
         .iter()
         .filter_map(|log| Some(log.dispatch.ready_count(shard.logs.get(&log.log)?.end)))
         .sum()
+}
+
+/// Messages that are settled and kept.
+fn kept_count(shard: &Shard, id: SubscriptionId) -> u64 {
+    let ledgers = shard.subscriptions.get(&id).into_iter().flat_map(|state| state.ledgers.iter());
+    ledgers.filter_map(|(log, ledger)| Some(ledger.kept_count(shard.logs.get(&log)?.end))).sum()
 }
 
 /// Messages that came back and wait for their time.

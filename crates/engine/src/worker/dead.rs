@@ -215,7 +215,9 @@ impl Seat {
                 log.dying.take_in(spans, reason);
                 self.dying.add(id);
             }
-            None => self.settle(id, log, spans),
+            // What a consumer refused it may want again.
+            None if reason == Reason::Rejected => self.settle(id, log, spans),
+            None => self.withdraw(id, log, spans),
         }
     }
 }
@@ -280,7 +282,7 @@ impl Worker {
                 // There is nothing of it any more.
                 None => {
                     let gone = seat.dying_of(id, log).map(|dying| dying.written(until));
-                    seat.settle(id, log, gone.as_slice());
+                    seat.withdraw(id, log, gone.as_slice());
                 }
             }
         }
@@ -392,7 +394,7 @@ impl Seat {
             self.draft.put(outbox, builder.finish(), Envelope { way, ..Envelope::default() });
         }
         if dead.is_stored {
-            self.settle(sender.subscription.subscription, sender.log, &[Span::one(dead.offset)]);
+            self.withdraw(sender.subscription.subscription, sender.log, &[Span::one(dead.offset)]);
         }
         if is_one_frame {
             self.end_atomic();

@@ -174,7 +174,7 @@ impl Worker {
             }
         }
         let moved = settled.iter().map(|span| span.len()).sum();
-        seat.settle(id, op.range.log, &settled);
+        seat.withdraw(id, op.range.log, &settled);
         seat.end_atomic();
         seat.draft.wait(client, token, Awaits::Moved(moved));
         seat.ready.insert(id);

@@ -410,7 +410,7 @@ impl Worker {
                 let ledgers: Vec<&Ledger> =
                     subscriptions.filter_map(|state| state.ledgers.get(*id)).collect();
                 self.store.index.mark_settled(*id, |first, end| {
-                    ledgers.iter().map(|ledger| ledger.settled_in(Span::new(first, end))).sum()
+                    ledgers.iter().map(|ledger| ledger.dead_in(Span::new(first, end))).sum()
                 });
             }
             seat.scattered = seat.shard.logs.keys().copied().collect();

@@ -268,6 +268,11 @@ impl Seat {
         }
     }
 
+    /// What is settled from now on goes into another command than what was before.
+    pub(super) fn settle_anew(&mut self) {
+        self.settles.clear();
+    }
+
     /// Puts a span of a log into a lease command of the next frame; gives that frame's index.
     pub(crate) fn lease(&mut self, subscription: SubscriptionId, log: LogId, span: Span) -> u64 {
         self.make_room(0, 64 + RANGE_BYTES);

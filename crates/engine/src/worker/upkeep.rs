@@ -260,7 +260,7 @@ impl Worker {
             spans.push((log.log, gone));
         }
         for (log, gone) in spans {
-            seat.settle(id, log, &gone);
+            seat.withdraw(id, log, &gone);
         }
         seat.draft.wait(client, token, Awaits::Purged(purged));
     }
@@ -305,11 +305,21 @@ impl Worker {
         for seat in self.seats.values_mut() {
             let mut trims = Vec::new();
             for (id, log) in &seat.shard.logs {
+                let is_queue = log.options.interest;
+                if is_queue && !log.options.keeps_settled() {
+                    continue;
+                }
                 let Some(index) = self.store.index.log(*id) else { continue };
                 let mut keep_from = None;
-                let mut bytes = index.bytes();
+                let (from, mut bytes) = match is_queue {
+                    true => kept_part(&seat.shard, *id, index.bytes()),
+                    false => (log.start, index.bytes()),
+                };
                 for entry in index.entries() {
                     let age = Age::of(entry);
+                    if age.end <= from {
+                        continue;
+                    }
                     let old = log
                         .options
                         .retention
@@ -334,7 +344,10 @@ impl Worker {
                     keep_from = Some(age.end);
                 }
                 if let Some(before) = keep_from {
-                    trims.push(Command::Trim { log: *id, before: Some(before) });
+                    trims.push(match is_queue {
+                        true => Command::ForgetSettled { log: *id, before },
+                        false => Command::Trim { log: *id, before: Some(before) },
+                    });
                 }
             }
             trims.into_iter().for_each(|trim| {
@@ -379,6 +392,23 @@ impl Worker {
             }
         }
     }
+}
+
+/// From where on a queue keeps what is settled, and about how much of a log of so many bytes that is:
+/// its messages count as if they were of one size.
+fn kept_part(shard: &Shard, id: LogId, bytes: u64) -> (Offset, u64) {
+    let Some(log) = shard.logs.get(&id) else { return (Offset(0), 0) };
+    let ledgers = log.subscriptions.iter().filter_map(|reader| {
+        shard.subscriptions.get(reader).and_then(|state| state.ledgers.get(id))
+    });
+    let (mut from, mut part) = (log.end, 0);
+    for ledger in ledgers {
+        let (kept, unsettled) = (ledger.kept_count(log.end), ledger.unsettled(log.end));
+        let share = u128::from(bytes) * u128::from(kept) / u128::from((kept + unsettled).max(1));
+        from = from.min(ledger.kept_from());
+        part = part.max(u64::try_from(share).unwrap_or(u64::MAX));
+    }
+    (from, part)
 }
 
 /// Where the first `over` bytes of a page end, by whole batches: `None` while more counts there than

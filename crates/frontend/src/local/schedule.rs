@@ -121,7 +121,7 @@ impl Local {
         }
     }
 
-    fn log(&self, of: &str, partition: u32) -> Result<LogRef, Error> {
+    pub(super) fn log(&self, of: &str, partition: u32) -> Result<LogRef, Error> {
         let found = self.find(of)?;
         found.logs().get(partition as usize).copied().ok_or_else(|| {
             Error::new(Kind::NotFound, format!("'{of}' has no partition {partition}"))

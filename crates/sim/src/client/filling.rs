@@ -1,9 +1,32 @@
 //! A queue that refuses what is too much.
 
 use super::{Asked, SimClient, payload};
+use crate::model::{Id, Model, Violation, broken};
 use crate::world::World;
-use engine::api::{Append, Op};
-use types::{LogId, LogRef};
+use engine::api::{Append, Op, Reply};
+use types::{Error, Kind, LogId, LogRef};
+
+impl Model {
+    /// An append to the queue that refuses, and to others, is answered.
+    pub(super) fn filled(
+        &mut self,
+        (bounded, others): (LogId, &[LogId]),
+        ids: &[Id],
+        result: Result<Reply, Error>,
+    ) -> Result<(), Violation> {
+        match result {
+            Ok(Reply::Appended(_)) => {
+                let logs = others.iter().chain([&bounded]);
+                logs.for_each(|log| self.log(*log).acknowledged(ids, None));
+            }
+            Err(Error { kind: Kind::Full, .. }) => self.log(bounded).refused(ids),
+            // Refused before anything was done, as with everything else.
+            Err(Error { kind: Kind::Throttled, .. }) => {}
+            other => return broken(format!("filling a queue was answered {other:?}")),
+        }
+        Ok(())
+    }
+}
 
 impl SimClient {
     /// Appends to the queue that refuses, and perhaps to others of its shard; or empties it.

@@ -1,7 +1,7 @@
 //! Rules about queues.
 
 use crate::change::{Action, DeclareQueue, DeleteQueue};
-use crate::entry::{Overflow, QueueKind, QueueOptions, Serving, Unsaid};
+use crate::entry::{Keep, Overflow, QueueKind, QueueOptions, Serving, Unsaid};
 use crate::outcome::{Deleted, LogChange, Outcome, Refusal, Setting, Thing};
 use crate::value::Value;
 use crate::world::{World, arguments, delete_queue, name, owner, text};
@@ -26,7 +26,7 @@ fn a_queue_is_a_log_and_its_own_subscription() {
         returns_max: None,
         dead_letter: None,
         dedup: None,
-        max_age: None,
+        keep: Keep { age: Some(Millis(11)), bytes: Some(12) }.or_nothing(),
         kind: QueueKind::Quorum,
         unsaid: Unsaid::default(),
     };
@@ -41,7 +41,7 @@ fn a_queue_is_a_log_and_its_own_subscription() {
     };
     assert_eq!(*created, log);
     assert!(config.trim_settled);
-    assert_eq!((config.retention_ms, config.retention_bytes), (None, None));
+    assert_eq!((config.retention_ms, config.retention_bytes), (Some(Millis(11)), Some(12)));
     let LogChange::CreateSubscription { subscription: made, over, options: given } = subscribed
     else {
         panic!("{work:?}")

@@ -79,7 +79,7 @@ impl Turn<'_> {
         let id = queue.subscription.subscription;
         let log = &mut queue.logs[at];
         if queue.options.dead_letter.is_none() {
-            self.seat.settle(id, log.log, spans);
+            self.seat.withdraw(id, log.log, spans);
         } else if !spans.is_empty() {
             log.dying.take_in(spans, reason);
             self.seat.dying.add(id);
