@@ -90,8 +90,8 @@ pub struct Queue {
     /// The same with what policies say.
     #[serde(skip, default = "QueueOptions::plain")]
     pub options: Arc<QueueOptions>,
-    /// Which policies those are.
-    pub governed: Governed,
+    /// Which policies those are; `None`: none.
+    pub governed: Option<Box<Governed>>,
     /// When it was created.
     pub created: Millis,
 }
