@@ -90,8 +90,8 @@ pub struct Queue {
     /// The same with what policies say.
     #[serde(skip, default = "QueueOptions::plain")]
     pub options: Arc<QueueOptions>,
-    /// Which policies those are.
-    pub governed: Governed,
+    /// Which policies those are; `None`: none.
+    pub governed: Option<Box<Governed>>,
     /// When it was created.
     pub created: Millis,
 }
@@ -147,10 +147,20 @@ pub struct Serving {
     /// Of each key one message at a time is handed out, in order. A message's key is that of its record,
     /// or the value of the header of this name.
     pub order_key: Option<Name>,
+    /// Of each key so many messages at a time instead of one; where no key is named that of the record.
+    pub key_in_flight_max: Option<u32>,
     /// How long a message waits that came back; `None`: not at all.
     pub retry: Option<Retry>,
     /// What holds deliveries back.
     pub pace: Pace,
+}
+
+impl Serving {
+    /// Of each key so many messages are handed out at a time; `None`: keys do not matter.
+    #[must_use]
+    pub fn of_a_key(&self) -> Option<u32> {
+        self.key_in_flight_max.or(self.order_key.as_ref().map(|_| 1))
+    }
 }
 
 /// Which options have their default because nothing was said of them.

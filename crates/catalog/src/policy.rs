@@ -130,6 +130,7 @@ impl PolicySet {
     /// Has a queue be as the policies say. False when it is already.
     pub(crate) fn govern_queue(&self, queue: &mut Queue, sharing: &mut Sharing) -> bool {
         let (governed, settings) = self.over(&queue.name, Some(queue.own.kind));
+        let governed = (governed != Governed::default()).then(|| Box::new(governed));
         let options = sharing.share(&Arc::new(queue.own.under(&settings)));
         let changes = options != queue.options || governed != queue.governed;
         queue.options = options;

@@ -8,7 +8,6 @@ use crate::naming::{self, RESERVED_PREFIX};
 use crate::outcome::{
     Deleted, LogChange, LogConfig, Outcome, Refusal, Setting, SubscriptionOptions, Thing,
 };
-use crate::policy::Governed;
 use crate::value::{Arguments, Value};
 use crate::{Name, QUEUE_SUBSCRIPTION, TimestampType};
 use std::collections::BTreeSet;
@@ -122,7 +121,7 @@ impl Catalog {
             arguments: declare.arguments.clone(),
             own: Arc::clone(&options),
             options,
-            governed: Governed::default(),
+            governed: None,
             created: now,
         };
         if let Some(scope) = self.names.namespaces.get(namespace) {

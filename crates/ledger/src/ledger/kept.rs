@@ -96,33 +96,40 @@ impl Ledger {
         }
         let again_before = self.again_before();
         let fresh = Kept { again_before, on, ..Kept::new(self.floor) };
-        self.kept = match on {
+        let kept = match on {
             true => {
                 let levels = self.levels.as_ref().map_or(0, |levels| usize::from(levels.max()) + 1);
                 let levels = vec![OffsetSet::default(); levels];
-                Some(Box::new(Kept { gone: self.settled.clone(), levels, ..fresh }))
+                Some(Kept { gone: self.settled.clone(), levels, ..fresh })
             }
-            false => (self.floor < again_before).then(|| Box::new(fresh)),
+            false => (self.floor < again_before).then_some(fresh),
         };
+        self.past.get_or_insert_default().kept = kept.map(Box::new);
+        self.forget(|_| {});
     }
 
     /// Whether what is settled is kept.
     pub fn keeps_settled(&self) -> bool {
-        self.kept.as_ref().is_some_and(|kept| kept.on)
+        self.keeper().is_some()
+    }
+
+    fn kept(&self) -> Option<&Kept> {
+        self.past.as_ref()?.kept.as_deref()
     }
 
     fn keeper(&self) -> Option<&Kept> {
-        self.kept.as_deref().filter(|kept| kept.on)
+        self.kept().filter(|kept| kept.on)
     }
 
     fn keeper_mut(&mut self) -> Option<&mut Kept> {
-        self.kept.as_deref_mut().filter(|kept| kept.on)
+        self.past.as_mut()?.kept.as_deref_mut().filter(|kept| kept.on)
     }
 
     /// Settles levels of a span, and keeps them if what is settled is kept.
     pub(super) fn settle_levels(&mut self, span: Span) {
         let Some(levels) = &mut self.levels else { return };
-        match self.kept.as_deref_mut().filter(|kept| kept.on) {
+        let kept = self.past.as_mut().and_then(|past| past.kept.as_deref_mut());
+        match kept.filter(|kept| kept.on) {
             None => levels.settle(span, |_, _| {}),
             Some(kept) => {
                 let kept_span = |run: Span| Span::new(run.first.max(kept.from), run.end);
@@ -194,7 +201,7 @@ impl Ledger {
 
     /// What lies before may have been delivered, as some of it was brought back.
     pub(crate) fn again_before(&self) -> Offset {
-        self.kept.as_ref().map_or(Offset(i64::MIN), |kept| kept.again_before)
+        self.kept().map_or(Offset(i64::MIN), |kept| kept.again_before)
     }
 
     /// What is settled from `from` on, up to the end of the log, is not settled any more, as far as it is
@@ -223,13 +230,16 @@ impl Ledger {
             self.settled.insert(Span::new(first, at));
         }
         let brought = Span::new(from, end);
-        if let (Some(levels), Some(kept)) = (&mut self.levels, &mut self.kept) {
+        let past = self.past.as_mut();
+        let kept = past.and_then(|past| past.kept.as_deref_mut());
+        if let (Some(levels), Some(kept)) = (&mut self.levels, kept) {
             for (level, set) in kept.levels.iter_mut().enumerate() {
                 set.remove(brought, |run| levels.bring_back(level, run));
             }
         }
         if let Some(last) = last {
-            let kept = self.kept.get_or_insert_with(|| Box::new(Kept::new(floor)));
+            let past = self.past.get_or_insert_default();
+            let kept = past.kept.get_or_insert_with(|| Box::new(Kept::new(floor)));
             kept.again_before = kept.again_before.max(last.next());
         }
         Rewound { from, count: self.unsettled(end).saturating_sub(before), spared }
