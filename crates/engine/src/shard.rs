@@ -23,7 +23,7 @@ pub(crate) use chunked::{Chunked, Cut};
 pub(crate) use group_slots::GroupSlots;
 pub(crate) use holds::Holds;
 use ledgers::Ledgers;
-pub(crate) use log::{Log, LogOptions};
+pub(crate) use log::{Log, log_options};
 pub(crate) use outbox::{Outbound, Outbox};
 pub(crate) use pages::Names;
 pub(crate) use producers::PRODUCER_BYTES;
@@ -35,7 +35,7 @@ use crate::api::{Once, Verdict};
 use crate::command::{Activation, Command, GroupName, Parking, Range};
 use crate::envelope::{Envelope, Way};
 use crate::levels::Levels;
-use catalog::{Catalog, Change, Dedup, LogChange, LogConfig, Outcome, Refusal, Remembered};
+use catalog::{Catalog, Change, Dedup, LogChange, Outcome, Refusal, Remembered};
 use journal::Dest;
 use ledger::{Ledger, Rewound, Span};
 use record::batch::Header;
@@ -570,16 +570,5 @@ impl Range {
 
     pub(crate) fn of(log: LogId, span: Span) -> Range {
         Range { log, first: span.first, last: Offset(span.end.0 - 1) }
-    }
-}
-
-pub(crate) fn log_options(config: &LogConfig) -> LogOptions {
-    LogOptions {
-        retention: config.retention_ms,
-        retention_bytes: config.retention_bytes,
-        append_time: config.timestamp_type == catalog::TimestampType::Append,
-        interest: config.trim_settled,
-        level_max: config.level_max,
-        dedup: config.dedup,
     }
 }

@@ -384,7 +384,7 @@ impl Worker {
             Op::Transaction(transaction) => self.transaction(client, token, &transaction),
             Op::Schedule(schedule) => self.schedule(client, token, &schedule),
             Op::Unschedule(unschedule) => self.unschedule(client, token, unschedule),
-            Op::Move(op) => self.move_leased(client, token, op),
+            Op::Move(op) => self.move_some(client, token, op),
             Op::Rewind(op) => self.rewind(client, token, &op),
             Op::Stand(op) => self.tell_standing(client, token, &op),
             Op::Remove(op) => self.remove(client, token, &op),

@@ -22,6 +22,7 @@ use engine::{Client, GroupName};
 use io::Clock as _;
 use io::sim::SimRandom;
 use record::batch::Builder;
+use replaying::Replaying;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use types::{ConsumerId, Error, Kind, LogId, LogRef, Millis, Offset, ShardId, Token};
@@ -47,8 +48,7 @@ enum Asked {
     Reject { from: LogId, to: LogId, id: Id },
     Fill { bounded: LogId, others: Vec<LogId>, ids: Vec<Id> },
     Unschedule { log: LogId, entries: Vec<(Offset, Id)> },
-    Rewind { log: LogId },
-    Remove { log: LogId, id: Id },
+    Replay(Replaying),
     Purge,
     Other,
 }
@@ -502,10 +502,7 @@ impl SimClient {
             (Some(Asked::Fill { bounded, others, ids }), result) => {
                 model.filled((bounded, &others), &ids, result)?;
             }
-            (Some(Asked::Rewind { log }), Ok(reply)) => {
-                model.log(log).rewound(token, &reply)?;
-            }
-            (Some(Asked::Remove { log, id }), Ok(reply)) => model.log(log).removed(id, &reply)?,
+            (Some(Asked::Replay(asked)), Ok(reply)) => asked.answered(model, token, &reply)?,
             (Some(Asked::Purge), Ok(_)) => {
                 world.ends.purges -= 1;
                 world.may_be_purged();

@@ -3,7 +3,7 @@
 use super::producers::Producers;
 use super::seen::Seen;
 use crate::api::Verdict;
-use catalog::Dedup;
+use catalog::{Dedup, LogConfig};
 use record::batch::Header;
 use serde::{Deserialize, Serialize};
 use types::{Millis, Offset, SubscriptionId};
@@ -76,5 +76,16 @@ impl Log {
         let moved = before > self.start;
         self.start = self.start.max(before);
         moved
+    }
+}
+
+pub(crate) fn log_options(config: &LogConfig) -> LogOptions {
+    LogOptions {
+        retention: config.retention_ms,
+        retention_bytes: config.retention_bytes,
+        append_time: config.timestamp_type == catalog::TimestampType::Append,
+        interest: config.trim_settled,
+        level_max: config.level_max,
+        dedup: config.dedup,
     }
 }

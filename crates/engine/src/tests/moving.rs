@@ -34,12 +34,13 @@ fn take(stage: &mut Stage, from: SubscriptionRef, consumer: u32) {
 fn moving(source: Queue, (first, last): (i64, i64), to: LogRef) -> Move {
     let range = LeaseRange { log: source.0.log, first: Offset(first), last: Offset(last) };
     Move {
-        consumer: ConsumerId(1),
+        consumer: Some(ConsumerId(1)),
         source: source.1,
         range,
         to,
         stamp: vec![(Bytes::from("why"), Some(Bytes::from("refused")))],
-        moves_max: 3,
+        moves_max: Some(3),
+        restores: false,
         gone: IfGone::Keep,
     }
 }
@@ -182,5 +183,32 @@ fn a_message_for_a_target_that_is_gone_is_kept_or_dropped_as_asked() {
         let left = values(&content(&mut stage, source, 1));
         let kept: &[&str] = if gone == IfGone::Keep { &["a"] } else { &[] };
         assert_eq!(left, kept, "{shards} shards, {gone:?}");
+    }
+}
+
+#[test]
+fn what_nobody_holds_is_moved_and_what_a_consumer_has_is_not() {
+    for shards in [1, 2] {
+        let (mut stage, source, target) = queues(shards);
+        stage.publish(&[source.0], &["a", "b", "c"]).expect("published");
+        let get = crate::api::Get {
+            consumer: ConsumerId(1),
+            subscription: source.1,
+            settle_on_delivery: false,
+        };
+        stage.call(Op::Get(get)).expect("got");
+        let free = Move {
+            consumer: None,
+            stamp: Vec::new(),
+            moves_max: None,
+            ..moving(source, (0, 2), target.0)
+        };
+        assert_eq!(moved(stage.call(Op::Move(free.clone()))), 2);
+        assert_eq!(moved(stage.call(Op::Move(free))), 0, "they are not there any more");
+        stage.crash();
+        let found = content(&mut stage, target, 7);
+        assert_eq!(values(&found), ["b", "c"]);
+        assert!(found.iter().all(|item| headers(item).is_empty()), "nothing is added to them");
+        assert_eq!(values(&content(&mut stage, source, 8)), ["a"]);
     }
 }

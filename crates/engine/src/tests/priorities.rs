@@ -263,13 +263,14 @@ fn what_is_moved_has_its_priority_where_it_arrives() {
             let range =
                 LeaseRange { log: plain.0.log, first: Offset(offset), last: Offset(offset) };
             let op = Move {
-                consumer: CONSUMER,
+                consumer: Some(CONSUMER),
                 source: plain.1,
                 range,
                 to: queue.0,
                 gone: IfGone::Keep,
                 stamp: Vec::new(),
-                moves_max: 9,
+                moves_max: Some(9),
+                restores: false,
             };
             stage.call(Op::Move(op)).expect("moved");
         }

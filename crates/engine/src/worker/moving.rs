@@ -1,5 +1,6 @@
 //! Messages on their way from one log to another.
 
+use super::queue::ledger_of;
 use super::store::{Found, Waiter};
 use super::{Input, Worker};
 use crate::api::{IfGone, LeaseRange, Move, Verdict};
@@ -12,7 +13,8 @@ use crate::shard::{Outbound, Outbox};
 use bytes::Bytes;
 use ledger::{ConsumerKey, Span};
 use record::batch::Builder;
-use record::tail;
+use record::properties::{self, Address, Readdressed};
+use record::{Malformed, tail};
 use types::{ClientId, Error, Kind, LogId, LogRef, Millis, Offset, ShardId, Token};
 
 /// Messages that are moved by one operation, at most.
@@ -60,7 +62,8 @@ enum Gathered {
 }
 
 impl Worker {
-    pub(super) fn move_leased(&mut self, client: ClientId, token: Token, op: Move) {
+    pub(super) fn move_some(&mut self, client: ClientId, token: Token, op: Move) {
+        self.wake(op.source);
         match self.gather(&op) {
             Ok(Gathered::Here(records)) => {
                 if let Err(error) = self.move_gathered((client, token), &op, records) {
@@ -77,7 +80,7 @@ impl Worker {
     /// The disk answered for a move that waits.
     pub(super) fn move_loaded(&mut self, id: u64) {
         if let Some((client, token, op)) = self.moves.remove(&id) {
-            self.move_leased(client, token, op);
+            self.move_some(client, token, op);
         }
     }
 
@@ -125,7 +128,7 @@ impl Worker {
         op: &Move,
         records: Vec<Moving>,
     ) -> Result<(), Error> {
-        let key = ConsumerKey { client, consumer: op.consumer };
+        let key = op.consumer.map(|consumer| ConsumerKey { client, consumer });
         let (shard, id) = (op.source.shard, op.source.subscription);
         let seat = self.seats.get_mut(&shard).ok_or_else(super::queue::gone)?;
         let here = op.to.shard == shard;
@@ -142,14 +145,23 @@ impl Worker {
         seat.begin_atomic((records.len(), level_bytes), &[])?;
         let time = seat.time(self.now);
         let queue = seat.queues.get_mut(&id);
-        let Some(log) = queue.and_then(|queue| queue.log_mut(op.range.log)) else {
+        let ledger = ledger_of(&seat.shard, id, op.range.log);
+        let log = queue.and_then(|queue| queue.log_mut(op.range.log));
+        let (Some(log), Some((ledger, end))) = (log, ledger) else {
             seat.end_atomic();
             return Err(super::queue::gone());
         };
         let mut settled = Vec::new();
         for record in records {
             let before = settled.len();
-            log.dispatch.settled(key, Span::one(record.offset), &mut settled);
+            let one = Span::one(record.offset);
+            match key {
+                Some(key) => log.dispatch.settled(key, one, &mut settled),
+                None if log.dispatch.take_at(ledger, end, record.offset) => {
+                    settled.push(one);
+                }
+                None => {}
+            }
             if settled.len() == before || !there {
                 continue;
             }
@@ -310,16 +322,42 @@ impl Worker {
     }
 }
 
+/// The tail of a dead letter with the address that it had when it died last; `None` for a record that
+/// never died.
+fn restored(bytes: &[u8]) -> Result<Option<Vec<u8>>, Malformed> {
+    let view = tail::decode(bytes)?;
+    let history = properties::decode(view.headers).history();
+    let Some((history, death)) = history.as_ref().and_then(|it| Some((it, it.deaths.first()?)))
+    else {
+        return Ok(None);
+    };
+    let address = Address {
+        exchange: Some(death.place.exchange.as_bytes()),
+        routing_key: death.keys.first().map(String::as_bytes),
+    };
+    let mut out = Vec::with_capacity(bytes.len() + 16);
+    let new = Readdressed { address, keeps_copies: true, history };
+    properties::readdress(&mut out, &view, &new)?;
+    Ok(Some(out))
+}
+
 /// A record's tail with the headers of a move, and whether it has a time to live of its own.
 ///
 /// Fails with `Invalid` when it was moved too often.
 fn stamped(bytes: &[u8], op: &Move) -> Result<(Vec<u8>, bool), Error> {
-    let view = tail::decode(bytes).map_err(|why| Error::new(Kind::Corrupt, why.to_string()))?;
+    let corrupt = |why: Malformed| Error::new(Kind::Corrupt, why.to_string());
+    let restored = if op.restores { restored(bytes).map_err(corrupt)? } else { None };
+    let bytes = restored.as_deref().unwrap_or(bytes);
+    let view = tail::decode(bytes).map_err(corrupt)?;
+    let Some(moves_max) = op.moves_max.or((!op.stamp.is_empty()).then_some(u32::MAX)) else {
+        let expiring = view.headers.clone().any(|(name, _)| name == EXPIRATION);
+        return Ok((bytes.to_vec(), expiring));
+    };
     let mut all = view.headers;
     let count = all.find(|(name, _)| *name == MOVES);
     let count = count.and_then(|(_, value)| std::str::from_utf8(value?).ok()?.parse().ok());
     let count: u32 = count.unwrap_or(0);
-    if count >= op.moves_max {
+    if count >= moves_max {
         return Err(Error::new(
             Kind::Invalid,
             "the message was moved too often: it goes in circles",

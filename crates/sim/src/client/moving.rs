@@ -23,12 +23,13 @@ impl SimClient {
         world.model.log(source.log.log).settle_asked(id);
         world.model.log(target.log).timetable.asked(&ids, Millis(0));
         let op = Move {
-            consumer: consumer(number),
+            consumer: Some(consumer(number)),
             source: source.subscription,
             range: LeaseRange { log: source.log.log, first: offsets[0], last: offsets[0] },
             to: target,
             stamp: Vec::new(),
-            moves_max: 100,
+            moves_max: Some(100),
+            restores: false,
             gone: IfGone::Keep,
         };
         let asked = Asked::Move { from: source.log.log, to: target.log, id };

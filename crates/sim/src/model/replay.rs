@@ -1,9 +1,9 @@
 //! What is known of messages that a queue delivers again, or takes out by their place.
 
-use super::{Id, LogModel, Violation, broken};
+use super::{Id, LogModel, Model, Violation, broken};
 use engine::api::Reply;
 use std::collections::{BTreeMap, BTreeSet};
-use types::{Offset, Token};
+use types::{LogId, Offset, Token};
 
 /// Of a queue that keeps what is settled.
 #[derive(Debug, Default)]
@@ -103,5 +103,25 @@ impl LogModel {
         let count = self.places.len() as u64;
         let at = usize::try_from(chance.checked_rem(count)?).ok()?;
         self.places.iter().nth(at).map(|(offset, id)| (*id, *offset))
+    }
+}
+
+impl Model {
+    /// Whether a record that nobody held was moved is answered.
+    pub(crate) fn carried(
+        &mut self,
+        (from, to): (LogId, LogId),
+        id: Id,
+        reply: &Reply,
+    ) -> Result<(), Violation> {
+        match reply {
+            Reply::Moved(0) => {}
+            Reply::Moved(1) => {
+                self.log(from).withdrawn(id);
+                self.log(to).timetable.acknowledged(&[id], None);
+            }
+            other => return broken(format!("a move was answered {other:?}")),
+        }
+        Ok(())
     }
 }
