@@ -5,6 +5,7 @@
 //! other page (they carry `Origin`) are refused, for `/v1` asks for no login.
 
 pub mod base64;
+mod browsing;
 mod dialect;
 mod failure;
 mod groups;
@@ -13,6 +14,7 @@ mod management;
 mod messages;
 mod metrics;
 mod names;
+mod redrives;
 mod replay;
 mod schedules;
 mod server;

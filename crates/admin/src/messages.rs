@@ -65,7 +65,7 @@ enum SentHeaders {
 
 /// A message as it is shown.
 #[derive(Debug, Serialize)]
-struct Shown<'a> {
+pub(crate) struct Shown<'a> {
     partition: u32,
     offset: Offset,
     timestamp_ms: Option<Millis>,
@@ -243,7 +243,7 @@ fn lines(taken: &[Received]) -> Result<Vec<u8>, Failure> {
 }
 
 impl<'a> Shown<'a> {
-    fn of(received: &'a Received) -> Shown<'a> {
+    pub(crate) fn of(received: &'a Received) -> Shown<'a> {
         let Received { place, message, attempts, redelivered, .. } = received;
         let text = |bytes: &Option<Bytes>| bytes.clone().map(Text);
         Shown {

@@ -1,8 +1,8 @@
 //! Paths and sockets.
 
 use crate::{
-    About, Admin, Dialect, WireStatus, groups, guard, management, messages, metrics, names, replay,
-    schedules,
+    About, Admin, Dialect, WireStatus, browsing, groups, guard, management, messages, metrics,
+    names, redrives, replay, schedules,
 };
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -92,6 +92,15 @@ fn router(admin: Admin) -> Router {
         .route("/v1/topics/{name}/consume", post(messages::consume))
         .route("/v1/queues/{name}/read", post(messages::read))
         .route("/v1/topics/{name}/read", post(messages::read))
+        .route("/v1/queues/{name}/messages", get(browsing::list))
+        .route("/v1/topics/{name}/messages", get(browsing::list))
+        .route("/v1/queues/{name}/messages/delete", post(browsing::delete))
+        .route("/v1/queues/{name}/messages/move", post(browsing::move_on))
+        .route("/v1/queues/{name}/messages/copy", post(browsing::copy))
+        .route("/v1/topics/{name}/messages/copy", post(browsing::copy))
+        .route("/v1/queues/{name}/redrive", post(redrives::begin))
+        .route("/v1/redrives", get(redrives::list))
+        .route("/v1/redrives/{id}", get(redrives::one).delete(redrives::stop))
         .route("/v1/queues/{name}/rewind", post(replay::rewind))
         .route("/v1/topics/{name}/rewind", post(replay::rewind))
         .route("/v1/queues/{name}/scheduled", get(schedules::list))

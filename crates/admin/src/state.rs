@@ -2,6 +2,7 @@
 
 use crate::Dialect;
 use crate::management::Rates;
+use crate::redrives::Redrives;
 use engine::Handle;
 use frontend::{Counters, Local, Registry};
 use std::net::SocketAddr;
@@ -64,6 +65,7 @@ pub struct Admin {
     /// Where the HTTP side itself listens.
     pub(crate) addresses: Arc<[SocketAddr]>,
     pub(crate) logins: Arc<Logins>,
+    pub(crate) redrives: Arc<Redrives>,
     pub(crate) stopping: watch::Receiver<bool>,
 }
 
@@ -88,6 +90,7 @@ impl Admin {
             rates: Arc::default(),
             addresses: addresses.into(),
             logins: Arc::default(),
+            redrives: Arc::default(),
             stopping,
         };
         (admin, switch)

@@ -41,7 +41,9 @@ pub use door::{Door, Doors};
 pub use gather::Gather;
 pub use identity::NotEntered;
 pub use listen::{bind, loopback};
-pub use local::{Again, Consumer, Listing, Local, RewindTo};
+pub use local::{
+    Again, Browsed, Carried, Consumer, Filter, Home, Listing, Local, Page, RewindTo, State, Stretch,
+};
 pub use message::{Headers, Message, Place, Received};
 pub use pipeline::{Pipeline, Slot};
 pub use registry::{Registry, Whom};

@@ -1,5 +1,7 @@
 //! The broker as Rust code of this process uses it: declare, publish, consume, settle.
 
+mod browse;
+mod carry;
 mod consumer;
 mod publish;
 mod replay;
@@ -16,6 +18,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use types::{Error, Kind, SubscriptionRef};
 
+pub use browse::{Browsed, Filter, Page, State, Stretch};
+pub use carry::{Carried, Home};
 pub use consumer::Consumer;
 pub use replay::{Again, RewindTo};
 pub use schedule::Listing;
