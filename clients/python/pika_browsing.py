@@ -1,7 +1,7 @@
 """pika: messages that are looked at, deleted, moved and copied where they are, over Crossdock's own HTTP API."""
 
 from amqp_pika import Consumer, depth, drain, get, publish, queue, with_channel
-from casebook import Skip, case, same, wait_for
+from casebook import Skip, case, same, unique, wait_for
 from messages import ask, v1
 
 
@@ -59,6 +59,8 @@ def pages_follow_one_another(channel):
     same(browse(name, count=10, end=15), wanted[:15])
     one = v1("GET", f"queues/{name}/messages", offset=7)["messages"]
     same([message["value"] for message in one], ["7"])
+    same(browse(name, **{"from": 1000}), [])
+    same(browse(name, **{"from": -5, "end": 1}), ["0"])
     channel.queue_delete(name)
 
 
@@ -189,4 +191,29 @@ def what_makes_no_sense_is_refused(channel):
     same(ask("POST", f"queues/{name}/messages/move", {})[0], 400)
     same(ask("POST", f"queues/{name}/messages/move", {"to": name})[0], 400)
     same(ask("POST", f"queues/{name}/messages/move", {"to": "no-such-queue"})[0], 404)
+    channel.queue_delete(name)
+
+
+@case
+@with_channel
+def topics_are_looked_through_and_copied_and_rewound(channel):
+    need(channel)
+    topic, name = unique("t"), durable(channel)
+    v1("PUT", f"topics/{topic}", {})
+    sent = [{"value": str(number), "key": "k"} for number in range(3)]
+    v1("POST", f"topics/{topic}/publish", {"messages": sent})
+    found = v1("GET", f"topics/{topic}/messages", key="k")["messages"]
+    same([(message["value"], message["state"]) for message in found],
+         [("0", None), ("1", None), ("2", None)])
+    same(ask("POST", f"topics/{topic}/rewind", {"from": "first"})[0], 404)
+    same(v1("POST", f"topics/{topic}/messages/copy", {"to": name, "from": 1})["copied"], 2)
+    same(drain(channel, name), [b"1", b"2"])
+    channel.queue_declare(topic, durable=True)
+    same(drain(channel, topic), [b"0", b"1", b"2"])
+    wait_for(lambda: len(v1("GET", f"topics/{topic}/messages", state="settled")["messages"]) == 3,
+             "all are settled")
+    same(v1("POST", f"topics/{topic}/rewind", {"offset": 1})["rewound"],
+         [{"partition": 0, "offset": 1, "messages": 2}])
+    same(drain(channel, topic), [b"1", b"2"])
+    v1("DELETE", f"topics/{topic}")
     channel.queue_delete(name)

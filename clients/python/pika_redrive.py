@@ -2,8 +2,8 @@
 
 import time
 
-from amqp_pika import depth, drain, get, publish, queue, with_channel
-from casebook import Skip, case, same, wait_for
+from amqp_pika import close, connect, depth, drain, get, publish, queue, with_channel
+from casebook import Skip, case, restart_server, same, wait_for
 from messages import ask, v1
 
 
@@ -162,3 +162,28 @@ def redrive_that_makes_no_sense_is_refused(channel):
     same(ask("POST", f"queues/{dead}/redrive", {"to": "no-such-queue"})[0], 404)
     same(ask("POST", f"queues/{dead}/redrive", {"rate": 0})[0], 400)
     same(ask("GET", "redrives/123456")[0], 404)
+
+
+@case(restart=True)
+def redrive_that_a_restart_cut_off_goes_on_when_it_is_asked_for_again():
+    connection = connect()
+    channel = connection.channel()
+    need(channel)
+    work, dead = pair(channel)
+    wanted = [str(number).encode() for number in range(60)]
+    publish(channel, work, *wanted)
+    refuse(channel, work, 60)
+    wait_for(lambda: depth(channel, dead) == 60, "sixty dead letters")
+    number = v1("POST", f"queues/{dead}/redrive", {"rate": 25})["id"]
+    wait_for(lambda: v1("GET", f"redrives/{number}")["moved"] >= 5, "some have gone back")
+    close(connection)
+    restart_server()
+    connection = connect()
+    channel = connection.channel()
+    same(ask("GET", f"redrives/{number}")[0], 404)
+    same(redrive(dead)["state"], "done")
+    same(sorted(drain(channel, work)), sorted(wanted))
+    same(depth(channel, dead), 0)
+    channel.queue_delete(work)
+    channel.queue_delete(dead)
+    close(connection)

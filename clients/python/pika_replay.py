@@ -5,7 +5,7 @@ import time
 from pika import exceptions
 
 from amqp_pika import Consumer, close, connect, depth, drain, get, publish, queue, with_channel
-from casebook import Skip, case, raises, same, wait_for
+from casebook import Skip, case, raises, restart_server, same, wait_for
 from messages import ask, v1
 
 AGE = "x-keep-settled-age"
@@ -151,3 +151,28 @@ def stream_does_not_take_the_arguments(channel):
     refused = raises(exceptions.ChannelClosedByBroker, queue, channel, durable=True,
                      arguments={"x-queue-type": "stream", BYTES: 10})
     same(refused.reply_code, 406)
+
+
+@case(restart=True)
+def what_is_kept_outlives_a_restart_and_so_does_what_comes_again():
+    connection = connect()
+    channel = connection.channel()
+    need(channel)
+    channel.confirm_delivery()
+    kept, again = keeping(channel, "quorum"), keeping(channel)
+    for name in [kept, again]:
+        publish(channel, name, b"0", b"1")
+        same(drain(channel, name), [b"0", b"1"])
+        wait_kept(name, 2)
+    same(rewind(again, offset=1)[0]["messages"], 1)
+    close(connection)
+    restart_server()
+    connection = connect()
+    channel = connection.channel()
+    method, _, body = get(channel, again)
+    same((body, method.redelivered), (b"1", True))
+    same(rewind(kept, **{"from": "first"})[0]["messages"], 2)
+    same(drain(channel, kept), [b"0", b"1"])
+    for name in [kept, again]:
+        channel.queue_delete(name)
+    close(connection)

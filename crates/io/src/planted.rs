@@ -41,6 +41,7 @@ pub const FAULTS: &[(&str, &str)] = &[
     ("cap-passed", "a queue has one message more in flight than it may"),
     ("rewind-lost", "a rewind is sometimes told but not carried out"),
     ("kept-let-go", "what a queue keeps is trimmed as if it did not keep it"),
+    ("moved-in-flight", "a move of what nobody holds takes what a consumer has, too"),
     ("withdrawn-kept", "what a queue that keeps what is settled took out comes again"),
     ("relocate-unsynced", "copies are believed before they are synced"),
     ("page-of-another-log", "a page in memory is taken for any page of its segment"),

@@ -343,7 +343,7 @@ impl Worker {
                     bytes = bytes.saturating_sub(age.bytes);
                     keep_from = Some(age.end);
                 }
-                if let Some(before) = keep_from {
+                if let Some(before) = keep_from.filter(|before| *before > from) {
                     trims.push(match is_queue {
                         true => Command::ForgetSettled { log: *id, before },
                         false => Command::Trim { log: *id, before: Some(before) },

@@ -208,6 +208,7 @@ impl Local {
             Err(_) if from < read.extent.start => {
                 return Ok(Some((Vec::new(), read.extent.start)));
             }
+            Err(_) if read.extent.end <= from => return Ok(None),
             Err(error) => return Err(error),
         };
         let (mut found, mut next) = (Vec::new(), from);
