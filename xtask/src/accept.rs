@@ -12,6 +12,7 @@ mod damage;
 mod faults;
 mod kafka;
 mod overload;
+mod pace;
 mod poison;
 mod scale;
 mod schedules;
@@ -155,6 +156,11 @@ const QUEUES: &[Check] = &[
         line: 5,
         states: "10 million scheduled: memory, start, list, cancel and lateness",
         run: schedules::year,
+    },
+    Check {
+        line: 6,
+        states: "rates within 2 % on one and ten consumers, caps kept",
+        run: pace::pace,
     },
 ];
 
