@@ -162,6 +162,11 @@ const QUEUES: &[Check] = &[
         states: "rates within 2 % on one and ten consumers, caps kept",
         run: pace::pace,
     },
+    Check {
+        line: 8,
+        states: "CPU of each feature beside a plain queue and RabbitMQ",
+        run: clients::features,
+    },
 ];
 
 /// The sets of lines, by their names.
