@@ -31,7 +31,7 @@ const LATE_US_MAX: i64 = 50_000;
 pub(super) fn together(ground: &Ground) -> Result<Outcome> {
     let plan = Plan {
         messages: if ground.full { 1_000_000 } else { 20_000 },
-        per_second: if ground.full { 4_000 } else { 1_500 },
+        per_second: if ground.full { 3_000 } else { 1_500 },
         keys: if ground.full { 1_000_000 / PER_KEY } else { 20_000 / PER_KEY },
         priorities: 5,
         delay_ms_max: if ground.full { 20_000 } else { 3_000 },
