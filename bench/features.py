@@ -16,7 +16,7 @@ SUBJECTS = [
     Subject(US, "Crossdock, sync before every acknowledgement", crossdock, []),
     Subject(THEM, "RabbitMQ, classic durable queue, confirms", rabbitmq, []),
 ]
-MESSAGES = {US: 300_000, THEM: 60_000}
+MESSAGES = {US: 600_000, THEM: 60_000}
 
 # Least CPU of RabbitMQ for each of ours, where it has the feature.
 TIMES_MIN = 8

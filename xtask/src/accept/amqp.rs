@@ -7,6 +7,8 @@ use std::time::Duration;
 
 const FRAME_END: u8 = 0xCE;
 const CHANNEL: u16 = 1;
+/// The tag of the one consumer.
+const CONSUMER: &str = "c";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A connection with one open channel.
@@ -161,7 +163,8 @@ impl Amqp {
         self.expect((60, 11))?;
         let mut arguments = vec![0, 0];
         short(&mut arguments, queue);
-        arguments.extend([0, 0]);
+        short(&mut arguments, CONSUMER);
+        arguments.push(0);
         long(&mut arguments, &[]);
         self.method(CHANNEL, (60, 20), &arguments)?;
         self.expect((60, 21)).map(drop)
@@ -220,12 +223,25 @@ impl Amqp {
         passive.push(1);
         long(&mut passive, &[]);
         self.method(CHANNEL, (50, 10), &passive)?;
+        self.messages_until((50, 11))
+    }
+
+    /// Ends the consumer, and gives what came before its end.
+    pub(super) fn cancel(&mut self) -> Result<Vec<Message>> {
+        let mut cancel = Vec::new();
+        short(&mut cancel, CONSUMER);
+        cancel.push(0);
+        self.method(CHANNEL, (60, 30), &cancel)?;
+        self.messages_until((60, 31))
+    }
+
+    fn messages_until(&mut self, answer: (u16, u16)) -> Result<Vec<Message>> {
         let mut came = Vec::new();
         loop {
             let frame = self.frame()?;
             match id(&frame)? {
                 (60, 60) => came.push(self.rest_of(&frame.payload[4..])?),
-                (50, 11) => return Ok(came),
+                found if found == answer => return Ok(came),
                 other => bail!("{other:?} where an answer was due: {}", text(&frame)),
             }
         }

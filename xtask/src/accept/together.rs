@@ -25,6 +25,8 @@ const KILLS: u64 = 5;
 const PER_KEY: u32 = 50;
 /// What the broker has to hand out the rest once nobody publishes any more.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// So that segments are sealed, checkpointed and recycled meanwhile.
+const SMALL: &[&str] = &["--segment-bytes=4194304"];
 const LATE_US_MAX: i64 = 50_000;
 
 /// Many messages through a queue that does all of it.
@@ -53,7 +55,7 @@ pub(super) fn together(ground: &Ground) -> Result<Outcome> {
 }
 
 fn run(ground: &Ground, data: &std::path::Path, plan: Plan) -> Result<Records> {
-    let mut broker = Broker::start(ground, data)?;
+    let mut broker = Broker::start_with(ground, data, SMALL)?;
     declare(&broker, plan)?;
     let load = Arc::new(Load::new(plan, Place::of(&broker, 0)));
     let publishers: Vec<_> = (0..load::PUBLISHERS)
@@ -77,7 +79,7 @@ fn run(ground: &Ground, data: &std::path::Path, plan: Plan) -> Result<Records> {
         }
         let at = now_us();
         broker.kill()?;
-        broker = Broker::start(ground, data)?;
+        broker = Broker::start_with(ground, data, SMALL)?;
         kills.push(Kill { at, back: now_us() });
         load.moved(Place::of(&broker, number as u8));
     }
@@ -87,16 +89,17 @@ fn run(ground: &Ground, data: &std::path::Path, plan: Plan) -> Result<Records> {
     }
     let drained = await_empty(&broker, &load);
     load.stop();
-    let (mut seen, mut dropped) = (Vec::new(), Vec::new());
+    let (mut seen, mut blind) = (Vec::new(), Vec::new());
     for consumer in consumers {
         let (own, drops) = consumer.join().expect("a consumer")?;
         seen.extend(own);
-        dropped.extend(drops);
+        blind.extend(drops);
     }
     let left = drained?;
     let dead = read_grave(&broker)?;
-    dropped.sort_unstable();
-    Ok(Records { plan, sent, seen, dead, kills, dropped, left })
+    blind.sort_unstable();
+    let dropped = load.dropped.load(Relaxed);
+    Ok(Records { plan, sent, seen, dead, kills, dropped, blind, left })
 }
 
 fn declare(broker: &Broker, plan: Plan) -> Result<()> {

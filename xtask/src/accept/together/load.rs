@@ -17,6 +17,8 @@ const TICK: Duration = Duration::from_millis(20);
 const PREFETCH: u16 = 10;
 /// A consumer drops its connection about once in so many deliveries.
 const DROPS_ONCE_IN: u64 = 250;
+/// One in so many of these does not look what it holds.
+const BLIND_ONCE_IN: u64 = 10;
 /// A consumer works on one in so many messages, so long.
 const WORKS_ONCE_IN: u64 = 10;
 const WORK: Duration = Duration::from_millis(2);
@@ -42,6 +44,8 @@ pub(super) struct Load {
     plan: Plan,
     /// Messages that were confirmed.
     pub(super) confirmed: AtomicU64,
+    /// Connections that consumers dropped.
+    pub(super) dropped: AtomicU64,
     place: Mutex<Place>,
     moved: Condvar,
     stopping: AtomicBool,
@@ -54,6 +58,7 @@ impl Load {
         Load {
             plan,
             confirmed: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
             place: Mutex::new(place),
             moved: Condvar::new(),
             stopping: AtomicBool::new(false),
@@ -170,7 +175,7 @@ impl Load {
         Sent { number, key, priority, sent, confirmed: None, due }
     }
 
-    /// Consumes until it is stopped; gives what it saw, and when it dropped its connection.
+    /// Consumes until it is stopped; gives what it saw, and when it dropped a connection with what it never read.
     pub(super) fn consume(&self, index: usize) -> Result<(Vec<Seen>, Vec<i64>)> {
         let (mut seen, mut dropped) = (Vec::new(), Vec::new());
         let result = self.consume_on(index, &mut seen, &mut dropped);
@@ -217,8 +222,10 @@ impl Load {
             seen.push(noted(&message, place.life)?);
             let count = seen.len() as u64;
             if mix(count, index as u64).is_multiple_of(DROPS_ONCE_IN) {
-                // What it has settled shall be, so that it loses what it holds and no more.
-                let more = amqp.round_trip(QUEUE)?;
+                // What it has settled shall be, so that it loses what it holds. Most read all that
+                // they hold before that; what the others were sent last they never see.
+                let is_blind = mix(count, index as u64 + 2_000).is_multiple_of(BLIND_ONCE_IN);
+                let more = if is_blind { amqp.round_trip(QUEUE)? } else { amqp.cancel()? };
                 let first = seen.len() - 1;
                 for message in &more {
                     seen.push(noted(message, place.life)?);
@@ -227,7 +234,8 @@ impl Load {
                 for lost in &mut seen[first..] {
                     (lost.did, lost.ended) = (Did::Lost, now);
                 }
-                drops.push(now);
+                drops.extend(is_blind.then_some(now));
+                self.dropped.fetch_add(1, Relaxed);
                 stream.shutdown(Shutdown::Both).context("cannot drop a connection")?;
                 return Ok(());
             }

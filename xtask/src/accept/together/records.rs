@@ -108,8 +108,10 @@ pub(super) struct Records {
     /// How often each is among the dead letters, and whether as refused.
     pub(super) dead: BTreeMap<u32, Vec<bool>>,
     pub(super) kills: Vec<Kill>,
-    /// When consumers dropped their connections, in order.
-    pub(super) dropped: Vec<i64>,
+    /// Connections that consumers dropped.
+    pub(super) dropped: u64,
+    /// When they dropped those with deliveries that they never read, in order.
+    pub(super) blind: Vec<i64>,
     /// Messages that nobody got in time.
     pub(super) left: u64,
 }

@@ -4,7 +4,8 @@
 //!
 //! - A confirmed message is done or among the dead letters, there at most once, and for its reason: refused by a
 //!   consumer, or after more failures than are forgiven. What it says of its failures
-//!   is what consumers know of: no less, and more only by as many connections and brokers as ended meanwhile.
+//!   is what consumers know of: no less, and more only by as many brokers, and connections with unread deliveries,
+//!   as ended meanwhile.
 //! - What was settled comes again only if that was shortly before a kill: its acknowledgement was on its way.
 //! - It comes neither before its due time nor, after a failure, before its retry is due.
 //! - Of a key one message is with a consumer. One that came back comes again before any other of its key but those of a
@@ -17,9 +18,11 @@ use super::records::{Did, Records, Seen, Sent};
 use std::collections::BTreeMap;
 
 /// An acknowledgement this long before a kill may not have been written.
-const ON_ITS_WAY_US: i64 = 2_000_000;
+const ON_ITS_WAY_US: i64 = 500_000;
 /// The broker's clock has whole milliseconds.
 const CLOCK_US: i64 = 1_000;
+/// How much later than any other a delivery may have been that nobody read.
+const MARGIN_US: i64 = 200_000;
 /// Kinds of faults that are told in words.
 const TOLD_MAX: usize = 10;
 
@@ -80,7 +83,7 @@ impl Found {
             records.left,
             records.kills.len(),
             ms(back),
-            records.dropped.len(),
+            records.dropped,
             self.again,
             ms(self.again_us_max),
             self.pairs,
@@ -156,7 +159,11 @@ pub(super) fn verify(records: &Records) -> Found {
         verify_one(&course, records, &mut found);
         keys.entry(sent.key).or_default().push(course);
     }
+    let late_us_max = found.retry_late_us.0.iter().max().copied().unwrap_or(0) + MARGIN_US;
     for (key, courses) in keys {
+        for course in &courses {
+            verify_end(course, records, late_us_max, &mut found);
+        }
         verify_order(&courses, &mut found);
         let deliveries = by_key.remove(&key).unwrap_or_default();
         let courses = courses.iter().map(|course| (course.sent.number, course)).collect();
@@ -202,7 +209,7 @@ fn is_ahead(sent: &Sent) -> bool {
 }
 
 fn verify_one(course: &Course<'_>, records: &Records, found: &mut Found) {
-    let (plan, number) = (&records.plan, course.sent.number);
+    let number = course.sent.number;
     let is_done = course.seen.iter().any(|seen| seen.did == Did::Acked);
     found.done += usize::from(is_done);
     found.dead += usize::from(!course.dead.is_empty());
@@ -220,52 +227,94 @@ fn verify_one(course: &Course<'_>, records: &Records, found: &mut Found) {
         found.late_us.0.push(late);
     }
     verify_settled(course, records, found);
-    let (mut sure, mut perhaps) = (0, 0);
+    verify_failures(course, records, found);
+}
+
+/// What a message says of its failures, and when it comes again after each.
+fn verify_failures(course: &Course<'_>, records: &Records, found: &mut Found) {
+    let number = course.sent.number;
+    let mut known = Failures::default();
     let mut before = course.sent.sent;
-    let mut is_refused = false;
     for (index, seen) in course.seen.iter().enumerate() {
-        perhaps += ended_between(records, before, seen.at);
-        let told = seen.failures;
+        known.perhaps += ended_between(records, before, seen.at);
+        let (told, Failures { sure, perhaps }) = (seen.failures, known);
         if told < sure || told > sure + perhaps {
             found.fault(format!(
                 "{number} says {told} failures at its delivery {index}, and has {sure}, or {perhaps} more"
             ));
         }
-        if sure > plan.delivery_limit {
+        if sure > records.plan.delivery_limit {
             found.fault(format!("{number} was delivered after {sure} failures"));
         }
-        match seen.did {
-            Did::Failed | Did::Lost => {
-                sure += 1;
-                if let Some(next) = course.seen.get(index + 1) {
-                    let late = next.at - records.retry_at(seen, sure);
-                    if late < -CLOCK_US {
-                        let early = ms(-late);
-                        found
-                            .fault(format!("{number} came {early:.1} ms before its retry was due"));
-                    }
-                    if seen.life == next.life && next.failures == sure {
-                        found.retry_late_us.0.push(late);
-                    }
-                }
+        known.after(seen, records);
+        before = seen.ended;
+        let next = course.seen.get(index + 1).filter(|_| known.sure > sure);
+        if let Some(next) = next {
+            let late = next.at - records.retry_at(seen, known.sure);
+            if late < -CLOCK_US {
+                let early = ms(-late);
+                found.fault(format!("{number} came {early:.1} ms before its retry was due"));
             }
-            // One that did not get through is a failure in the end.
-            Did::Acked | Did::Refused | Did::Returned => perhaps += 1,
+            if seen.life == next.life && next.failures == known.sure {
+                found.retry_late_us.0.push(late);
+            }
         }
-        is_refused |= seen.did == Did::Refused;
+    }
+}
+
+/// How often a message has failed, and how often it may have without a consumer's knowing.
+#[derive(Clone, Copy, Default)]
+struct Failures {
+    sure: u64,
+    perhaps: u64,
+}
+
+impl Failures {
+    fn after(&mut self, seen: &Seen, records: &Records) {
+        match seen.did {
+            Did::Failed | Did::Lost => self.sure += 1,
+            // One that did not get through is a failure in the end.
+            Did::Acked | Did::Refused | Did::Returned => {
+                self.perhaps += u64::from(is_on_its_way(seen, records));
+            }
+        }
+    }
+}
+
+/// Whether a message is a dead letter for its reason. Where a last delivery was read by nobody, that was no
+/// later than deliveries came at all.
+fn verify_end(course: &Course<'_>, records: &Records, late_us_max: i64, found: &mut Found) {
+    let Some(is_refused) = course.dead.first() else { return };
+    let number = course.sent.number;
+    let mut known = Failures::default();
+    let mut before = course.sent.sent;
+    for seen in &course.seen {
+        known.perhaps += ended_between(records, before, seen.at);
+        known.after(seen, records);
         before = seen.ended;
     }
-    // A last one may have been on its way to a consumer that never read it.
-    perhaps += ended_between(records, before, i64::MAX);
-    match course.dead.first() {
-        Some(true) if !is_refused => {
+    if *is_refused {
+        if !course.seen.iter().any(|seen| seen.did == Did::Refused) {
             found.fault(format!("{number} is a dead letter as refused, and nobody did that"));
         }
-        Some(false) if sure + perhaps <= plan.delivery_limit => {
-            found.fault(format!("{number} was given up after {sure} failures"));
-        }
-        _ => {}
+        return;
     }
+    while known.sure + known.perhaps <= records.plan.delivery_limit {
+        let unread = course.seen.last().map_or(course.arrived, |last| {
+            records.retry_at(last, known.sure + known.perhaps).max(before)
+        });
+        let until = unread.saturating_add(late_us_max);
+        if ended_between(records, before, until) == 0 {
+            found.fault(format!("{number} was given up after {} failures", known.sure));
+            return;
+        }
+        (known.perhaps, before) = (known.perhaps + 1, until);
+    }
+}
+
+fn is_on_its_way(seen: &Seen, records: &Records) -> bool {
+    let kill = records.kills.get(usize::from(seen.life));
+    kill.is_some_and(|kill| kill.at - seen.ended <= ON_ITS_WAY_US)
 }
 
 /// What was settled comes again only if that was shortly before a kill.
@@ -277,11 +326,10 @@ fn verify_settled(course: &Course<'_>, records: &Records, found: &mut Found) {
         if !is_settled || index + 1 == course.seen.len() && !is_given_up {
             continue;
         }
-        let kill = records.kills.get(usize::from(seen.life)).map(|kill| kill.at);
-        match kill.map(|kill| kill - seen.ended) {
-            Some(before) if before <= ON_ITS_WAY_US => {
+        match records.kills.get(usize::from(seen.life)) {
+            Some(kill) if is_on_its_way(seen, records) => {
                 found.again += 1;
-                found.again_us_max = found.again_us_max.max(before);
+                found.again_us_max = found.again_us_max.max(kill.at - seen.ended);
             }
             _ => found.fault(format!("{number} came again after it was settled")),
         }
@@ -293,7 +341,7 @@ fn verify_settled(course: &Course<'_>, records: &Records, found: &mut Found) {
 
 /// How many connections were dropped, and brokers killed, within a time.
 fn ended_between(records: &Records, from: i64, to: i64) -> u64 {
-    let drops = &records.dropped;
+    let drops = &records.blind;
     let below = |time| drops.partition_point(|at| *at < time);
     let kills = records.kills.iter().filter(|kill| kill.at >= from && kill.at < to).count();
     (below(to).saturating_sub(below(from)) + kills) as u64

@@ -40,7 +40,8 @@ fn fine() -> Records {
         ],
         dead: [(3, vec![true])].into(),
         kills: Vec::new(),
-        dropped: Vec::new(),
+        dropped: 0,
+        blind: Vec::new(),
         left: 0,
     }
 }
@@ -122,7 +123,7 @@ fn failure_that_is_not_counted_is_found() {
     assert_found(&records, "1 says 0 failures");
     records.seen[1].failures = 2;
     assert_found(&records, "1 says 2 failures");
-    records.dropped.push(SECOND + 2_000);
+    records.blind.push(SECOND + 2_000);
     assert_eq!(verify(&records).faults, Vec::<String>::new());
 }
 
