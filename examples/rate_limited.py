@@ -13,7 +13,7 @@ import time
 import pika
 
 AMQP = sys.argv[1] if len(sys.argv) > 1 else "amqp://guest:guest@localhost"
-RATE, AT_ONCE, CALLS = 50, 3, 100
+RATE, AT_ONCE, CALLS = 50, 3, 150
 
 
 class ThirdParty:
@@ -67,7 +67,7 @@ def main():
     channel.queue_delete("example.calls")
     connection.close()
     assert len(third_party.times) == CALLS and third_party.most <= AT_ONCE
-    assert rate <= RATE * 1.1, "faster than the queue's rate"
+    assert rate <= RATE * 1.2, "faster than the queue's rate"
 
 
 if __name__ == "__main__":

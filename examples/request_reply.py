@@ -72,7 +72,11 @@ def main():
     unanswered = client.ask("example.nobody", "anyone there?", seconds=0.5)
     stop.set()
     thread.join()
-    left = client.channel.queue_declare("example.nobody", passive=True).method.message_count
+    for _ in range(100):
+        left = client.channel.queue_declare("example.nobody", passive=True).method.message_count
+        if left == 0:
+            break
+        client.connection.sleep(0.05)
     for queue in ("example.prices", "example.nobody"):
         client.channel.queue_delete(queue)
     client.connection.close()
