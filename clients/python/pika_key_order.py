@@ -43,6 +43,35 @@ def of_each_key_one_message_is_out(kind):
 
 @case(only=OURS)
 @with_channel
+def so_many_messages_of_a_key_are_out_as_the_queue_says(channel):
+    name = queue(channel, arguments={**BY_CUSTOMER, "x-max-in-flight-per-key": 2})
+    send(channel, name, "a1", "a2", "a3", "b1", "a4")
+    consumer = Consumer(channel, name)
+    consumer.wait(3)
+    same(bodies(consumer), ["a1", "a2", "b1"])
+    for done, have in [("a2", "a3"), ("a1", "a4")]:
+        channel.basic_ack(tag_of(consumer, done))
+        consumer.wait(len(consumer.deliveries) + 1)
+        same(bodies(consumer)[-1], have)
+
+
+@case(only=OURS)
+@with_channel
+def cap_of_each_key_needs_no_name_of_a_key(channel):
+    name = queue(channel, arguments={"x-max-in-flight-per-key": 1})
+    for body, key in [("a1", "a"), ("a2", "a"), ("b1", "b"), ("none", None), ("none too", None)]:
+        headers = {"x-kafka-key": key} if key else {}
+        publish(channel, name, body.encode(), headers=headers)
+    consumer = Consumer(channel, name)
+    consumer.wait(4)
+    same(bodies(consumer), ["a1", "b1", "none", "none too"])
+    channel.basic_ack(tag_of(consumer, "a1"))
+    consumer.wait(5)
+    same(bodies(consumer)[-1], "a2")
+
+
+@case(only=OURS)
+@with_channel
 def returned_message_comes_before_later_ones_of_its_key(channel):
     name = queue(channel, arguments=BY_CUSTOMER)
     send(channel, name, "a1", "a2")

@@ -404,6 +404,7 @@ fn fits_kind(queue: Resource<'_>, kind: QueueKind, given: &Arguments) -> Result<
                 "x-max-priority",
                 "x-oldest-every",
                 "x-order-key",
+                "x-max-in-flight-per-key",
                 "x-delayed-retry-type",
                 "x-delayed-retry-min",
                 "x-delayed-retry-max",

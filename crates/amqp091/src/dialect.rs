@@ -209,6 +209,7 @@ fn serving(parsed: &ServingArguments) -> Serving {
         priority_max: parsed.priority_max,
         oldest_every: parsed.oldest_every,
         order_key: parsed.order_key.as_deref().map(Name::from),
+        key_in_flight_max: parsed.key_in_flight_max,
         retry: parsed.retry.map(retry),
         pace: pace(&parsed.pace),
     }

@@ -17,6 +17,7 @@ use crate::Name;
 use crate::change::{Action, Change};
 use crate::entry::{Owner, QueueOptions, RouterId};
 use crate::outcome::{LogChange, Outcome, Refusal, Thing};
+use crate::sharing::Sharing;
 use crate::snapshot::{FullName, Scope, Snapshot};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,6 +53,7 @@ pub struct Catalog {
     logs_by_shard: BTreeMap<ShardId, u32>,
     /// Exclusive queues by their connection, as namespace and name.
     owned: BTreeMap<Owner, BTreeSet<(Name, Name)>>,
+    sharing: Sharing,
 }
 
 /// The next number of each kind; none is given out twice.
@@ -99,6 +101,7 @@ impl Catalog {
             next: Next { log: first, subscription: first, router: first },
             logs_by_shard: shards.iter().map(|shard| (*shard, 0)).collect(),
             owned: BTreeMap::new(),
+            sharing: Sharing::default(),
         };
         if layer == Layer::Shared {
             catalog.create_namespace(&Name::from(crate::NAMESPACE_DEFAULT));

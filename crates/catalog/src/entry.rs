@@ -85,17 +85,19 @@ pub struct Queue {
     /// As they were given.
     pub arguments: Arguments,
     /// What takes effect of them.
-    pub own: QueueOptions,
+    #[serde(skip, default = "QueueOptions::plain")]
+    pub own: Arc<QueueOptions>,
     /// The same with what policies say.
-    pub options: QueueOptions,
-    /// Which policies those are.
-    pub governed: Governed,
+    #[serde(skip, default = "QueueOptions::plain")]
+    pub options: Arc<QueueOptions>,
+    /// Which policies those are; `None`: none.
+    pub governed: Option<Box<Governed>>,
     /// When it was created.
     pub created: Millis,
 }
 
 /// What of a queue's arguments takes effect.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct QueueOptions {
     /// How long a message may wait; `None`: for ever.
     pub message_ttl: Option<Millis>,
@@ -124,7 +126,7 @@ pub struct QueueOptions {
 }
 
 /// Which message is handed out next, when, and to whom.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Serving {
     /// Of its consumers one at a time is served.
     pub single_active: bool,
@@ -135,14 +137,24 @@ pub struct Serving {
     /// Of each key one message at a time is handed out, in order. A message's key is that of its record,
     /// or the value of the header of this name.
     pub order_key: Option<Name>,
+    /// Of each key so many messages at a time instead of one; where no key is named that of the record.
+    pub key_in_flight_max: Option<u32>,
     /// How long a message waits that came back; `None`: not at all.
     pub retry: Option<Retry>,
     /// What holds deliveries back.
     pub pace: Pace,
 }
 
+impl Serving {
+    /// Of each key so many messages are handed out at a time; `None`: keys do not matter.
+    #[must_use]
+    pub fn of_a_key(&self) -> Option<u32> {
+        self.key_in_flight_max.or(self.order_key.as_ref().map(|_| 1))
+    }
+}
+
 /// Which options have their default because nothing was said of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Unsaid {
     /// [`QueueOptions::overflow`].
     pub overflow: bool,
@@ -158,7 +170,7 @@ pub struct Unsaid {
 pub struct MessageId(pub [u8; 16]);
 
 /// How ids of messages are remembered, so that none is taken twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Dedup {
     /// How long.
     pub remembered: Remembered,
@@ -167,7 +179,7 @@ pub struct Dedup {
 }
 
 /// How long the id of a message is remembered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Remembered {
     /// As long as the message is in the queue.
     WhileHeld,
@@ -178,7 +190,7 @@ pub enum Remembered {
 }
 
 /// What a queue does with more messages than it may hold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Overflow {
     /// The oldest go.
     #[default]
@@ -190,7 +202,7 @@ pub enum Overflow {
 }
 
 /// Where a queue sends what was refused, has expired, or was taken out otherwise.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DeadLetter {
     /// The router, in the queue's namespace; it need not exist.
     pub router: Name,
@@ -199,7 +211,7 @@ pub struct DeadLetter {
 }
 
 /// The kind of queue that was asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum QueueKind {
     /// Says nothing special.
     #[default]

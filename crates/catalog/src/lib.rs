@@ -23,6 +23,7 @@ mod pace;
 mod partition;
 mod policy;
 mod retry;
+mod sharing;
 mod snapshot;
 mod table;
 mod trie;

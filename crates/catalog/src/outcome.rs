@@ -278,7 +278,7 @@ pub struct SubscriptionOptions {
     /// It is a queue's own: its settling trims the log.
     pub primary: bool,
     /// The queue's options; the default for a topic's subscription.
-    pub queue: QueueOptions,
+    pub queue: Arc<QueueOptions>,
 }
 
 impl LogChange {

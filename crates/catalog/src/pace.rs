@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use types::Millis;
 
 /// What holds deliveries of a queue back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Pace {
     /// How many messages are handed out in a time.
     pub rate: Option<Rate>,
@@ -15,7 +15,7 @@ pub struct Pace {
 }
 
 /// Messages in a time, as a token bucket has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Rate {
     /// Messages a second, on average; more than 0.
     pub per_second: u32,
@@ -24,7 +24,7 @@ pub struct Rate {
 }
 
 /// A circuit breaker: after many failures nothing is handed out for a while, then one message to try.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Breaker {
     /// So many failures …
     pub failures: u32,

@@ -7,6 +7,7 @@
 use crate::Name;
 use crate::access::Pattern;
 use crate::entry::{DeadLetter, Overflow, Queue, QueueKind, QueueOptions, Router};
+use crate::sharing::Sharing;
 use crate::value::Arguments;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
@@ -123,9 +124,10 @@ impl PolicySet {
     }
 
     /// Has a queue be as the policies say. False when it is already.
-    pub(crate) fn govern_queue(&self, queue: &mut Queue) -> bool {
+    pub(crate) fn govern_queue(&self, queue: &mut Queue, sharing: &mut Sharing) -> bool {
         let (governed, settings) = self.over(&queue.name, Some(queue.own.kind));
-        let options = queue.own.under(&settings);
+        let governed = (governed != Governed::default()).then(|| Box::new(governed));
+        let options = sharing.share(&Arc::new(queue.own.under(&settings)));
         let changes = options != queue.options || governed != queue.governed;
         queue.options = options;
         queue.governed = governed;

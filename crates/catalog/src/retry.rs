@@ -10,7 +10,7 @@ use types::Millis;
 const JITTER_MAX: u8 = 100;
 
 /// When a message that came back is delivered again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Retry {
     /// Which returns it is for.
     pub on: RetryOn,
@@ -25,7 +25,7 @@ pub struct Retry {
 }
 
 /// Which messages that came back have to wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum RetryOn {
     /// All.
     All,
@@ -36,7 +36,7 @@ pub enum RetryOn {
 }
 
 /// How a delay grows with the number of failures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Growth {
     /// By the first delay each time.
     Linear,

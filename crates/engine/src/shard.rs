@@ -16,6 +16,7 @@ mod producers;
 mod ranking;
 mod schedule;
 mod seen;
+mod seldom;
 
 pub(crate) use chunked::{Chunked, Cut};
 pub(crate) use group_slots::GroupSlots;
@@ -42,7 +43,7 @@ use std::collections::BTreeMap;
 use types::{LogId, Millis, Offset, ShardId, SubscriptionId};
 
 /// Behaviour of `apply`; a change that would make replicas diverge raises it (architecture: machine version).
-pub(crate) const MACHINE_VERSION: u16 = 9;
+pub(crate) const MACHINE_VERSION: u16 = 10;
 
 /// One shard's replicated state.
 #[derive(Clone, Debug, Serialize)]

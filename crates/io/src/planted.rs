@@ -32,6 +32,7 @@ pub const FAULTS: &[(&str, &str)] = &[
     ("dead-letter-forgotten", "a dead letter is sometimes settled and not sent on"),
     ("overflow-forgotten", "a queue that refuses what is too much takes it"),
     ("priority-forgotten", "of a queue with priorities some messages get the lowest"),
+    ("key-cap-passed", "of a key more messages are handed out at a time than the queue says"),
     ("key-forgotten", "of a queue in the order of keys some messages have none"),
     ("active-consumer-shared", "a queue with one active consumer serves them all"),
     ("lease-forgotten", "a message is delivered and that it is about to be is not written down"),

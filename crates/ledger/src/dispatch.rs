@@ -98,12 +98,12 @@ impl Dispatch {
         }
     }
 
-    /// Hands out at most one message of a key at a time from now on, before there is any consumer; the
-    /// others of the key wait in their order. Keys have to be told ([`Dispatch::tell_keys`]) when they
+    /// Hands out at most so many messages of a key at a time from now on, 1 or more, before there is any
+    /// consumer; the others of the key wait in their order. Keys have to be told ([`Dispatch::tell_keys`]) when they
     /// are wanted ([`Dispatch::take_wanted`]). What is settled as it is handed out holds up nothing.
-    pub fn order_by_key(&mut self, ledger: &Ledger) {
+    pub fn order_by_key(&mut self, ledger: &Ledger, at_once: u32) {
         let order = self.order.get_or_insert_with(|| Box::new(Order::from_floor(ledger, 1)));
-        order.order_by_key();
+        order.order_by_key(at_once);
         let mut from = Offset(i64::MIN);
         while let Some(offset) = self.parked.waiting().next_present(from) {
             order.wait(offset);

@@ -22,14 +22,21 @@ pub struct Ledger {
     settled_total: u64,
     /// Settled offsets above the floor.
     settled: OffsetSet,
+    /// Where the queue has levels.
+    levels: Option<Box<Levels>>,
+    /// `None` where nothing is known: a queue that nobody uses has to be small.
+    past: Option<Box<Past>>,
+}
+
+/// What is known of deliveries of unsettled offsets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Past {
     /// How often each unsettled offset that came back did so counted.
     returned: BTreeMap<Offset, u16>,
     /// Unsettled offsets whose delivery was written down before it was made, and that have not come
     /// back: a crash counts as their return.
     leased: OffsetSet,
-    /// Where the queue has levels.
-    levels: Option<Box<Levels>>,
-    /// Unsettled offsets that came back and were not to be delivered again before then.
+    /// Offsets that came back and were not to be delivered again before then.
     parked: BTreeMap<Offset, Millis>,
 }
 
@@ -38,10 +45,8 @@ struct Stored {
     floor: Offset,
     settled_total: u64,
     settled: OffsetSet,
-    returned: BTreeMap<Offset, u16>,
-    leased: OffsetSet,
     levels: Option<Box<Levels>>,
-    parked: BTreeMap<Offset, Millis>,
+    past: Option<Box<Past>>,
 }
 
 impl Ledger {
@@ -51,10 +56,8 @@ impl Ledger {
             floor: start,
             settled_total: 0,
             settled: OffsetSet::default(),
-            returned: BTreeMap::new(),
-            leased: OffsetSet::default(),
             levels: None,
-            parked: BTreeMap::new(),
+            past: None,
         }
     }
 
@@ -106,25 +109,27 @@ impl Ledger {
             Span::new(span.first, floor).len() - removed
         };
         self.settled_total += newly;
-        if !self.returned.is_empty() {
-            self.returned.extract_if(span.first..span.end, |_, _| true).for_each(drop);
-        }
-        self.end_leases(span);
+        self.forget(|past| {
+            past.returned.extract_if(span.first..span.end, |_, _| true).for_each(drop);
+            past.end_lease(span);
+            past.end_wait(span);
+        });
         if let Some(levels) = &mut self.levels {
             levels.settle(span);
         }
-        self.end_waits(span);
         newly
     }
 
     /// Notes that the unsettled offsets of `span` were delivered and came back: they are
     /// redeliveries from now on. `count` says whether this raises their delivery count.
     pub fn return_span(&mut self, span: Span, count: bool) {
-        self.end_leases(span);
-        self.end_waits(span);
+        self.forget(|past| {
+            past.end_lease(span);
+            past.end_wait(span);
+        });
         let mut from = span.first;
         while let Some(offset) = self.next_unsettled(from, span.end) {
-            let times = self.returned.entry(offset).or_insert(0);
+            let times = self.past_mut().returned.entry(offset).or_insert(0);
             *times = times.saturating_add(u16::from(count));
             from = offset.next();
         }
@@ -136,7 +141,7 @@ impl Ledger {
         self.return_span(span, count);
         let mut from = span.first;
         while let Some(offset) = self.next_unsettled(from, span.end) {
-            self.parked.insert(offset, due);
+            self.past_mut().parked.insert(offset, due);
             from = offset.next();
         }
     }
@@ -144,26 +149,27 @@ impl Ledger {
     /// When the unsettled `offset` may be delivered again, if it was parked and did not come back
     /// since; that may be over.
     pub fn due(&self, offset: Offset) -> Option<Millis> {
-        self.parked.get(&offset).copied()
+        self.past.as_ref()?.parked.get(&offset).copied()
     }
 
     /// What was parked from `from` on, in the order of offsets, with its due times; these may be over.
     pub fn parked_from(&self, from: Offset) -> impl Iterator<Item = (Offset, Millis)> {
-        self.parked.range(from..).map(|(offset, due)| (*offset, *due))
+        let parked = self.past.iter().flat_map(move |past| past.parked.range(from..));
+        parked.map(|(offset, due)| (*offset, *due))
     }
 
     /// How many unsettled offsets have a due time, over or not.
     pub fn parked_count(&self) -> u64 {
-        self.parked.len() as u64
+        self.past.as_ref().map_or(0, |past| past.parked.len() as u64)
     }
 
     /// Notes that the unsettled offsets of `span` are about to be delivered.
     pub fn lease(&mut self, span: Span) {
-        self.end_waits(span);
+        self.forget(|past| past.end_wait(span));
         let mut from = span.first;
         while let Some(first) = self.next_unsettled(from, span.end) {
             let end = self.settled.next_present(first).map_or(span.end, |end| end.min(span.end));
-            self.leased.insert(Span::new(first, end));
+            self.past_mut().leased.insert(Span::new(first, end));
             from = end;
         }
     }
@@ -171,23 +177,26 @@ impl Ledger {
     /// What is delivered, as far as that was noted before; in order.
     pub fn leases(&self) -> Vec<Span> {
         let mut spans = Vec::new();
+        let Some(past) = &self.past else { return spans };
         let mut from = self.floor;
-        while let Some(first) = self.leased.next_present(from) {
-            from = self.leased.next_absent(first);
+        while let Some(first) = past.leased.next_present(from) {
+            from = past.leased.next_absent(first);
             spans.push(Span::new(first, from));
         }
         spans
     }
 
-    fn end_leases(&mut self, span: Span) {
-        if !self.leased.is_empty() {
-            self.leased.remove(span, |_| {});
-        }
+    fn past_mut(&mut self) -> &mut Past {
+        self.past.get_or_insert_default()
     }
 
-    fn end_waits(&mut self, span: Span) {
-        if !self.parked.is_empty() {
-            self.parked.extract_if(span.first..span.end, |_, _| true).for_each(drop);
+    /// Has something of the past be forgotten, if there is a past.
+    fn forget(&mut self, what: impl FnOnce(&mut Past)) {
+        if let Some(past) = &mut self.past {
+            what(past);
+            if **past == Past::default() {
+                self.past = None;
+            }
         }
     }
 
@@ -251,20 +260,38 @@ impl Ledger {
 
     /// How often `offset` was delivered and came back counted; `None` when it never came back.
     pub fn returns(&self, offset: Offset) -> Option<u16> {
-        self.returned.get(&offset).copied()
+        self.past.as_ref()?.returned.get(&offset).copied()
     }
 
     /// The first offset at or above `from` that came back.
     pub(crate) fn next_returned(&self, from: Offset) -> Option<Offset> {
-        self.returned.range(from..).next().map(|(&offset, _)| offset)
+        self.past.as_ref()?.returned.range(from..).next().map(|(&offset, _)| offset)
     }
 
     /// Memory held, in bytes, without the slack of tree nodes.
     pub fn heap_bytes(&self) -> usize {
         self.settled.heap_bytes()
-            + self.leased.heap_bytes()
-            + self.returned.len() * size_of::<(Offset, u16)>()
             + self.levels.as_ref().map_or(0, |levels| size_of::<Levels>() + levels.heap_bytes())
+            + self.past.as_ref().map_or(0, |past| size_of::<Past>() + past.heap_bytes())
+    }
+}
+
+impl Past {
+    fn end_lease(&mut self, span: Span) {
+        if !self.leased.is_empty() {
+            self.leased.remove(span, |_| {});
+        }
+    }
+
+    fn end_wait(&mut self, span: Span) {
+        if !self.parked.is_empty() {
+            self.parked.extract_if(span.first..span.end, |_, _| true).for_each(drop);
+        }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.leased.heap_bytes()
+            + self.returned.len() * size_of::<(Offset, u16)>()
             + self.parked.len() * size_of::<(Offset, Millis)>()
     }
 }
@@ -273,23 +300,26 @@ impl TryFrom<Stored> for Ledger {
     type Error = &'static str;
 
     fn try_from(stored: Stored) -> Result<Ledger, &'static str> {
-        let Stored { floor, settled_total, settled, returned, leased, levels, parked } = stored;
-        let ledger = Ledger { floor, settled_total, settled, returned, leased, levels, parked };
+        let Stored { floor, settled_total, settled, levels, past } = stored;
+        let mut ledger = Ledger { floor, settled_total, settled, levels, past };
+        ledger.forget(|_| {});
         let lowest = ledger.settled.next_present(Offset(i64::MIN));
         if lowest.is_some_and(|lowest| lowest <= floor) {
             return Err("settled offset at or below the floor");
         }
-        if ledger.returned.keys().any(|&offset| ledger.is_settled(offset)) {
-            return Err("returned offset is settled");
-        }
-        if ledger.parked.keys().any(|&offset| ledger.is_settled(offset)) {
-            return Err("parked offset is settled");
-        }
-        let lowest = ledger.leased.next_present(Offset(i64::MIN));
-        if lowest.is_some_and(|lowest| lowest < floor)
-            || ledger.leases().iter().any(|span| ledger.settled_in(*span) > 0)
-        {
-            return Err("leased offset is settled");
+        if let Some(past) = &ledger.past {
+            if past.returned.keys().any(|&offset| ledger.is_settled(offset)) {
+                return Err("returned offset is settled");
+            }
+            if past.parked.keys().any(|&offset| ledger.is_settled(offset)) {
+                return Err("parked offset is settled");
+            }
+            let lowest = past.leased.next_present(Offset(i64::MIN));
+            if lowest.is_some_and(|lowest| lowest < floor)
+                || ledger.leases().iter().any(|span| ledger.settled_in(*span) > 0)
+            {
+                return Err("leased offset is settled");
+            }
         }
         let settled = ledger.settled.len();
         if ledger.levels.as_ref().is_some_and(|levels| !levels.fits(floor, settled)) {

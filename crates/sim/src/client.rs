@@ -412,8 +412,9 @@ impl SimClient {
         let now = world.clock.now();
         world.model.log(item.log).deliver(id, item.offset, history, now)?;
         if number == KEYED {
+            let of_a_key = world.shape.of_a_key;
             let log = world.model.log(item.log);
-            log.in_key_order(id, item.offset)?;
+            log.in_key_order(id, item.offset, of_a_key)?;
             if self.ranked.is_some() {
                 log.settle_asked(id);
             }

@@ -212,10 +212,20 @@ impl LogModel {
     }
 
     /// No other record of the key is with a consumer, and none that came before waits.
-    pub(crate) fn in_key_order(&self, id: Id, offset: Offset) -> Result<(), Violation> {
+    pub(crate) fn in_key_order(
+        &self,
+        id: Id,
+        offset: Offset,
+        at_once: u32,
+    ) -> Result<(), Violation> {
         let is_like = |other: &Id| *other != id && key_of(*other) == key_of(id);
-        if let Some(other) = self.held.iter().find(|other| is_like(other)) {
-            return broken(format!("{id:?} comes while {other:?} of its key is held"));
+        let held: Vec<&Id> = self.held.iter().filter(|other| is_like(other)).collect();
+        if held.len() >= at_once as usize {
+            return broken(format!("{id:?} comes while {held:?} of its key are held"));
+        }
+        // What is on its way to two clients they get in any order.
+        if at_once > 1 {
+            return Ok(());
         }
         let before = self.owed.iter().find(|(other, at)| {
             is_like(other) && at.is_some_and(|at| at < offset) && !self.is_maybe_settled(**other)

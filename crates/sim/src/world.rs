@@ -51,7 +51,7 @@ pub(crate) const SINGLE: usize = 2;
 pub(crate) const RANKED: usize = 1;
 pub(crate) const PRIORITY_MAX: u8 = 3;
 
-/// The queue that hands out one message of a key at a time, by number.
+/// The queue that hands out one message of a key at a time, or two, by number.
 pub(crate) const KEYED: usize = 0;
 /// The queue that takes no message twice, by number.
 pub(crate) const ONCE: usize = 1;
@@ -91,6 +91,8 @@ pub(crate) struct World {
 pub(crate) struct Shape {
     /// Of a log that has so many records, some have to go before more come.
     pub(crate) backlog_max: usize,
+    /// Of each key of the queue that has keys so many messages are out at a time.
+    pub(crate) of_a_key: u32,
     shards: u16,
 }
 
@@ -115,6 +117,7 @@ impl World {
         let random = SimRandom::new(seed);
         let shards = 1 + u16::try_from(random.below(3)).unwrap_or(0);
         let most = usize::try_from(random.below(4)).unwrap_or(0);
+        let of_a_key = 1 + u32::try_from(seed % 2).unwrap_or(0);
         let backlog_max = [40, 100, 250, 4_000][most];
         let mut world = World {
             disk: Arc::new(SimDisk::new(seed ^ 0x5eed)),
@@ -127,7 +130,7 @@ impl World {
             next_token: 0,
             mood: Mood::by_chance(&random),
             tally: Tally::default(),
-            shape: Shape { backlog_max, shards },
+            shape: Shape { backlog_max, shards, of_a_key },
             random,
         };
         world.open()?;
@@ -298,6 +301,7 @@ impl World {
                     single_active: number == SINGLE,
                     priority_max: if number == RANKED { PRIORITY_MAX } else { 0 },
                     order_key: (number == KEYED).then(|| "key".into()),
+                    key_in_flight_max: (number == KEYED).then_some(self.shape.of_a_key),
                     retry,
                     pace: Pace { in_flight_max, ..Pace::default() },
                     ..Serving::default()

@@ -91,7 +91,7 @@ fn shown(names: &Names, vhost: &str, exchange: &Router) -> Value {
     if let Value::Object(fields) = &mut shown
         && (governed.policy.is_some() || governed.operator.is_some())
     {
-        fields.append(&mut policies::governing(names, vhost, governed));
+        fields.append(&mut policies::governing(names, vhost, Some(governed)));
     }
     shown
 }

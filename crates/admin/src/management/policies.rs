@@ -190,7 +190,12 @@ pub(super) fn as_parameters(admin: &Admin, names: &Names, vhost: &str) -> Vec<(S
 }
 
 /// What something's policies are called, and what they say together.
-pub(super) fn governing(names: &Names, vhost: &str, governed: &Governed) -> Map<String, Value> {
+pub(super) fn governing(
+    names: &Names,
+    vhost: &str,
+    governed: Option<&Governed>,
+) -> Map<String, Value> {
+    let governed = governed.cloned().unwrap_or_default();
     let set = names.policies(vhost);
     let of = |name: &Option<Arc<str>>, sort: Sort| {
         let policy = sort(set?).get(name.as_ref()?)?;

@@ -145,7 +145,7 @@ impl Counted {
     /// A queue as lists have it.
     fn shown(&self, names: &Names, vhost: &str, queue: &Queue) -> Value {
         let mut fields = described(vhost, queue);
-        fields.append(&mut policies::governing(names, vhost, &queue.governed));
+        fields.append(&mut policies::governing(names, vhost, queue.governed.as_deref()));
         let bytes = self.extents.get(&queue.log).map_or(0, |extent| extent.bytes);
         fields.insert("message_bytes".to_owned(), bytes.into());
         let Some(stats) = self.stats.get(&queue.subscription.subscription) else {

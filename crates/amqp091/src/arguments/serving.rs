@@ -16,6 +16,8 @@ pub struct ServingArguments {
     /// `x-order-key`: of each key one message at a time is handed out. The key is the record's, or the
     /// header or property of this name.
     pub order_key: Option<String>,
+    /// `x-max-in-flight-per-key`: of each key so many messages at a time.
+    pub key_in_flight_max: Option<u32>,
     /// `x-consume-rate` and what else holds deliveries back.
     pub pace: PaceArguments,
     /// `x-delayed-retry-type` and its kin.
@@ -29,8 +31,9 @@ pub(super) fn parse(
     Ok(ServingArguments {
         single_active: single_active(queue, arguments)?,
         priority_max: priority_max(queue, arguments)?,
-        oldest_every: oldest_every(queue, arguments)?,
+        oldest_every: positive(queue, arguments, "x-oldest-every")?,
         order_key: order_key(queue, arguments)?,
+        key_in_flight_max: positive(queue, arguments, "x-max-in-flight-per-key")?,
         pace: pace::parse(queue, arguments)?,
         retry: retry::parse(queue, arguments)?,
     })
@@ -59,13 +62,16 @@ fn priority_max(queue: Resource<'_>, arguments: &Arguments) -> Result<u8, Except
     Ok(highest)
 }
 
-fn oldest_every(queue: Resource<'_>, arguments: &Arguments) -> Result<Option<u32>, Exception> {
-    const NAME: &str = "x-oldest-every";
-    let Some(value) = find(arguments, NAME) else { return Ok(None) };
+fn positive(
+    queue: Resource<'_>,
+    arguments: &Arguments,
+    name: &str,
+) -> Result<Option<u32>, Exception> {
+    let Some(value) = find(arguments, name) else { return Ok(None) };
     match natural(value) {
-        Ok(0) => Err(queue.invalid_argument(NAME, "{value_zero,0}")),
-        Ok(every) => Ok(Some(u32::try_from(every).unwrap_or(u32::MAX))),
-        Err(why) => Err(queue.invalid_argument(NAME, &why)),
+        Ok(0) => Err(queue.invalid_argument(name, "{value_zero,0}")),
+        Ok(number) => Ok(Some(u32::try_from(number).unwrap_or(u32::MAX))),
+        Err(why) => Err(queue.invalid_argument(name, &why)),
     }
 }
 

@@ -23,7 +23,7 @@ fn create(found: &Found) -> Vec<LogChange> {
     let over = found.logs().to_vec();
     match found {
         Found::Topic(topic) => work.extend(topic.subscriptions.values().map(|subscription| {
-            let options = SubscriptionOptions { primary: false, queue: QueueOptions::default() };
+            let options = SubscriptionOptions { primary: false, queue: QueueOptions::plain() };
             LogChange::CreateSubscription {
                 subscription: *subscription,
                 over: over.clone(),

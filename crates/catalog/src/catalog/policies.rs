@@ -47,11 +47,13 @@ impl Catalog {
     ) -> Outcome {
         let scope = self.scope_mut(namespace);
         scope.policies = Arc::new(set.clone());
+        let mut sharing = std::mem::take(&mut self.sharing);
+        let scope = self.scope_mut(namespace);
         let mut queues: Vec<Queue> = Vec::new();
         for found in scope.names.values() {
             let Found::Queue(queue) = found else { continue };
             let mut governed = Queue::clone(queue);
-            if set.govern_queue(&mut governed) {
+            if set.govern_queue(&mut governed, &mut sharing) {
                 work.extend(altered(queue, &governed));
                 queues.push(governed);
             }
@@ -70,6 +72,7 @@ impl Catalog {
             let found = Found::Queue(Arc::new(queue.clone()));
             scope.names.insert(Name::clone(&queue.name), found);
         }
+        self.sharing = sharing;
         for queue in queues {
             self.names.index_options(queue.log.log, &queue.options);
         }

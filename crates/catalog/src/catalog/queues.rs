@@ -8,11 +8,10 @@ use crate::naming::{self, RESERVED_PREFIX};
 use crate::outcome::{
     Deleted, LogChange, LogConfig, Outcome, Refusal, Setting, SubscriptionOptions, Thing,
 };
-use crate::policy::Governed;
 use crate::value::{Arguments, Value};
 use crate::{Name, QUEUE_SUBSCRIPTION, TimestampType};
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use types::Millis;
 
 /// The argument that says which kind a queue is: compared by what it means, as it has a default.
@@ -34,7 +33,7 @@ impl LogConfig {
 }
 
 impl SubscriptionOptions {
-    pub(super) fn of_queue(options: &QueueOptions) -> SubscriptionOptions {
+    pub(super) fn of_queue(options: &Arc<QueueOptions>) -> SubscriptionOptions {
         SubscriptionOptions {
             primary: options.kind != QueueKind::Stream,
             queue: options.of_subscription(),
@@ -42,7 +41,16 @@ impl SubscriptionOptions {
     }
 }
 
+/// Those of a queue of which nothing was said.
+static PLAIN: LazyLock<Arc<QueueOptions>> = LazyLock::new(Arc::default);
+
 impl QueueOptions {
+    /// Those of a queue of which nothing was said: one for all.
+    #[must_use]
+    pub fn plain() -> Arc<QueueOptions> {
+        Arc::clone(&PLAIN)
+    }
+
     /// Whether an append can be too much for it.
     #[must_use]
     pub fn refuses(&self) -> bool {
@@ -52,11 +60,13 @@ impl QueueOptions {
 
     /// Those that its subscription sees to: a stream's log has its limits, not the subscription.
     #[must_use]
-    pub fn of_subscription(&self) -> QueueOptions {
-        let QueueOptions { expires, kind, .. } = *self;
+    pub fn of_subscription(self: &Arc<Self>) -> Arc<QueueOptions> {
+        let QueueOptions { expires, kind, .. } = **self;
         match kind {
-            QueueKind::Classic | QueueKind::Quorum => self.clone(),
-            QueueKind::Stream => QueueOptions { expires, kind, ..QueueOptions::default() },
+            QueueKind::Classic | QueueKind::Quorum => Arc::clone(self),
+            QueueKind::Stream => {
+                Arc::new(QueueOptions { expires, kind, ..QueueOptions::default() })
+            }
         }
     }
 }
@@ -98,6 +108,7 @@ impl Catalog {
         let full_name = Arc::new((Name::clone(namespace), Name::clone(name)));
         let log = self.next_log(shard);
         let subscription = self.next_subscription(shard, Arc::clone(&full_name));
+        let options = self.sharing.share(&Arc::new(declare.options.clone()));
         let mut queue = Queue {
             name: Name::clone(name),
             id: declare.id,
@@ -107,13 +118,13 @@ impl Catalog {
             exclusive: declare.exclusive,
             auto_delete: declare.auto_delete,
             arguments: declare.arguments.clone(),
-            own: declare.options.clone(),
-            options: declare.options.clone(),
-            governed: Governed::default(),
+            own: Arc::clone(&options),
+            options,
+            governed: None,
             created: now,
         };
-        if let Some(scope) = self.scope(namespace) {
-            scope.policies.govern_queue(&mut queue);
+        if let Some(scope) = self.names.namespaces.get(namespace) {
+            scope.policies.govern_queue(&mut queue, &mut self.sharing);
         }
         work.push(LogChange::CreateLog { log, config: LogConfig::of_queue(&queue.options) });
         work.push(LogChange::CreateSubscription {

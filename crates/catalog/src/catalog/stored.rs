@@ -3,8 +3,9 @@
 use super::{Catalog, Layer, Next, Unreadable};
 use crate::access::User;
 use crate::change::Description;
-use crate::entry::{Binding, Found, Router};
+use crate::entry::{Binding, Found, QueueOptions, Router};
 use crate::policy::PolicySet;
+use crate::sharing::Sharing;
 use crate::snapshot::{Limit, Parameters, Scope, Snapshot};
 use crate::value::Value;
 use crate::{Name, naming};
@@ -21,6 +22,8 @@ pub(super) struct Stored {
     next: Next,
     version: u64,
     group_slots: Arc<[ShardId]>,
+    /// Those that queues have, each once.
+    options: Vec<Arc<QueueOptions>>,
     namespaces: Vec<StoredScope>,
     users: Vec<Arc<User>>,
     parameters: Vec<((Name, Name), Arc<Value>)>,
@@ -41,7 +44,15 @@ struct StoredScope {
 #[derive(Serialize, Deserialize)]
 enum StoredEntry {
     Topic(Arc<crate::Topic>),
-    Queue(Arc<crate::Queue>),
+    /// With the places of its own options and of those it has under policies.
+    Queue(Arc<crate::Queue>, u32, u32),
+}
+
+/// Gives each of the options a place.
+#[derive(Default)]
+struct Places {
+    options: Vec<Arc<QueueOptions>>,
+    by_options: BTreeMap<Arc<QueueOptions>, u32>,
 }
 
 impl fmt::Display for Unreadable {
@@ -54,9 +65,10 @@ impl std::error::Error for Unreadable {}
 
 impl Serialize for Catalog {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut places = Places::default();
         let namespaces = self.names.namespaces.iter().map(|(name, scope)| StoredScope {
             name: Name::clone(name),
-            entries: scope.names.values().map(StoredEntry::of).collect(),
+            entries: scope.names.values().map(|found| places.entry(found)).collect(),
             routers: scope.routers.values().cloned().collect(),
             bindings: scope.inbound.values().cloned().collect(),
             description: scope.description.clone(),
@@ -64,13 +76,15 @@ impl Serialize for Catalog {
             limits: scope.limits.clone(),
             parameters: listed(&scope.parameters),
         });
+        let namespaces = namespaces.collect();
         let stored = Stored {
             layer: self.layer,
             shards: self.shards.clone(),
             next: self.next,
             version: self.names.version,
             group_slots: Arc::clone(&self.names.group_slots),
-            namespaces: namespaces.collect(),
+            options: places.options,
+            namespaces,
             users: self.names.users.values().cloned().collect(),
             parameters: listed(&self.names.parameters),
         };
@@ -96,11 +110,14 @@ impl TryFrom<Stored> for Catalog {
             next: stored.next,
             logs_by_shard: stored.shards.iter().map(|shard| (*shard, 0)).collect(),
             owned: BTreeMap::new(),
+            sharing: Sharing::default(),
             shards: stored.shards,
         };
         catalog.names.group_slots = stored.group_slots;
+        let shared = |options| catalog.sharing.share(options);
+        let options: Vec<_> = stored.options.iter().map(shared).collect();
         for scope in stored.namespaces {
-            catalog.restore(scope)?;
+            catalog.restore(scope, &options)?;
         }
         for user in stored.users {
             if catalog.names.users.insert(Name::clone(&user.name), user).is_some() {
@@ -114,7 +131,11 @@ impl TryFrom<Stored> for Catalog {
 }
 
 impl Catalog {
-    fn restore(&mut self, stored: StoredScope) -> Result<(), Unreadable> {
+    fn restore(
+        &mut self,
+        stored: StoredScope,
+        options: &[Arc<QueueOptions>],
+    ) -> Result<(), Unreadable> {
         let mut scope = Scope {
             description: stored.description,
             policies: stored.policies,
@@ -123,7 +144,7 @@ impl Catalog {
             ..Scope::default()
         };
         for entry in stored.entries {
-            let found = entry.found();
+            let found = entry.found(options)?;
             self.index(&stored.name, &found)?;
             if let Found::Topic(topic) = &found {
                 let form = naming::collision_form(&topic.name);
@@ -180,18 +201,39 @@ fn listed(parameters: &Parameters) -> Vec<((Name, Name), Arc<Value>)> {
     parameters.iter().map(|(key, value)| (key.clone(), Arc::clone(value))).collect()
 }
 
-impl StoredEntry {
-    fn of(found: &Found) -> StoredEntry {
+impl Places {
+    fn entry(&mut self, found: &Found) -> StoredEntry {
         match found {
             Found::Topic(topic) => StoredEntry::Topic(Arc::clone(topic)),
-            Found::Queue(queue) => StoredEntry::Queue(Arc::clone(queue)),
+            Found::Queue(queue) => {
+                let (own, options) = (self.place(&queue.own), self.place(&queue.options));
+                StoredEntry::Queue(Arc::clone(queue), own, options)
+            }
         }
     }
 
-    fn found(self) -> Found {
+    fn place(&mut self, options: &Arc<QueueOptions>) -> u32 {
+        if let Some(place) = self.by_options.get(options) {
+            return *place;
+        }
+        let place = self.options.len() as u32;
+        self.options.push(Arc::clone(options));
+        self.by_options.insert(Arc::clone(options), place);
+        place
+    }
+}
+
+impl StoredEntry {
+    /// Fails where it has options that are not among those stored.
+    fn found(self, options: &[Arc<QueueOptions>]) -> Result<Found, Unreadable> {
+        let at = |place: u32| options.get(place as usize).map(Arc::clone).ok_or(Unreadable);
         match self {
-            StoredEntry::Topic(topic) => Found::Topic(topic),
-            StoredEntry::Queue(queue) => Found::Queue(queue),
+            StoredEntry::Topic(topic) => Ok(Found::Topic(topic)),
+            StoredEntry::Queue(mut queue, own, options) => {
+                let stored = Arc::make_mut(&mut queue);
+                (stored.own, stored.options) = (at(own)?, at(options)?);
+                Ok(Found::Queue(queue))
+            }
         }
     }
 }

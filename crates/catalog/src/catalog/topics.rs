@@ -173,7 +173,7 @@ impl Catalog {
         work.push(LogChange::CreateSubscription {
             subscription,
             over: topic.partitions.to_vec(),
-            options: SubscriptionOptions { primary: false, queue: QueueOptions::default() },
+            options: SubscriptionOptions { primary: false, queue: QueueOptions::plain() },
         });
         topic.subscriptions.insert(Name::clone(name), subscription);
         let outcome = Outcome::of_subscription(&topic, subscription, true);

@@ -1,9 +1,10 @@
 //! What a log keeps of idempotent producers: the batches that each may send again.
 
+use super::seldom::Seldom;
 use crate::api::Verdict;
 use record::batch::Header;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use types::{Millis, Offset};
 
 /// Batches remembered per producer for duplicate detection (Kafka: five in flight per connection).
@@ -23,7 +24,7 @@ pub(crate) const PRODUCER_BYTES: usize = 56 * 3 / 2 + 8 * 16 + 16;
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Producers {
-    by_id: BTreeMap<i64, Producer>,
+    by_id: Seldom<i64, Producer>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -4,6 +4,7 @@
 //! log it leads to, which sees what comes by that router. Both are exact, over crashes too, as they
 //! change with the appends of frames and nothing else.
 
+use super::seldom::Seldom;
 use crate::api::{MessageId, Once};
 use catalog::{Dedup, Remembered};
 use serde::{Deserialize, Serialize};
@@ -25,7 +26,7 @@ type Whose = u32;
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Seen {
-    memories: BTreeMap<Whose, Memory>,
+    memories: Seldom<Whose, Memory>,
 }
 
 /// Ids and where their messages are.

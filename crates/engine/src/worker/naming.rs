@@ -199,8 +199,9 @@ impl Worker {
             if queue.options.serving.single_active && !io::planted("active-consumer-shared") {
                 dispatch.serve_one(queue.options.kind == QueueKind::Quorum);
             }
-            if queue.options.serving.order_key.is_some() {
-                dispatch.order_by_key(ledger);
+            if let Some(at_once) = queue.options.serving.of_a_key() {
+                let more = u32::from(io::planted("key-cap-passed"));
+                dispatch.order_by_key(ledger, at_once.saturating_add(more));
             }
             if let Some(every) = queue.options.serving.oldest_every {
                 dispatch.take_oldest_every(every);

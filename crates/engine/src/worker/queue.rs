@@ -30,6 +30,7 @@ use catalog::QueueOptions;
 use ledger::{AddError, Assignment, ConsumerKey, ConsumerOptions, Dispatch, Ledger, Span, Window};
 use record::properties::Reason;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use types::{ClientId, Error, Kind, LogId, Millis, Offset, SubscriptionId, SubscriptionRef, Token};
 
 /// Messages handed out in one go to a lone consumer.
@@ -43,7 +44,7 @@ const EXPIRATION: &[u8] = b"expiration";
 #[derive(Debug)]
 pub(crate) struct Queue {
     pub(crate) subscription: SubscriptionRef,
-    pub(crate) options: QueueOptions,
+    pub(crate) options: Arc<QueueOptions>,
     pub(crate) logs: Vec<QueueLog>,
     /// The log whose turn is next.
     turn: usize,
@@ -131,7 +132,11 @@ impl From<(Assignment, Option<Token>)> for Handout {
 }
 
 impl Queue {
-    pub(crate) fn new(subscription: SubscriptionRef, options: QueueOptions, now: Millis) -> Queue {
+    pub(crate) fn new(
+        subscription: SubscriptionRef,
+        options: Arc<QueueOptions>,
+        now: Millis,
+    ) -> Queue {
         let pacer = Pacer::wanted(&options.serving.pace, now);
         Queue {
             subscription,

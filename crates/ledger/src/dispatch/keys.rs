@@ -1,4 +1,4 @@
-//! At most one message of a key is with a consumer: the others of the key wait, in their order.
+//! At most one message of a key, or so many, are with consumers: the others of the key wait, in their order.
 
 use crate::Span;
 use std::cmp::Reverse;
@@ -14,8 +14,10 @@ const KNOWN_MAX: usize = 64 << 10;
 const TOLD_MAX: usize = KNOWN_MAX / 256;
 
 /// Keys of the messages of a log, as far as they matter now.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Keys {
+    /// Of a key so many are with consumers at most.
+    at_once: u32,
     /// Of what lies before delivery, as far as they were told; `None`: it has none.
     known: BTreeMap<Offset, Option<u64>>,
     /// Whose key has to be told before anything goes on.
@@ -43,6 +45,22 @@ pub(super) struct Blocked {
 }
 
 impl Keys {
+    pub(super) fn new(at_once: u32) -> Keys {
+        Keys {
+            at_once,
+            known: BTreeMap::new(),
+            wanted: None,
+            held: BTreeMap::new(),
+            locked: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            blocked: BTreeMap::new(),
+            by_key: BTreeSet::new(),
+            by_age: BTreeSet::new(),
+            free: BTreeSet::new(),
+            free_by_age: BTreeSet::new(),
+        }
+    }
+
     /// The keys of messages from `first` on.
     pub(super) fn tell(&mut self, first: Offset, keys: impl Iterator<Item = Option<u64>>) {
         if self.known.len() > KNOWN_MAX {
@@ -74,7 +92,7 @@ impl Keys {
     }
 
     pub(super) fn is_locked(&self, key: u64) -> bool {
-        self.locked.contains_key(&key)
+        self.locked.get(&key).is_some_and(|count| *count >= self.at_once)
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -220,7 +238,7 @@ impl Keys {
         }
         change(self);
         if let (Some(first), Some(oldest)) = (self.first_of(key), self.oldest_of(key))
-            && !self.locked.contains_key(&key)
+            && !self.is_locked(key)
         {
             self.free.insert(first);
             self.free_by_age.insert(oldest);

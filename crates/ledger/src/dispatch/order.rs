@@ -17,7 +17,7 @@ pub(super) struct Order {
     base: Offset,
     passed: u64,
     guard: Option<Guard>,
-    /// Where of each key one message at a time is handed out.
+    /// Where of each key one message at a time is handed out, or so many.
     keys: Option<Keys>,
     /// The key of the message that was picked last.
     picked: Option<u64>,
@@ -73,8 +73,8 @@ impl Order {
         }
     }
 
-    pub(super) fn order_by_key(&mut self) {
-        self.keys = Some(Keys::default());
+    pub(super) fn order_by_key(&mut self, at_once: u32) {
+        self.keys = Some(Keys::new(at_once));
     }
 
     /// What waits for its time holds its key, whatever that is.

@@ -76,7 +76,8 @@ fn compare(ledger: &Ledger, model: &Model) {
     assert_eq!(ledger.settled_above_floor(), above);
     assert_eq!(ledger.settled_total(), model.settled.len() as u64);
     assert_eq!(ledger.unsettled(Offset(END)), (END - floor) as u64 - above);
-    let returned: BTreeMap<i64, u16> = ledger.returned.iter().map(|(o, n)| (o.0, *n)).collect();
+    let past = ledger.past.as_deref().cloned().unwrap_or_default();
+    let returned: BTreeMap<i64, u16> = past.returned.iter().map(|(o, n)| (o.0, *n)).collect();
     assert_eq!(returned, model.returned);
     let is_settled: Vec<bool> = (0..END).map(|offset| model.is_settled(offset)).collect();
     let (mut unsettled, mut settled) = (None, None);

@@ -47,7 +47,7 @@ fn a_queue_is_a_log_and_its_own_subscription() {
         panic!("{work:?}")
     };
     assert_eq!((*made, &over[..]), (subscription, &[log][..]));
-    assert_eq!((given.primary, &given.queue), (true, &options));
+    assert_eq!((given.primary, &*given.queue), (true, &options));
     assert_eq!(work[0].shard(), work[1].shard());
 
     let (outcome, work) = world.run(delete_queue("q", None));
@@ -74,7 +74,7 @@ fn settling_takes_nothing_from_a_stream_queue() {
     };
     assert!(!config.trim_settled && !options.primary);
     assert_eq!(config.retention_bytes, Some(1_000));
-    let QueueOptions { max_bytes, message_ttl, .. } = options.queue;
+    let QueueOptions { max_bytes, message_ttl, .. } = *options.queue;
     assert_eq!((max_bytes, message_ttl), (None, None));
 }
 

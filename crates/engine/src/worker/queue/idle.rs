@@ -8,6 +8,7 @@ use crate::shard::Shard;
 use crate::worker::Worker;
 use catalog::{Found, Names, QueueOptions};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use types::{LogId, ShardId, SubscriptionId, SubscriptionRef};
 
 /// What is known of queues that have no entry.
@@ -57,7 +58,7 @@ impl Worker {
     pub(in crate::worker) fn wake_unless_idle(
         &mut self,
         subscription: SubscriptionRef,
-        options: &QueueOptions,
+        options: &Arc<QueueOptions>,
         redelivered: Option<()>,
     ) {
         let id = subscription.subscription;
@@ -74,7 +75,7 @@ impl Worker {
             })
         });
         if holds_something || options.expires.is_some() || seat.queues.contains_key(&id) {
-            self.enter(subscription, options.clone(), redelivered);
+            self.enter(subscription, Arc::clone(options), redelivered);
         }
     }
 
@@ -82,15 +83,15 @@ impl Worker {
     pub(in crate::worker) fn alter_queue(
         &mut self,
         subscription: SubscriptionRef,
-        options: &QueueOptions,
+        options: &Arc<QueueOptions>,
     ) {
         let (shard, id) = (subscription.shard, subscription.subscription);
         // The names tell of it only after this.
-        self.enter(subscription, options.clone(), None);
+        self.enter(subscription, Arc::clone(options), None);
         let Some(seat) = self.seats.get_mut(&shard) else { return };
         let logs: Vec<LogId> = match seat.queues.get_mut(&id) {
             Some(queue) => {
-                queue.options = options.clone();
+                queue.options = Arc::clone(options);
                 if options.max_bytes.is_none() {
                     queue.logs.iter_mut().for_each(QueueLog::forget_all_lengths);
                 }
@@ -133,7 +134,7 @@ impl Worker {
     fn enter(
         &mut self,
         subscription: SubscriptionRef,
-        options: QueueOptions,
+        options: Arc<QueueOptions>,
         redelivered: Option<()>,
     ) {
         let id = subscription.subscription;
@@ -177,9 +178,12 @@ impl QueueLog {
 }
 
 /// What of a queue's options concerns its subscription; a topic's subscription has none.
-pub(in crate::worker) fn options_of(names: &Names, subscription: SubscriptionRef) -> QueueOptions {
+pub(in crate::worker) fn options_of(
+    names: &Names,
+    subscription: SubscriptionRef,
+) -> Arc<QueueOptions> {
     match names.find_by_subscription(subscription.subscription) {
         Some((_, Found::Queue(queue))) => queue.options.of_subscription(),
-        _ => QueueOptions::default(),
+        _ => QueueOptions::plain(),
     }
 }

@@ -30,7 +30,11 @@ pub(super) enum Told {
 
 /// Tells the key that delivery of one of a queue's logs waits for, and those that follow it there.
 pub(super) fn tell_keys(store: &mut Store, queue: &mut Queue, at: usize) -> Told {
-    let Some(header) = queue.options.serving.order_key.clone() else { return Told::Nothing };
+    let serving = &queue.options.serving;
+    if serving.of_a_key().is_none() {
+        return Told::Nothing;
+    }
+    let header = serving.order_key.clone().unwrap_or_default();
     let shard = queue.subscription.shard;
     let waiter = Waiter::Queue { shard, subscription: queue.subscription.subscription };
     let log = &mut queue.logs[at];

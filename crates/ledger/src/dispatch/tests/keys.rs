@@ -24,7 +24,7 @@ fn next(dispatch: &mut Dispatch, ledger: &Ledger, end: Offset) -> Option<Assignm
 fn delivery_stops_where_too_many_wait_for_a_key_and_goes_on_when_one_goes() {
     let (mut ledger, end) = (Ledger::new(Offset(0)), Offset(PARKED + 3));
     let mut dispatch = Dispatch::new(&ledger, None);
-    dispatch.order_by_key(&ledger);
+    dispatch.order_by_key(&ledger, 1);
     dispatch.add(ME, ConsumerOptions::default()).unwrap();
     assert_eq!(next(&mut dispatch, &ledger, end).map(|it| it.span), Some(Span::one(Offset(0))));
     assert_eq!(next(&mut dispatch, &ledger, end), None);

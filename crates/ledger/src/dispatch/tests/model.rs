@@ -98,8 +98,8 @@ struct World {
     arrivals: Vec<ConsumerKey>,
     /// The highest level; 0: there are none.
     level_max: u8,
-    /// Of each key one message at a time is handed out.
-    keyed: bool,
+    /// Of each key so many messages at a time are handed out.
+    keyed: Option<u32>,
     /// Of the handouts every so many is of the oldest message.
     every: Option<u32>,
     /// Handouts since the last of those.
@@ -112,7 +112,7 @@ impl World {
         single: Option<bool>,
         level_max: u8,
         every: Option<u32>,
-        keyed: bool,
+        keyed: Option<u32>,
     ) -> World {
         let ledger = Ledger::with_levels(Offset(0), level_max);
         let every = every.filter(|_| level_max > 0);
@@ -280,13 +280,15 @@ impl World {
 
     /// The one that is handed out next: it waits for no other of its key.
     fn next_to_go(&self) -> Option<usize> {
-        let held = |key| {
-            let mut messages = self.messages.iter();
+        let held = |key, at_once: u32| {
             let holds = |place| matches!(place, Place::Held(_) | Place::Parked);
-            messages.any(|it| holds(it.place) && it.key == Some(key))
+            let of_key = |it: &&Message| holds(it.place) && it.key == Some(key);
+            self.messages.iter().filter(of_key).count() >= at_once as usize
         };
         let is_oldest_due = self.every.is_some_and(|every| self.since + 1 >= every);
-        self.next_ready(is_oldest_due, |it| !self.keyed || !it.key.is_some_and(held))
+        self.next_ready(is_oldest_due, |it| {
+            !it.key.zip(self.keyed).is_some_and(|(key, at_once)| held(key, at_once))
+        })
     }
 
     /// Finds the ready message that is there and next; the ones that are not there become done.
@@ -335,7 +337,7 @@ impl World {
     /// Tells some keys, if one is wanted.
     fn tell(&mut self) -> bool {
         let Some(first) = self.dispatch.take_wanted() else { return false };
-        assert!(self.keyed);
+        assert!(self.keyed.is_some());
         let some = self.messages[first.0 as usize..].iter().take(5);
         self.dispatch.tell_keys(first, some.map(|message| message.key));
         true
@@ -694,7 +696,8 @@ impl World {
         self.release(0, self.end().0);
         let key = keys()[0];
         // Of a key that is held nothing more would come.
-        let options = ConsumerOptions { settle_now: self.keyed, ..ConsumerOptions::default() };
+        let options =
+            ConsumerOptions { settle_now: self.keyed.is_some(), ..ConsumerOptions::default() };
         self.step(Step::Add(key, options));
         self.elect();
         let ready = self.dispatch.ready_count(self.end());
@@ -762,11 +765,11 @@ fn dispatch(
     ledger: &Ledger,
     before: Option<Offset>,
     single: Option<bool>,
-    (every, keyed): (Option<u32>, bool),
+    (every, keyed): (Option<u32>, Option<u32>),
 ) -> Dispatch {
     let mut dispatch = Dispatch::new(ledger, before);
-    if keyed {
-        dispatch.order_by_key(ledger);
+    if let Some(at_once) = keyed {
+        dispatch.order_by_key(ledger, at_once);
     }
     if let Some(every) = every {
         dispatch.take_oldest_every(every);
@@ -844,7 +847,7 @@ proptest! {
         single in proptest::option::weighted(0.5, any::<bool>()),
         level_max in prop_oneof![Just(0u8), 1..5u8],
         every in proptest::option::weighted(0.3, 1..6u32),
-        keyed in proptest::bool::weighted(0.3),
+        keyed in proptest::option::weighted(0.4, prop_oneof![Just(1), 2..4u32]),
         steps in proptest::collection::vec(step(), 1..120),
     ) {
         let mut world = World::new(leases, single, level_max, every, keyed);
