@@ -1,6 +1,6 @@
-//! Line 6: a queue's rate on one and on ten consumers, and its cap of what is in flight.
+//! Line 6: a queue's rate on one and on ten consumers, and its caps of what is in flight.
 
-use super::amqp::{Amqp, Settle, Table, publish_frames};
+use super::amqp::{Amqp, Settle, Table, publish_with};
 use super::broker::Broker;
 use super::{Ground, Outcome};
 use anyhow::{Context as _, Result};
@@ -15,10 +15,14 @@ const PREFETCH: u16 = 200;
 const OFF_PERCENT_MAX: f64 = 2.0;
 /// From the first delivery on: what the bucket held at first is gone.
 const SETTLING: Duration = Duration::from_secs(1);
-/// Of the cap: less than the consumers, each of which holds one message.
-const CAP: u64 = 7;
+/// Less than the consumers, each of which holds one message.
+const CAPS: [Capped; 2] = [
+    Capped { queue: "capped", argument: "x-max-in-flight", keys: 1, cap: 7 },
+    Capped { queue: "capped-keys", argument: "x-max-in-flight-per-key", keys: 4, cap: 3 },
+];
 const CAPPED_CONSUMERS: usize = 20;
 const HOLDS: Duration = Duration::from_millis(2);
+const TOGETHER: usize = 100;
 const PUBLISH_WINDOW: usize = 5_000;
 
 /// Deliveries for a minute, or for ten seconds.
@@ -41,12 +45,16 @@ pub(super) fn pace(ground: &Ground) -> Result<Outcome> {
         holds &= off.abs() <= OFF_PERCENT_MAX;
         figure += &format!(" {rate} on {consumers}: {off:+.2} %,");
     }
-    let (most, told, done) = cap(&broker, window / 2)?;
-    holds &= most == CAP && told <= CAP;
-    figure += &format!(
-        " over {} s; {most} at once with consumers and {told} as told, of at most {CAP}, in {done} deliveries",
-        window.as_secs()
-    );
+    figure += &format!(" over {} s; at once, of at most so many:", window.as_secs());
+    for capped in CAPS {
+        let most = capped.run(&broker, window / 2)?;
+        holds &= capped.holds(&most);
+        figure += &format!(
+            " {} of {} with {} ({} unacknowledged, {} deliveries),",
+            most.of_key, capped.cap, capped.argument, most.told, most.deliveries
+        );
+    }
+    let figure = figure.trim_end_matches(',').to_owned();
     Ok(match (holds, ground.full) {
         (true, false) => Outcome::NotRun(format!("{figure}; a minute with --full")),
         (holds, _) => Outcome::of(holds, figure),
@@ -57,7 +65,7 @@ pub(super) fn pace(ground: &Ground) -> Result<Outcome> {
 fn run_at(broker: &Broker, rate: u64, consumers: usize, window: Duration) -> Result<f64> {
     let queue = format!("rate-{rate}-{consumers}");
     let arguments = Table::default().number("x-consume-rate", rate as i32);
-    fill(broker, &queue, &arguments, (rate * (window.as_secs() + 5)) as usize)?;
+    fill(broker, &queue, &arguments, (rate * (window.as_secs() + 5)) as usize, 1)?;
     let mut readers = Vec::new();
     for _ in 0..consumers {
         let mut amqp = Amqp::connect(broker.amqp)?;
@@ -92,68 +100,98 @@ fn run_at(broker: &Broker, rate: u64, consumers: usize, window: Duration) -> Res
     Ok(count.into_inner() as f64 / window.as_secs_f64())
 }
 
-/// Most messages with consumers at once, as they and as the broker see it, and how many deliveries
-/// there were. Consumers acknowledge, give back, and drop their connections.
-fn cap(broker: &Broker, window: Duration) -> Result<(u64, u64, u64)> {
-    let arguments = Table::default().number("x-max-in-flight", CAP as i32);
-    fill(broker, "capped", &arguments, 100_000)?;
-    let (now, most, done) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    let end = Instant::now() + window;
-    let consume = |number: u64| -> Result<()> {
-        while Instant::now() < end {
-            let mut amqp = Amqp::connect(broker.amqp)?;
-            amqp.consume("capped", 1)?;
-            for count in 1.. {
-                let message = amqp.message()?;
-                most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
-                std::thread::sleep(HOLDS);
-                // Before the broker can know: it sees as many at once, or more.
-                now.fetch_sub(1, SeqCst);
-                done.fetch_add(1, SeqCst);
-                if count == 200 + number || Instant::now() >= end {
-                    break;
-                }
-                let how = if count % 7 == 0 { Settle::Return } else { Settle::Ack };
-                amqp.settle(message.tag, how)?;
-            }
-        }
-        Ok(())
-    };
-    let told = std::thread::scope(|scope| -> Result<u64> {
-        let consume = &consume;
-        let threads: Vec<_> = (0..CAPPED_CONSUMERS as u64)
-            .map(|number| scope.spawn(move || consume(number)))
-            .collect();
-        let mut told = 0;
-        while Instant::now() < end {
-            let queue = broker.http("GET", "/v1/queues/capped", "")?;
-            let (_, rest) = queue.split_once("\"unacked\":").context("no unacked")?;
-            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-            told = told.max(digits.parse::<u64>().context("unacked is no number")?);
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        for thread in threads {
-            thread.join().expect("a consumer")?;
-        }
-        Ok(told)
-    })?;
-    Ok((most.into_inner(), told, done.into_inner()))
+/// A queue that caps what is in flight, of all of it or of each key.
+struct Capped {
+    queue: &'static str,
+    argument: &'static str,
+    keys: usize,
+    cap: u64,
 }
 
-fn fill(broker: &Broker, queue: &str, arguments: &Table, count: usize) -> Result<()> {
+/// Most messages at once.
+struct Most {
+    /// Of one key, as consumers see it.
+    of_key: u64,
+    /// Of the queue, as the broker tells it.
+    told: u64,
+    deliveries: u64,
+}
+
+impl Capped {
+    fn holds(&self, most: &Most) -> bool {
+        most.of_key == self.cap && most.told <= self.cap * self.keys as u64
+    }
+
+    /// Has consumers acknowledge, give back, and drop their connections.
+    fn run(&self, broker: &Broker, window: Duration) -> Result<Most> {
+        let mut arguments = Table::default().number(self.argument, self.cap as i32);
+        if self.keys > 1 {
+            arguments = arguments.text("x-order-key", "key");
+        }
+        fill(broker, self.queue, &arguments, 100_000, self.keys)?;
+        let keys: Vec<AtomicU64> = (0..self.keys).map(|_| AtomicU64::new(0)).collect();
+        let (most, done) = (AtomicU64::new(0), AtomicU64::new(0));
+        let end = Instant::now() + window;
+        let consume = |number: u64| -> Result<()> {
+            while Instant::now() < end {
+                let mut amqp = Amqp::connect(broker.amqp)?;
+                amqp.consume(self.queue, 1)?;
+                for count in 1.. {
+                    let message = amqp.message()?;
+                    let key = std::str::from_utf8(&message.body)?.parse::<usize>()?;
+                    let now = keys.get(key).context("no such key")?;
+                    most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
+                    std::thread::sleep(HOLDS);
+                    // Before the broker can know: it sees as many at once, or more.
+                    now.fetch_sub(1, SeqCst);
+                    done.fetch_add(1, SeqCst);
+                    if count == 200 + number || Instant::now() >= end {
+                        break;
+                    }
+                    let how = if count % 7 == 0 { Settle::Return } else { Settle::Ack };
+                    amqp.settle(message.tag, how)?;
+                }
+            }
+            Ok(())
+        };
+        let told = std::thread::scope(|scope| -> Result<u64> {
+            let consume = &consume;
+            let threads: Vec<_> = (0..CAPPED_CONSUMERS as u64)
+                .map(|number| scope.spawn(move || consume(number)))
+                .collect();
+            let mut told = 0;
+            while Instant::now() < end {
+                let queue = broker.http("GET", &format!("/v1/queues/{}", self.queue), "")?;
+                let (_, rest) = queue.split_once("\"unacked\":").context("no unacked")?;
+                let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+                told = told.max(digits.parse::<u64>().context("unacked is no number")?);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            for thread in threads {
+                thread.join().expect("a consumer")?;
+            }
+            Ok(told)
+        })?;
+        Ok(Most { of_key: most.into_inner(), told, deliveries: done.into_inner() })
+    }
+}
+
+/// Publishes so many messages, of keys in turn.
+fn fill(broker: &Broker, queue: &str, arguments: &Table, count: usize, keys: usize) -> Result<()> {
     let mut amqp = Amqp::connect(broker.amqp)?;
     amqp.declare_with(queue, arguments)?;
     amqp.confirm()?;
     let mut frames = Vec::new();
-    for _ in 0..100 {
-        publish_frames(&mut frames, queue, b"call");
+    for number in 0..TOGETHER {
+        let key = (number % keys).to_string();
+        let headers = Table::default().text("key", &key);
+        publish_with(&mut frames, ("", queue), &headers, 0, key.as_bytes());
     }
     let mut sent = 0;
     while sent < count {
         amqp.send(&frames)?;
-        sent += 100;
+        sent += TOGETHER;
         amqp.await_confirms(sent.saturating_sub(PUBLISH_WINDOW) as u64)?;
     }
-    amqp.await_confirms(sent as u64)?;
-    Ok(())
+    amqp.await_confirms(sent as u64)
 }
