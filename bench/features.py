@@ -60,15 +60,16 @@ FEATURES = [
 ]
 
 
-def runs(feature, subject):
-    """The plain run and the one with the feature, or none where the server has no such feature."""
+def runs(feature, subject, mode):
+    """The plain run and the one with the feature, or none where the server has no such feature;
+    `life`: all is published, then consumed; `flow`: both at once."""
     options = feature.ours if subject.name == US else feature.theirs
     if options is None:
         return []
     messages = MESSAGES[subject.name]
 
     def run(label, **more):
-        return Run(label, "amqp", "drv_amqp", "life", messages, SIZE,
+        return Run(label, "amqp", "drv_amqp", mode, messages, SIZE,
                    options={**feature.messages, **more})
     return [run(f"{feature.name}: plain"), run(f"{feature.name}: with", **options)]
 

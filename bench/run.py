@@ -75,6 +75,8 @@ def parse_options():
                         help="as many more AMQP queues of each server are in use meanwhile")
     parser.add_argument("--features", action="store_true",
                         help="what features of a queue cost, beside a plain one and beside RabbitMQ")
+    parser.add_argument("--flow", action="store_true",
+                        help="with --features: publish and consume at once")
     parser.add_argument("--json", help="write every row to this file")
     parser.add_argument("--list", action="store_true", help="print subjects and runs")
     return parser.parse_args()
@@ -143,7 +145,8 @@ def measure_features(options):
 
 def measure_pairs(subject, target, chosen, options, costs):
     """The plain run and the one with the feature, of each feature, on a server that is warm."""
-    pairs = [(feature, features.runs(feature, subject)) for feature in chosen]
+    mode = "flow" if options.flow else "life"
+    pairs = [(feature, features.runs(feature, subject, mode)) for feature in chosen]
     for _, pair in pairs:
         for run in pair:
             drive_pair(run, target, options.scale * WARM_UP)

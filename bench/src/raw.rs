@@ -245,7 +245,8 @@ fn settle_all(connection: &mut Connection, protocol: &mut dyn Protocol) {
     }
 }
 
-/// Runs the mode that `--mode` names: prepare, pub, con, life (publishes all, then consumes all) or lat.
+/// Runs the mode that `--mode` names: prepare, pub, con, life (publishes all, then
+/// consumes all), flow (both at once) or lat.
 pub fn run(driver: &str, port: u64, make: impl Fn(&Args) -> Box<dyn Protocol>) {
     let args = Args::parse();
     let (address, messages) = (args.address(port), args.messages());
@@ -285,6 +286,20 @@ pub fn run(driver: &str, port: u64, make: impl Fn(&Args) -> Box<dyn Protocol>) {
             settle_all(&mut reader, &mut *taking);
             meter.report(driver, &args, messages, &mut []);
         }
+        "flow" => {
+            let (mut writer, mut giving) = open(Role::Publisher);
+            let (mut reader, mut taking) = open(Role::Consumer);
+            let meter = Meter::start(&args);
+            std::thread::scope(|scope| {
+                let (total, ready) = (&total, &ready);
+                scope.spawn(move || {
+                    consume_all(&mut reader, &mut *taking, messages, false, total, ready);
+                    settle_all(&mut reader, &mut *taking);
+                });
+                publish_all(&mut writer, &mut *giving, messages, &args);
+            });
+            meter.report(driver, &args, messages, &mut []);
+        }
         "lat" => {
             let (mut reader, mut taking) = open(Role::Consumer);
             let (mut writer, mut giving) = open(Role::Publisher);
@@ -303,6 +318,6 @@ pub fn run(driver: &str, port: u64, make: impl Fn(&Args) -> Box<dyn Protocol>) {
                 meter.report(driver, &args, messages, &mut latencies);
             });
         }
-        other => panic!("--mode {other}: want prepare, pub, con, life or lat"),
+        other => panic!("--mode {other}: want prepare, pub, con, life, flow or lat"),
     }
 }
