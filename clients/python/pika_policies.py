@@ -205,6 +205,30 @@ def virtual_host_has_as_many_queues_as_it_may():
 
 
 @case
+def virtual_host_has_as_many_connections_as_it_may():
+    vhost = unique("vhost")
+    put(path("vhosts", vhost), {})
+    put(path("vhost-limits", vhost, "max-connections"), {"value": 1})
+    first = connect(virtual_host=vhost)
+    error = raises(exceptions.ProbableAccessDeniedError, lambda: connect(virtual_host=vhost))
+    text = f"NOT_ALLOWED - access to vhost '{vhost}' refused for user 'guest': connection limit (1) is reached"
+    assert "530" in str(error) and text in str(error), str(error)
+    close(first)
+    wait_for(lambda: succeeds(lambda: close(connect(virtual_host=vhost))), "the place to be free")
+    put(path("vhost-limits", vhost, "max-connections"), {"value": -1})
+    close(connect(virtual_host=vhost))
+    delete(path("vhosts", vhost))
+
+
+def succeeds(what):
+    try:
+        what()
+    except exceptions.AMQPError:
+        return False
+    return True
+
+
+@case
 def parameters_are_kept():
     name = unique("parameter")
     at = path("global-parameters", name)

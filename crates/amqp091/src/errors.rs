@@ -352,6 +352,14 @@ pub fn vhost_refused(vhost: &str, user: &str) -> Exception {
     Exception::new(Code::NotAllowed, text)
 }
 
+/// 530: a virtual host that so many connections have entered as may.
+pub fn vhost_full(vhost: &str, user: &str, most: u64) -> Exception {
+    let text = format!(
+        "access to vhost '{vhost}' refused for user '{user}': connection limit ({most}) is reached"
+    );
+    Exception::new(Code::NotAllowed, text)
+}
+
 /// 403: wrong credentials; only sent to clients with the capability `authentication_failure_close`.
 pub fn login_refused(mechanism: &str) -> Exception {
     let text = format!(

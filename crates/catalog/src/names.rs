@@ -118,6 +118,12 @@ impl Names {
         self.shared.scope(namespace).map(|scope| &*scope.policies)
     }
 
+    /// A limit of `namespace`; `None`: there is none.
+    #[must_use]
+    pub fn limit(&self, namespace: &str, limit: Limit) -> Option<u64> {
+        self.shared.scope(namespace)?.limit(limit)
+    }
+
     /// The limits of `namespace` that were set.
     pub fn limits(&self, namespace: &str) -> impl Iterator<Item = (Limit, i64)> {
         let scope = self.shared.scope(namespace);

@@ -2,7 +2,7 @@
 
 use crate::api::Call;
 use crate::worker::{Input, NODE, Ports};
-use crate::{Memory, Metrics, Names, Outbox, Wake};
+use crate::{Memory, Metrics, Names, Outbox, Presence, Wake};
 use catalog::{Owner, TopicId};
 use io::{Clock, Random};
 use std::fmt;
@@ -21,6 +21,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     next_client: AtomicU64,
+    presence: Arc<Presence>,
 }
 
 impl fmt::Debug for Handle {
@@ -38,7 +39,8 @@ impl Handle {
         random: Arc<dyn Random>,
     ) -> Handle {
         let next_client = AtomicU64::new(1);
-        Handle(Arc::new(Inner { ports, shards, metrics, clock, random, next_client }))
+        let presence = Arc::default();
+        Handle(Arc::new(Inner { ports, shards, metrics, clock, random, next_client, presence }))
     }
 
     /// What exists and where, at this moment.
@@ -80,6 +82,12 @@ impl Handle {
     #[must_use]
     pub fn memory(&self) -> &Arc<Memory> {
         &self.0.ports.memory
+    }
+
+    /// Which connections have entered which namespace.
+    #[must_use]
+    pub fn presence(&self) -> &Arc<Presence> {
+        &self.0.presence
     }
 
     /// The shards there are, the local one among them.

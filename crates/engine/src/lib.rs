@@ -22,6 +22,7 @@ mod memory;
 mod metrics;
 mod open;
 mod outbox;
+mod presence;
 mod pressure;
 mod scrub;
 mod shard;
@@ -38,6 +39,7 @@ pub use memory::{Account, MEMORY_LIMIT_MIN, Memory, MemoryPool, POOLS};
 pub use metrics::{Metrics, SYNC_BUCKETS_US};
 pub use open::{Engine, EngineError, Options, PRODUCER_IDLE, Sizes};
 pub use outbox::{Outbox, Wake};
+pub use presence::{Place, Presence};
 pub use stepped::{Part, Stepped};
 pub use worker::{Tally, delivery_bytes};
 

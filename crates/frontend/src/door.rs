@@ -2,7 +2,7 @@
 
 use engine::api::{Call, Event};
 use engine::catalog::{Owner, TopicId};
-use engine::{Client, Handle, Memory, Names, Wake};
+use engine::{Client, Handle, Memory, Names, Presence, Wake};
 use std::sync::Arc;
 use types::{ClientId, Millis, ShardId};
 
@@ -40,6 +40,11 @@ pub trait Door: Send + Sync {
 
     /// What its connection's memory is counted in.
     fn memory(&self) -> Arc<Memory> {
+        Arc::default()
+    }
+
+    /// Where connections that have entered a namespace are counted.
+    fn presence(&self) -> Arc<Presence> {
         Arc::default()
     }
 
@@ -84,6 +89,10 @@ impl Door for Client {
 
     fn memory(&self) -> Arc<Memory> {
         Arc::clone(self.engine().memory())
+    }
+
+    fn presence(&self) -> Arc<Presence> {
+        Arc::clone(self.engine().presence())
     }
 
     fn events(&self) -> Vec<Event> {

@@ -3,14 +3,17 @@
 //! A connection of a wire that asks for no login speaks for nobody, and may do everything.
 
 use crate::Cx;
-use engine::catalog::{Change, Demand, Denied, LoginRefused, Name};
+use engine::Place;
+use engine::catalog::{Change, Demand, Denied, Limit, LoginRefused, Name};
 
 /// The user of a connection, and the namespace it has entered.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Identity {
     pub(crate) user: Name,
     /// Empty before one is entered.
     pub(crate) namespace: Name,
+    /// What it is counted there by.
+    place: Option<Place>,
 }
 
 /// Why a namespace is not entered.
@@ -20,6 +23,8 @@ pub enum NotEntered {
     NotFound,
     /// The user may not enter it.
     Refused,
+    /// So many connections have entered it as may.
+    Full(u64),
 }
 
 impl Cx<'_> {
@@ -34,7 +39,8 @@ impl Cx<'_> {
         let logged_in = names.log_in(user, password, local);
         self.state.login = Some(logged_in.is_ok());
         let user = Name::clone(&logged_in?.name);
-        self.state.identity = Some(Identity { user: Name::clone(&user), namespace: "".into() });
+        let (user_too, namespace) = (Name::clone(&user), "".into());
+        self.state.identity = Some(Identity { user: user_too, namespace, place: None });
         Ok(user)
     }
 
@@ -47,9 +53,15 @@ impl Cx<'_> {
         if !names.has_namespace(namespace) {
             return Err(NotEntered::NotFound);
         }
+        let presence = self.door.presence();
         let Some(identity) = &mut self.state.identity else { return Ok(()) };
         if !names.may_enter(&identity.user, namespace) {
             return Err(NotEntered::Refused);
+        }
+        let most = names.limit(namespace, Limit::Connections);
+        identity.place = presence.enter(namespace, most);
+        if identity.place.is_none() {
+            return Err(NotEntered::Full(most.unwrap_or_default()));
         }
         identity.namespace = namespace.into();
         Ok(())

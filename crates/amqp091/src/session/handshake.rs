@@ -161,6 +161,9 @@ impl AmqpSession {
             Ok(()) => None,
             Err(NotEntered::NotFound) => Some(errors::vhost_not_found(virtual_host)),
             Err(NotEntered::Refused) => Some(errors::vhost_refused(virtual_host, &self.link.user)),
+            Err(NotEntered::Full(most)) => {
+                Some(errors::vhost_full(virtual_host, &self.link.user, most))
+            }
         };
         if let Some(exception) = refused {
             return Err(exception.in_method((10, 40)));

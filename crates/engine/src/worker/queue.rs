@@ -25,6 +25,7 @@ use super::seat::Seat;
 use super::store::{At, Store, Waiter};
 use super::window::WindowId;
 use crate::api::{Delivery, Event, Reply, Source, Take};
+use crate::cache::Batch;
 use crate::index::{LogRuns, Look, Run};
 use catalog::QueueOptions;
 use ledger::{AddError, Assignment, ConsumerKey, ConsumerOptions, Dispatch, Ledger, Span, Window};
@@ -307,6 +308,8 @@ struct Turn<'a> {
     now: Millis,
     /// Bytes that may still be handed out.
     left: usize,
+    /// Of which batch the last record was: where order is not arrival, the next one is often of it, too.
+    last: Option<(LogId, Run, Arc<Batch>)>,
 }
 
 impl Turn<'_> {
@@ -333,7 +336,8 @@ impl Turn<'_> {
         let (ledger, end) = ledger_of(&self.seat.shard, id, log.log)?;
         let index = self.store.index.log(log.log);
         let (now, arrived) = (self.now, self.arrived);
-        let mut last: Option<Run> = None;
+        let known = self.last.as_ref().filter(|(of, ..)| *of == log.log);
+        let mut last: Option<Run> = known.map(|(_, run, _)| *run);
         let mut holes = Vec::new();
         let mut bytes = 0u32;
         let assignment = log.dispatch.next(ledger, end, run_max, |offset| {
@@ -420,7 +424,7 @@ impl Turn<'_> {
         let mut offset = handout.span.first;
         let mut settled = Vec::new();
         while offset < handout.span.end {
-            let (run, batch) = match self.store.batch_at(log, offset, waiter) {
+            let (run, batch) = match self.batch_at(log, offset, waiter) {
                 At::Batch(run, batch) => (run, batch),
                 At::Cold => {
                     self.seat.settle(id, log, &settled);
@@ -481,6 +485,19 @@ impl Turn<'_> {
         }
         self.seat.settle(id, log, &settled);
         Handed::Out
+    }
+
+    fn batch_at(&mut self, log: LogId, offset: Offset, waiter: Waiter) -> At {
+        if let Some((of, run, batch)) = &self.last
+            && (*of == log && run.first <= offset && offset < run.end())
+        {
+            return At::Batch(*run, Arc::clone(batch));
+        }
+        let at = self.store.batch_at(log, offset, waiter);
+        if let At::Batch(run, batch) = &at {
+            self.last = Some((log, *run, Arc::clone(batch)));
+        }
+        at
     }
 
     /// False when the client should get no more for now.

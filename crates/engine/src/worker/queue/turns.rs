@@ -52,6 +52,7 @@ impl Worker {
             arrived: &self.arrived,
             now: self.now,
             left: quantum,
+            last: None,
         };
         turn.run(&mut queue);
         let unused = turn.left;
