@@ -4,6 +4,7 @@
     cargo xtask bench                                  # builds everything, then runs this
     bench/run.py --binary target/release/crossdock --only crossdock,kafka --repeat 1 --scale 0.2
     bench/run.py --binary target/release/crossdock --only crossdock --queues 10000
+    bench/run.py --binary target/release/crossdock --features
     bench/run.py --list
 
 Repetitions are the outer loop, so that a slow minute of the machine falls on every subject. Prints
@@ -23,6 +24,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 sys.path.insert(0, str(HERE.parent / "clients"))
 
+import features  # noqa: E402
 from figures import Figures  # noqa: E402
 from subjects import SUBJECTS, MissingSubject, descendants  # noqa: E402
 from syncs import read_syncs  # noqa: E402
@@ -40,6 +42,8 @@ TRIES = 3
 
 def main():
     options = parse_options()
+    if options.features:
+        return 1 if measure_features(options) else 0
     chosen = [subject for subject in SUBJECTS
               if not options.only or subject.name in options.only.split(",")]
     if options.list:
@@ -69,6 +73,10 @@ def parse_options():
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the messages")
     parser.add_argument("--queues", type=int, default=0,
                         help="as many more AMQP queues of each server are in use meanwhile")
+    parser.add_argument("--features", action="store_true",
+                        help="what features of a queue cost, beside a plain one and beside RabbitMQ")
+    parser.add_argument("--flow", action="store_true",
+                        help="with --features: publish and consume at once")
     parser.add_argument("--json", help="write every row to this file")
     parser.add_argument("--list", action="store_true", help="print subjects and runs")
     return parser.parse_args()
@@ -109,6 +117,42 @@ def measure(subject, repetition, options, figures):
             if target:
                 target.stop()
                 target.close()
+
+
+def measure_features(options):
+    """Measures every feature of a queue beside the plain one; gives how many gates failed."""
+    chosen = [feature for feature in features.FEATURES if options.runs in feature.name]
+    subjects = [subject for subject in features.SUBJECTS
+                if not options.only or subject.name in options.only.split(",")]
+    costs = features.Costs(chosen)
+    for _ in range(options.repeat):
+        for subject in list(subjects):
+            with tempfile.TemporaryDirectory(prefix="run-", dir=HERE / "target") as scratch:
+                try:
+                    target = subject.make(Path(scratch) / "server", options.binary)
+                    target.start()
+                except (MissingSubject, RuntimeError) as why:
+                    print(f"not run: {subject.title}: {why}", flush=True)
+                    subjects.remove(subject)
+                    continue
+                try:
+                    measure_pairs(subject, target, chosen, options, costs)
+                finally:
+                    target.stop()
+                    target.close()
+    return costs.print_table()
+
+
+def measure_pairs(subject, target, chosen, options, costs):
+    """The plain run and the one with the feature, of each feature, on a server that is warm."""
+    mode = "flow" if options.flow else "life"
+    pairs = [(feature, features.runs(feature, subject, mode)) for feature in chosen]
+    for _, pair in pairs:
+        for run in pair:
+            drive_pair(run, target, options.scale * WARM_UP)
+    for feature, pair in pairs:
+        if pair:
+            costs.add(subject, feature, drive_group(pair, target, options.scale))
 
 
 def gather_crowd(target, queues):

@@ -2,9 +2,12 @@
 //! up to 128 KiB less 8.
 //!
 //! Options: `--queue NAME --qtype classic|quorum|stream --durable 1 --persistent 1 --confirm 1
-//! --noack 0 --prefetch 1000`.
+//! --noack 0 --prefetch 1000`, and those of `marks.rs`. `--exchange NAME --etype TYPE` publishes to an
+//! exchange that the queue is bound to; `--held MS` to a queue whose messages expire then, and come from there as
+//! dead letters: how RabbitMQ delays without a plugin.
 
 use crate::Args;
+use crate::marks::{self, Marks};
 use crate::raw::{Connection, Events, Protocol, Role};
 use std::collections::BTreeSet;
 
@@ -27,16 +30,28 @@ const CONFIRM_SELECT_OK: (u16, u16) = (85, 11);
 
 pub struct Amqp {
     queue: String,
-    kind: String,
+    /// Arguments of the queue.
+    table: Vec<u8>,
     durable: bool,
     confirm: bool,
     automatic: bool,
     prefetch: u16,
     /// The basic.publish method frame, as sent before each body.
     method: Vec<u8>,
-    properties: Vec<u8>,
+    marks: Marks,
+    route: Route,
     confirmed: Confirmed,
     delivering: Delivering,
+}
+
+/// Where messages are published to.
+enum Route {
+    /// To the queue itself.
+    Queue,
+    /// To an exchange of a type.
+    Exchange(String, String),
+    /// To a queue that holds them so many milliseconds.
+    Held(String, u64),
 }
 
 /// Which publishes are confirmed: all up to `low`, and `sparse`.
@@ -123,43 +138,84 @@ impl Amqp {
     }
 
     pub fn of_queue(args: &Args, queue: &str) -> Amqp {
-        let mut publish = vec![0, 0, 0];
-        short(&mut publish, queue);
+        let (exchange, kind, held) =
+            (args.text("exchange", ""), args.text("qtype", "classic"), args.number("held", 0));
+        let route = match (exchange.as_str(), held) {
+            ("", 0) => Route::Queue,
+            ("", held) => Route::Held(format!("{queue}-held"), held),
+            _ => Route::Exchange(exchange.clone(), args.text("etype", "direct")),
+        };
+        let mut publish = vec![0, 0];
+        short(&mut publish, &exchange);
+        short(&mut publish, if let Route::Held(held, _) = &route { held } else { queue });
         publish.push(0);
         let mut frame = Vec::new();
         method(&mut frame, CHANNEL, (60, 40), &publish);
+        let mut table = marks::arguments(args);
+        if kind != "classic" {
+            marks::text(&mut table, "x-queue-type", &kind);
+        }
         Amqp {
             queue: queue.to_owned(),
-            kind: args.text("qtype", "classic"),
+            table,
             durable: args.flag("durable", true),
             confirm: args.flag("confirm", true),
             automatic: args.flag("noack", false),
             prefetch: args.number("prefetch", 1000) as u16,
             method: frame,
-            properties: vec![0x10, 0, if args.flag("persistent", true) { 2 } else { 1 }],
+            marks: Marks::of(args),
+            route,
             confirmed: Confirmed::default(),
             delivering: Delivering::default(),
         }
     }
 
     /// queue.declare: reserved, name, bits, arguments.
-    fn declare(&self, bits: u8, typed: bool) -> Vec<u8> {
-        let mut table = Vec::new();
-        if typed && self.kind != "classic" {
-            short(&mut table, "x-queue-type");
-            table.push(b'S');
-            long(&mut table, self.kind.as_bytes());
-        }
+    fn declare(&self, name: &str, bits: u8, table: &[u8]) -> Vec<u8> {
         let mut arguments = vec![0, 0];
-        short(&mut arguments, &self.queue);
+        short(&mut arguments, name);
         arguments.push(bits | u8::from(self.durable) << 1);
-        long(&mut arguments, &table);
+        long(&mut arguments, table);
         arguments
+    }
+
+    /// Declares what is published to, where that is not the queue.
+    fn declare_route(&self, connection: &mut Connection) {
+        match &self.route {
+            Route::Queue => {}
+            Route::Held(name, held) => {
+                let mut table = Vec::new();
+                marks::text(&mut table, "x-dead-letter-exchange", "");
+                marks::text(&mut table, "x-dead-letter-routing-key", &self.queue);
+                marks::integer(&mut table, "x-message-ttl", *held as i32);
+                let declare = self.declare(name, 0, &table);
+                call(connection, QUEUE_DECLARE_OK.0, QUEUE_DECLARE_OK.1 - 1, &declare);
+            }
+            Route::Exchange(name, kind) => {
+                let mut table = Vec::new();
+                if kind == "x-delayed-message" {
+                    marks::text(&mut table, "x-delayed-type", "direct");
+                }
+                let mut declare = vec![0, 0];
+                short(&mut declare, name);
+                short(&mut declare, kind);
+                declare.push(2);
+                long(&mut declare, &table);
+                call(connection, 40, 10, &declare);
+                let mut bind = vec![0, 0];
+                for text in [&self.queue, name, &self.queue] {
+                    short(&mut bind, text);
+                }
+                bind.push(0);
+                long(&mut bind, &[]);
+                call(connection, 50, 20, &bind);
+            }
+        }
     }
 
     /// Declares the queue on a connection that is open.
     pub fn declare_on(&self, connection: &mut Connection) {
-        let declare = self.declare(0, true);
+        let declare = self.declare(&self.queue, 0, &self.table);
         call(connection, QUEUE_DECLARE_OK.0, QUEUE_DECLARE_OK.1 - 1, &declare);
     }
 
@@ -245,7 +301,8 @@ impl Protocol for Amqp {
             arguments.push(0);
             call(connection, QUEUE_DELETE_OK.0, QUEUE_DELETE_OK.1 - 1, &arguments);
         }
-        call(connection, QUEUE_DECLARE_OK.0, QUEUE_DECLARE_OK.1 - 1, &self.declare(0, true));
+        self.declare_on(connection);
+        self.declare_route(connection);
         if role == Role::Publisher && self.confirm {
             call(connection, CONFIRM_SELECT_OK.0, CONFIRM_SELECT_OK.1 - 1, &[0]);
         }
@@ -263,15 +320,19 @@ impl Protocol for Amqp {
 
     fn publish(&mut self, out: &mut Vec<u8>, body: &[u8]) {
         out.extend(&self.method);
-        out.extend([2, 0, CHANNEL as u8, 0, 0, 0, 15, 0, 60, 0, 0]);
+        out.extend([2, 0, CHANNEL as u8]);
+        let start = out.len();
+        out.extend([0, 0, 0, 0, 0, 60, 0, 0]);
         out.extend((body.len() as u64).to_be_bytes());
-        out.extend(&self.properties);
+        self.marks.properties(out);
+        let length = (out.len() - start - 4) as u32;
+        out[start..start + 4].copy_from_slice(&length.to_be_bytes());
         out.push(FRAME_END);
         frame(out, 3, CHANNEL, body);
     }
 
     fn sync(&mut self, out: &mut Vec<u8>) {
-        let passive = self.declare(1, false);
+        let passive = self.declare(&self.queue, 1, &[]);
         method(out, CHANNEL, (50, 10), &passive);
     }
 

@@ -7,6 +7,7 @@
 pub mod amqp;
 pub mod args;
 pub mod crowd;
+pub mod marks;
 pub mod probe;
 pub mod raw;
 

@@ -235,7 +235,18 @@ fn consume_all(
     events.latencies
 }
 
-/// Runs the mode that `--mode` names: prepare, pub, con or lat.
+/// Waits until the last acknowledgement, which is the server's work too, is taken.
+fn settle_all(connection: &mut Connection, protocol: &mut dyn Protocol) {
+    let (mut out, mut events) = (Vec::new(), Events::default());
+    protocol.sync(&mut out);
+    connection.flush(&mut out);
+    while !events.synced {
+        connection.read(protocol, &mut out, &mut events);
+    }
+}
+
+/// Runs the mode that `--mode` names: prepare, pub, con, life (publishes all, then
+/// consumes all), flow (both at once) or lat.
 pub fn run(driver: &str, port: u64, make: impl Fn(&Args) -> Box<dyn Protocol>) {
     let args = Args::parse();
     let (address, messages) = (args.address(port), args.messages());
@@ -263,14 +274,30 @@ pub fn run(driver: &str, port: u64, make: impl Fn(&Args) -> Box<dyn Protocol>) {
             let (mut connection, mut protocol) = open(Role::Consumer);
             let meter = Meter::start(&args);
             consume_all(&mut connection, &mut *protocol, messages, false, &total, &ready);
-            // The last acknowledgement is the server's work too.
-            let mut out = Vec::new();
-            protocol.sync(&mut out);
-            connection.flush(&mut out);
-            let mut events = Events::default();
-            while !events.synced {
-                connection.read(&mut *protocol, &mut out, &mut events);
-            }
+            settle_all(&mut connection, &mut *protocol);
+            meter.report(driver, &args, messages, &mut []);
+        }
+        "life" => {
+            let (mut writer, mut giving) = open(Role::Publisher);
+            let (mut reader, mut taking) = open(Role::Consumer);
+            let meter = Meter::start(&args);
+            publish_all(&mut writer, &mut *giving, messages, &args);
+            consume_all(&mut reader, &mut *taking, messages, false, &total, &ready);
+            settle_all(&mut reader, &mut *taking);
+            meter.report(driver, &args, messages, &mut []);
+        }
+        "flow" => {
+            let (mut writer, mut giving) = open(Role::Publisher);
+            let (mut reader, mut taking) = open(Role::Consumer);
+            let meter = Meter::start(&args);
+            std::thread::scope(|scope| {
+                let (total, ready) = (&total, &ready);
+                scope.spawn(move || {
+                    consume_all(&mut reader, &mut *taking, messages, false, total, ready);
+                    settle_all(&mut reader, &mut *taking);
+                });
+                publish_all(&mut writer, &mut *giving, messages, &args);
+            });
             meter.report(driver, &args, messages, &mut []);
         }
         "lat" => {
@@ -291,6 +318,6 @@ pub fn run(driver: &str, port: u64, make: impl Fn(&Args) -> Box<dyn Protocol>) {
                 meter.report(driver, &args, messages, &mut latencies);
             });
         }
-        other => panic!("--mode {other}: want prepare, pub, con or lat"),
+        other => panic!("--mode {other}: want prepare, pub, con, life, flow or lat"),
     }
 }

@@ -31,6 +31,7 @@ CLIENTS = [
     Client("celery", AMQP, "python"),
     Client("import", BOTH, "python"),
     Client("pika", AMQP, "python"),
+    Client("examples", AMQP, "python"),
     Client("pika-asyncio", AMQP, "python"),
     Client("aio-pika", AMQP, "python"),
     Client("kombu", AMQP, "python"),

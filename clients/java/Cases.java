@@ -112,6 +112,7 @@ public final class Cases {
             version = org.apache.kafka.common.utils.AppInfoParser.getVersion();
         } else {
             AmqpCases.register(cases);
+            QueueCases.register(cases);
             version = com.rabbitmq.client.impl.ClientVersion.VERSION;
         }
         System.out.println("{\"client\":" + quoted(client) + ",\"version\":" + quoted(version) + "}");

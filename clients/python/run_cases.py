@@ -14,6 +14,7 @@ MODULES = {
              "pika_deduplication", "pika_bodies", "pika_access", "pika_management", "pika_managing",
              "pika_definitions", "pika_policies", "pika_streams", "pika_clients", "pika_stacks",
              "pika_restart"],
+    "examples": ["example_cases"],
     "pika-asyncio": ["pika_asyncio"],
     "aio-pika": ["aio_pika_cases"],
     "kombu": ["kombu_cases"],

@@ -12,11 +12,13 @@ mod damage;
 mod faults;
 mod kafka;
 mod overload;
+mod pace;
 mod poison;
 mod scale;
 mod schedules;
 mod size;
 mod tail;
+mod together;
 mod trace;
 
 pub(crate) use faults::faults;
@@ -144,11 +146,28 @@ const UNDER_FIRE: &[Check] = &[
 ];
 
 /// The lines of "queues that do everything".
-const QUEUES: &[Check] = &[Check {
-    line: 5,
-    states: "10 million scheduled: memory, start, list, cancel and lateness",
-    run: schedules::year,
-}];
+const QUEUES: &[Check] = &[
+    Check {
+        line: 4,
+        states: "all features on one queue, failing consumers and SIGKILLs",
+        run: together::together,
+    },
+    Check {
+        line: 5,
+        states: "10 million scheduled: memory, start, list, cancel and lateness",
+        run: schedules::year,
+    },
+    Check {
+        line: 6,
+        states: "rates within 2 % on one and ten consumers, caps kept",
+        run: pace::pace,
+    },
+    Check {
+        line: 8,
+        states: "CPU of each feature beside a plain queue and RabbitMQ",
+        run: clients::features,
+    },
+];
 
 /// The sets of lines, by their names.
 const SETS: &[(&str, &[Check])] =
@@ -158,14 +177,17 @@ const SETS: &[(&str, &[Check])] =
 pub(crate) const NAMES: [&str; 3] = ["two-wires", "under-fire", "queues"];
 
 /// Runs the checks of a set, all or those of some lines; whether none failed.
-pub(crate) fn run(name: &str, only: &[u8], full: bool) -> Result<bool> {
+///
+/// Of the broker that is given, or of the release build of this tree.
+pub(crate) fn run(name: &str, only: &[u8], full: bool, binary: Option<PathBuf>) -> Result<bool> {
     let set = SETS.iter().find(|(known, _)| *known == name).context("no such set of lines")?.1;
     let scratch = run::target_dir().join("accept");
-    let ready = run::exists("crates/crossdock");
-    if ready {
+    let ready = binary.is_some() || run::exists("crates/crossdock");
+    if ready && binary.is_none() {
         anyhow::ensure!(run::succeeds(&mut suite::build_release())?, "the release build failed");
     }
-    let ground = Ground { binary: suite::release_binary(), scratch, full };
+    let binary = binary.unwrap_or_else(suite::release_binary);
+    let ground = Ground { binary: binary.canonicalize().unwrap_or(binary), scratch, full };
     let mut sum = Tally::default();
     for check in set.iter().filter(|check| only.is_empty() || only.contains(&check.line)) {
         let outcome = if ready {

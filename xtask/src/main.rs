@@ -42,6 +42,9 @@ enum Command {
         /// Also what takes more than a few minutes or gigabytes.
         #[arg(long)]
         full: bool,
+        /// The broker to check; unless told otherwise, the release build of this tree.
+        #[arg(long)]
+        binary: Option<std::path::PathBuf>,
     },
     /// Shows what becomes of acknowledged messages when the disk fails or files are damaged.
     Faults {
@@ -94,7 +97,7 @@ fn dispatch(command: Command) -> Result<bool> {
         Command::Test => suite::test(),
         Command::Ci => suite::ci(),
         Command::Fix => suite::fix(),
-        Command::Accept { name, only, full } => accept::run(&name, &only, full),
+        Command::Accept { name, only, full, binary } => accept::run(&name, &only, full, binary),
         Command::Faults { only, binary } => accept::faults(only.as_deref(), binary),
         Command::Sim { seed, count, ops, plant, rest } => {
             let runs = sim::Runs { seed, count, ops, rest };

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 const FRAME_END: u8 = 0xCE;
 const CHANNEL: u16 = 1;
+/// The tag of the one consumer.
+const CONSUMER: &str = "c";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A connection with one open channel.
@@ -15,6 +17,69 @@ pub(super) struct Amqp {
     input: Vec<u8>,
     taken: usize,
     confirmed: u64,
+}
+
+/// Arguments of a declaration, or headers of a message.
+#[derive(Default)]
+pub(super) struct Table(Vec<u8>);
+
+impl Table {
+    pub(super) fn text(mut self, name: &str, value: &str) -> Table {
+        short(&mut self.0, name);
+        self.0.push(b'S');
+        long(&mut self.0, value.as_bytes());
+        self
+    }
+
+    pub(super) fn number(mut self, name: &str, value: i32) -> Table {
+        short(&mut self.0, name);
+        self.0.push(b'I');
+        self.0.extend(value.to_be_bytes());
+        self
+    }
+}
+
+/// A delivery.
+pub(super) struct Message {
+    pub(super) tag: u64,
+    pub(super) redelivered: bool,
+    /// The content header with the properties.
+    header: Vec<u8>,
+    pub(super) body: Vec<u8>,
+}
+
+impl Message {
+    /// Whether the properties hold this text.
+    pub(super) fn tells(&self, text: &str) -> bool {
+        self.header.windows(text.len()).any(|window| window == text.as_bytes())
+    }
+
+    /// The header of this name, if it is there and a number.
+    pub(super) fn number(&self, name: &str) -> Option<u64> {
+        let mut field = Vec::new();
+        short(&mut field, name);
+        let at = self.header.windows(field.len()).position(|window| window == field)?;
+        let value = self.header.get(at + field.len()..)?;
+        let bytes = match value.first()? {
+            b'l' => 8,
+            b'I' | b'i' => 4,
+            b's' => 2,
+            b'b' => 1,
+            _ => return None,
+        };
+        Some(number(value.get(1..=bytes)?))
+    }
+}
+
+/// What becomes of a delivery.
+pub(super) enum Settle {
+    Ack,
+    /// basic.nack with `requeue`.
+    Return,
+    /// basic.reject.
+    Reject {
+        requeue: bool,
+    },
 }
 
 struct Frame {
@@ -98,7 +163,8 @@ impl Amqp {
         self.expect((60, 11))?;
         let mut arguments = vec![0, 0];
         short(&mut arguments, queue);
-        arguments.extend([0, 0]);
+        short(&mut arguments, CONSUMER);
+        arguments.push(0);
         long(&mut arguments, &[]);
         self.method(CHANNEL, (60, 20), &arguments)?;
         self.expect((60, 21)).map(drop)
@@ -106,9 +172,83 @@ impl Amqp {
 
     /// The next delivery: its tag and body.
     pub(super) fn delivery(&mut self) -> Result<(u64, Vec<u8>)> {
+        self.message().map(|message| (message.tag, message.body))
+    }
+
+    /// Declares a durable queue with arguments.
+    pub(super) fn declare_with(&mut self, queue: &str, arguments: &Table) -> Result<()> {
+        let mut declare = vec![0, 0];
+        short(&mut declare, queue);
+        declare.push(2);
+        long(&mut declare, &arguments.0);
+        self.method(CHANNEL, (50, 10), &declare)?;
+        self.expect((50, 11)).map(drop)
+    }
+
+    /// Declares a durable exchange, and binds a queue to it by the queue's name.
+    pub(super) fn declare_exchange(
+        &mut self,
+        name: &str,
+        kind: &str,
+        arguments: &Table,
+        queue: &str,
+    ) -> Result<()> {
+        let mut declare = vec![0, 0];
+        short(&mut declare, name);
+        short(&mut declare, kind);
+        declare.push(2);
+        long(&mut declare, &arguments.0);
+        self.method(CHANNEL, (40, 10), &declare)?;
+        self.expect((40, 11))?;
+        let mut bind = vec![0, 0];
+        short(&mut bind, queue);
+        short(&mut bind, name);
+        short(&mut bind, queue);
+        bind.push(0);
+        long(&mut bind, &[]);
+        self.method(CHANNEL, (50, 20), &bind)?;
+        self.expect((50, 21)).map(drop)
+    }
+
+    /// The next delivery with all that is told of it.
+    pub(super) fn message(&mut self) -> Result<Message> {
         let deliver = self.expect((60, 60))?;
+        self.rest_of(&deliver)
+    }
+
+    /// A round trip: what was sent before has been taken by the broker; gives what came meanwhile.
+    pub(super) fn round_trip(&mut self, queue: &str) -> Result<Vec<Message>> {
+        let mut passive = vec![0, 0];
+        short(&mut passive, queue);
+        passive.push(1);
+        long(&mut passive, &[]);
+        self.method(CHANNEL, (50, 10), &passive)?;
+        self.messages_until((50, 11))
+    }
+
+    /// Ends the consumer, and gives what came before its end.
+    pub(super) fn cancel(&mut self) -> Result<Vec<Message>> {
+        let mut cancel = Vec::new();
+        short(&mut cancel, CONSUMER);
+        cancel.push(0);
+        self.method(CHANNEL, (60, 30), &cancel)?;
+        self.messages_until((60, 31))
+    }
+
+    fn messages_until(&mut self, answer: (u16, u16)) -> Result<Vec<Message>> {
+        let mut came = Vec::new();
+        loop {
+            let frame = self.frame()?;
+            match id(&frame)? {
+                (60, 60) => came.push(self.rest_of(&frame.payload[4..])?),
+                found if found == answer => return Ok(came),
+                other => bail!("{other:?} where an answer was due: {}", text(&frame)),
+            }
+        }
+    }
+
+    fn rest_of(&mut self, deliver: &[u8]) -> Result<Message> {
         let at = 1 + usize::from(deliver[0]);
-        let tag = number(&deliver[at..at + 8]);
         let header = self.frame()?;
         ensure!(header.kind == 2, "no content header");
         let length = number(&header.payload[4..12]) as usize;
@@ -116,7 +256,24 @@ impl Amqp {
         while body.len() < length {
             body.extend(self.frame()?.payload);
         }
-        Ok((tag, body))
+        Ok(Message {
+            tag: number(&deliver[at..at + 8]),
+            redelivered: deliver[at + 8] != 0,
+            header: header.payload,
+            body,
+        })
+    }
+
+    /// Settles one delivery.
+    pub(super) fn settle(&mut self, tag: u64, how: Settle) -> Result<()> {
+        let mut arguments = tag.to_be_bytes().to_vec();
+        let (method, bits) = match how {
+            Settle::Ack => ((60, 80), 0),
+            Settle::Return => ((60, 120), 2),
+            Settle::Reject { requeue } => ((60, 90), u8::from(requeue)),
+        };
+        arguments.push(bits);
+        self.method(CHANNEL, method, &arguments)
     }
 
     /// Acknowledges all deliveries up to `tag`.
@@ -188,6 +345,28 @@ pub(super) fn publish_frames(out: &mut Vec<u8>, queue: &str, body: &[u8]) {
     let mut header = vec![0, 60, 0, 0];
     header.extend((body.len() as u64).to_be_bytes());
     header.extend([0x10, 0, 2]);
+    frame(out, 2, CHANNEL, &header);
+    frame(out, 3, CHANNEL, body);
+}
+
+/// Appends the frames of one persistent publish to an exchange, with headers and a priority.
+pub(super) fn publish_with(
+    out: &mut Vec<u8>,
+    (exchange, key): (&str, &str),
+    headers: &Table,
+    priority: u8,
+    body: &[u8],
+) {
+    let mut arguments = vec![0, 0];
+    short(&mut arguments, exchange);
+    short(&mut arguments, key);
+    arguments.push(0);
+    method(out, CHANNEL, (60, 40), &arguments);
+    let mut header = vec![0, 60, 0, 0];
+    header.extend((body.len() as u64).to_be_bytes());
+    header.extend([0x38, 0]);
+    long(&mut header, &headers.0);
+    header.extend([2, priority]);
     frame(out, 2, CHANNEL, &header);
     frame(out, 3, CHANNEL, body);
 }

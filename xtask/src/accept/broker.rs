@@ -18,7 +18,7 @@ pub(super) struct Broker {
     child: Child,
     pub(super) kafka: u16,
     pub(super) amqp: u16,
-    admin: u16,
+    pub(super) admin: u16,
     pub(super) data: PathBuf,
     /// From the start of the process to the first accepted connection.
     pub(super) started_in: Duration,
@@ -154,17 +154,7 @@ impl Broker {
     ///
     /// Fails when the status is no success.
     pub(super) fn http(&self, method: &str, path: &str, body: &str) -> Result<String> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.admin))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let length = body.len();
-        let head = format!("{method} {path} HTTP/1.0\r\nContent-Length: {length}\r\n\r\n");
-        stream.write_all(&[head.as_bytes(), body.as_bytes()].concat())?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).with_context(|| format!("no answer to {path}"))?;
-        let (head, body) = text.split_once("\r\n\r\n").context("an answer without an end")?;
-        let is_success = head.split(' ').nth(1).is_some_and(|status| status.starts_with('2'));
-        anyhow::ensure!(is_success, "{method} {path}: {head} {body}");
-        Ok(body.to_owned())
+        http(self.admin, method, path, body)
     }
 
     /// Stops it as a service manager would; how long that took.
@@ -206,6 +196,23 @@ impl Drop for Broker {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Asks the admin side at a port; gives the body of the answer.
+///
+/// Fails when the status is no success.
+pub(super) fn http(port: u16, method: &str, path: &str, body: &str) -> Result<String> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let length = body.len();
+    let head = format!("{method} {path} HTTP/1.0\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all(&[head.as_bytes(), body.as_bytes()].concat())?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).with_context(|| format!("no answer to {path}"))?;
+    let (head, body) = text.split_once("\r\n\r\n").context("an answer without an end")?;
+    let is_success = head.split(' ').nth(1).is_some_and(|status| status.starts_with('2'));
+    anyhow::ensure!(is_success, "{method} {path}: {head} {body}");
+    Ok(body.to_owned())
 }
 
 /// A port of the loopback address that nothing listens on at this moment.

@@ -6,6 +6,7 @@ use anyhow::Result;
 use std::process::Command;
 
 const CASES: &str = "clients/run.py";
+const BENCH: &str = "bench/run.py";
 
 /// Line 2, against us.
 pub(super) fn against_us(ground: &Ground) -> Result<Outcome> {
@@ -49,11 +50,28 @@ pub(super) fn bench(ground: &Ground) -> Result<Outcome> {
     if !ground.full {
         return Ok(Outcome::NotRun("medians of 5 take a quarter of an hour: --full".into()));
     }
+    measure(run::python(BENCH).arg("--binary").arg(&ground.binary))
+}
+
+/// Line 8 of the queues: what features cost, beside a plain queue and beside RabbitMQ.
+pub(super) fn features(ground: &Ground) -> Result<Outcome> {
+    let mut command = run::python(BENCH);
+    command.args(["--features", "--binary"]).arg(&ground.binary);
+    if ground.full {
+        return measure(&mut command);
+    }
+    let told = match measure(command.args(["--repeat", "1", "--scale", "0.1"]))? {
+        Outcome::Passed(figure) | Outcome::Failed(figure) | Outcome::NotRun(figure) => figure,
+    };
+    Ok(Outcome::NotRun(format!("{told} with few messages; medians of 5 with --full")))
+}
+
+fn measure(command: &mut Command) -> Result<Outcome> {
     let drivers = ["build", "--release", "--manifest-path", "bench/Cargo.toml"];
     if !run::succeeds(run::cargo().args(drivers))? {
         return Ok(Outcome::Failed("the drivers do not build".into()));
     }
-    counted(run::python("bench/run.py").arg("--binary").arg(&ground.binary))
+    counted(command)
 }
 
 fn counted(command: &mut Command) -> Result<Outcome> {

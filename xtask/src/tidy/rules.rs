@@ -42,6 +42,7 @@ pub(super) const ROOT: &[&str] = &[
     "crates",
     "deny.toml",
     "docs",
+    "examples",
     "fuzz",
     "rust-toolchain.toml",
     "rustfmt.toml",
