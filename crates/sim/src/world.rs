@@ -53,9 +53,10 @@ pub(crate) const PRIORITY_MAX: u8 = 3;
 
 /// The queue that hands out one message of a key at a time, or two, by number.
 pub(crate) const KEYED: usize = 0;
-/// The queue that keeps what is settled, in some runs, by number, and how long: for ever, here.
+/// The queue that keeps what is settled, in some runs, by number: for ever, or a little of it.
 pub(crate) const KEPT: usize = 1;
-const KEPT_FOR: Millis = Millis(1 << 50);
+const ALL: Keep = Keep { age: Some(Millis(1 << 50)), bytes: None };
+const LITTLE: Keep = Keep { age: None, bytes: Some(4 << 10) };
 /// The queue that takes no message twice, by number.
 pub(crate) const ONCE: usize = 1;
 
@@ -95,7 +96,7 @@ pub(crate) struct Shape {
     /// Of a log that has so many records, some have to go before more come.
     pub(crate) backlog_max: usize,
     /// A queue keeps what is settled.
-    pub(crate) keeps: bool,
+    pub(crate) keeps: Option<Keep>,
     /// Of each key of the queue that has keys so many messages are out at a time.
     pub(crate) of_a_key: u32,
     shards: u16,
@@ -117,6 +118,13 @@ pub(crate) struct DeadEnds {
 /// The disk failed under the engine, as it was to.
 pub(crate) struct Dead;
 
+impl Shape {
+    /// A queue keeps all that is settled.
+    pub(crate) fn keeps_all(&self) -> bool {
+        self.keeps == Some(ALL)
+    }
+}
+
 impl World {
     pub(crate) fn new(seed: u64) -> Result<World, Violation> {
         let random = SimRandom::new(seed);
@@ -124,6 +132,8 @@ impl World {
         let most = usize::try_from(random.below(4)).unwrap_or(0);
         let of_a_key = 1 + u32::try_from(seed % 2).unwrap_or(0);
         let backlog_max = [40, 100, 250, 4_000][most];
+        let keeps = [None, None, Some(LITTLE), Some(ALL), Some(ALL)];
+        let keeps = keeps[usize::try_from(random.below(5)).unwrap_or(0)];
         let mut world = World {
             disk: Arc::new(SimDisk::new(seed ^ 0x5eed)),
             clock: Arc::new(SimClock::new(Millis(1_700_000_000_000))),
@@ -135,7 +145,7 @@ impl World {
             next_token: 0,
             mood: Mood::by_chance(&random),
             tally: Tally::default(),
-            shape: Shape { backlog_max, keeps: random.chance(50), of_a_key, shards },
+            shape: Shape { backlog_max, keeps, of_a_key, shards },
             random,
         };
         world.open()?;
@@ -312,11 +322,7 @@ impl World {
                     ..Serving::default()
                 },
                 dedup,
-                keep: Keep {
-                    age: (number == KEPT && self.shape.keeps).then_some(KEPT_FOR),
-                    bytes: None,
-                }
-                .or_nothing(),
+                keep: self.shape.keeps.filter(|_| number == KEPT).and_then(Keep::or_nothing),
                 ..QueueOptions::default()
             };
             let queue = self.declare_queue(&format!("q{number}"), options)?;

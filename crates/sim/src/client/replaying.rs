@@ -36,7 +36,7 @@ impl Replaying {
 impl SimClient {
     /// Has the queue deliver again, or takes a message out of it.
     pub(super) fn replay(&mut self, world: &mut World) {
-        if !world.shape.keeps {
+        if world.shape.keeps.is_none() {
             return self.consume(world);
         }
         let kept = world.queues[KEPT];
@@ -48,7 +48,8 @@ impl SimClient {
             let op = Op::Rewind(Rewind { subscription: kept.subscription, log, to });
             self.send(world, op, Asked::Replay(Replaying::Rewind { log }));
             let token = Token(world.next_token);
-            return world.model.log(log).rewind_asked(token, to);
+            let is_certain = world.shape.keeps_all();
+            return world.model.log(log).rewind_asked(token, to, is_certain);
         }
         let chance = world.random.next();
         let Some((id, offset)) = world.model.log(log).placed(chance) else { return };

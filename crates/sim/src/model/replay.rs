@@ -39,8 +39,8 @@ impl Replay {
 }
 
 impl LogModel {
-    /// A rewind was asked for: what is settled from there on may come again.
-    pub(crate) fn rewind_asked(&mut self, token: Token, to: Offset) {
+    /// A rewind was asked for: what is settled from there on may come again, or does for certain.
+    pub(crate) fn rewind_asked(&mut self, token: Token, to: Offset, is_certain: bool) {
         let lies = |at: &Option<Offset>| at.is_none_or(|at| to <= at);
         let after: Vec<(Id, bool)> = self
             .owed
@@ -53,7 +53,7 @@ impl LogModel {
         for (id, is_placed) in after {
             if self.settled.remove(&id) {
                 self.maybe_settled.insert(id);
-                certain.extend(is_placed.then_some(id));
+                certain.extend((is_placed && is_certain).then_some(id));
             }
             self.returns.replay.unsure.insert(id);
             self.returns.certain.remove(&id);
