@@ -112,6 +112,8 @@ pub enum StreamStart {
     Offset(i64),
     /// At a time, in milliseconds.
     Time(i64),
+    /// So long ago.
+    Ago(Millis),
 }
 
 /// The consumer arguments that work.
@@ -529,7 +531,7 @@ fn stream_start(value: &Value) -> Option<StreamStart> {
             "first" => Some(StreamStart::First),
             "last" => Some(StreamStart::Last),
             "next" => Some(StreamStart::Next),
-            _ => None,
+            span => age(span).map(StreamStart::Ago),
         },
         other => other.as_i64().filter(|&offset| offset >= 0).map(StreamStart::Offset),
     }

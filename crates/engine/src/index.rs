@@ -17,12 +17,16 @@
 //!   when nothing in it is needed. It may be more ([`Stretch::stale`]): where records above a
 //!   ledger's floor were settled, or a log's start is inside the page. The worker's sweep reads such
 //!   pages again and counts.
-//! * Schedules are looked into where nobody can wait for a page: their runs stay in memory, packed
+//! * Outboxes are looked into where nobody can wait for a page: their runs stay in memory, packed
 //!   ([`runs`]). So do runs that refer to a batch of a schedule, which no index file has.
+//! * What of a schedule is due next is found in pages of another order ([`dues`]). Of its runs in
+//!   memory none is taken out because it is settled, before two checkpoints have been cut: a replay may
+//!   look for it, in a checkpoint or in the index file that its segment will have.
 //! * A hole needs no note. Which runs are dead follows from the ledgers, so a page is filtered by
 //!   them whenever it is read ([`Index::page_loaded`]).
 
 mod audit;
+mod dues;
 mod pages;
 mod restore;
 mod runs;
@@ -30,10 +34,11 @@ mod stored;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use dues::{Dues, Row, Turn, turn_of};
 pub(crate) use pages::{Page, PageKey, Pages, Stretch, stored_runs};
-pub(crate) use stored::{StoredRuns, is_paged};
+pub(crate) use stored::{Sealing, StoredRuns, is_paged};
 
-use journal::{Location, Parts};
+use journal::{Directory, Location, Parts};
 use runs::Runs;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -134,6 +139,11 @@ pub(crate) struct Index {
     /// What each segment with an index file had when that was made: where to look for what of it is
     /// needed still.
     homes: BTreeMap<u32, Vec<Home>>,
+    /// Entries of schedules in the order of their due times.
+    pub(crate) dues: Dues,
+    /// Directories of which pages of schedules are still to take the place of runs, and from which page
+    /// on.
+    folding: VecDeque<(Arc<Directory>, usize)>,
 }
 
 /// Offsets of a log of which a segment had batches.
@@ -382,6 +392,8 @@ impl Index {
             page_runs_max,
             found: Vec::new(),
             homes: BTreeMap::new(),
+            dues: Dues::default(),
+            folding: VecDeque::new(),
         }
     }
 
@@ -508,6 +520,7 @@ impl Index {
 
     /// Forgets a log.
     pub(crate) fn remove(&mut self, log: LogId) {
+        self.dues.remove(log);
         let Some(index) = self.logs.remove(&log) else { return };
         for run in index.runs.iter() {
             count(&mut self.live, &index.location(&run), false);
@@ -555,6 +568,7 @@ impl Index {
     /// Forgets where to look in segments of which nothing is needed any more.
     pub(crate) fn forget_dead(&mut self) {
         self.homes.retain(|segment, _| self.live.contains_key(segment));
+        self.dues.keep(|segment| self.live.contains_key(&segment));
     }
 
     /// Notes where to look for what a segment has.

@@ -23,6 +23,9 @@ use unzip::Unzipping;
 const CHECKPOINT_EVERY_US: u64 = 60_000_000;
 /// At least so many bytes of journal for each byte of checkpoint.
 const JOURNAL_PER_CHECKPOINT: u64 = 32;
+/// Of what says where entries of schedules lie, one part in so many counts for that: a journal of small
+/// ones would take too long to replay.
+const PACKED_PART: u64 = 8;
 /// How often the workers are asked which segments they need.
 const REPORT_EVERY_US: u64 = 250_000;
 /// How often it is asked how much the disk has left.
@@ -62,7 +65,7 @@ pub(crate) struct Keeper {
     clock: Arc<dyn Clock>,
     sequence: u64,
     /// Index parts of sealed segments, until every worker has given its own.
-    indexing: BTreeMap<u32, BTreeMap<usize, IndexPart>>,
+    indexing: BTreeMap<u32, BTreeMap<usize, Vec<IndexPart>>>,
     /// Complete ones that could not be stored yet.
     unstored: Vec<(u32, Vec<IndexPart>)>,
     indexed: BTreeSet<u32>,
@@ -70,8 +73,9 @@ pub(crate) struct Keeper {
     untold: BTreeMap<u32, Directory>,
     /// Parts of the checkpoint being made; `None` when none is.
     gathering: Option<Gathering>,
-    /// A gathered checkpoint that waits for index files, and the number of its cut.
-    ready: Option<(Checkpoint, u64)>,
+    /// A gathered checkpoint that waits for index files, the number of its cut, and how much of it says
+    /// where entries of schedules lie.
+    ready: Option<(Checkpoint, u64, u64)>,
     /// The last cut.
     cut: u64,
     /// Of which cuts the two stored checkpoints are, by parity of their sequence.
@@ -95,7 +99,7 @@ pub(crate) struct Keeper {
     replayed_bytes: u64,
     checkpointed_bytes: u64,
     checkpointed_us: u64,
-    /// Bytes of the checkpoint last stored.
+    /// Bytes of the checkpoint last stored, as far as they count.
     stored_bytes: u64,
     reported_us: u64,
 }
@@ -272,7 +276,7 @@ impl Keeper {
     /// Takes in what a worker says.
     pub(crate) fn notice(&mut self, notice: Notice) -> Result<(), Failed> {
         match notice {
-            Notice::Indexed { worker, segment, part } => self.index(worker, segment, part),
+            Notice::Indexed { worker, segment, parts } => self.index(worker, segment, parts),
             Notice::Checkpoint { worker, part } => {
                 if let Some(gathering) = &mut self.gathering
                     && gathering.cut.number == part.cut
@@ -302,13 +306,13 @@ impl Keeper {
         Ok(())
     }
 
-    fn index(&mut self, worker: usize, segment: u32, part: IndexPart) {
+    fn index(&mut self, worker: usize, segment: u32, own: Vec<IndexPart>) {
         let parts = self.indexing.entry(segment).or_default();
-        parts.insert(worker, part);
+        parts.insert(worker, own);
         if parts.len() == self.ports.mailboxes.len()
             && let Some(parts) = self.indexing.remove(&segment)
         {
-            self.unstored.push((segment, parts.into_values().collect()));
+            self.unstored.push((segment, parts.into_values().flatten().collect()));
         }
     }
 
@@ -348,23 +352,26 @@ impl Keeper {
             is_partial: cut.since.is_some(),
             pages: Vec::new(),
         };
+        let mut packed_bytes = 0;
         for part in parts.into_values() {
+            packed_bytes += part.packed_bytes;
             checkpoint.applied.extend(part.applied);
             checkpoint.pages.extend(part.pages);
             checkpoint.pages.extend(part.names.map(|names| names.page()));
         }
-        self.ready = Some((checkpoint, cut.number));
+        self.ready = Some((checkpoint, cut.number, packed_bytes));
     }
 
     fn store_checkpoint(&mut self) -> Result<(), Failed> {
-        let Some((checkpoint, cut)) = &self.ready else { return Ok(()) };
+        let Some((checkpoint, cut, packed_bytes)) = &self.ready else { return Ok(()) };
         let replay = checkpoint.replay;
         let segments = self.pool.segments();
         let covered = segments.iter().map(|s| s.segment).filter(|s| *s < replay.segment);
         if !covered.into_iter().all(|segment| self.indexed.contains(&segment)) {
             return Ok(());
         }
-        self.stored_bytes = self.pool.store_checkpoint(checkpoint)?;
+        let stored_bytes = self.pool.store_checkpoint(checkpoint)?;
+        self.stored_bytes = stored_bytes.saturating_sub(*packed_bytes) + packed_bytes / PACKED_PART;
         self.sequence = checkpoint.sequence;
         self.cuts[usize::from(self.sequence % 2 == 1)] = Some(*cut);
         self.replay = replay;

@@ -24,6 +24,8 @@ pub const MEMORY_LIMIT_MIN: usize = 128 << 20;
 const CACHE_BYTES: usize = 64 << 20;
 /// Pages of index files have at most so much.
 const PAGES_BYTES: usize = 64 << 20;
+/// What is scheduled has about so much at most: it is that of one or two segments.
+const SCHEDULES_BYTES: usize = 64 << 20;
 /// Appends that came while publishing was blocked have at most so much.
 const HELD_BYTES: usize = 16 << 20;
 /// Batches and pages on their way from the disk have at most so much.
@@ -56,10 +58,12 @@ pub enum MemoryPool {
     Ids,
     /// Members of groups, and the positions they committed.
     Groups,
+    /// Where what is scheduled lies and when it is due, as far as no index file has it.
+    Schedules,
 }
 
 /// All pools, with the names metrics have for them.
-pub const POOLS: [(MemoryPool, &str); 10] = [
+pub const POOLS: [(MemoryPool, &str); 11] = [
     (MemoryPool::Input, "input"),
     (MemoryPool::Submitted, "submitted"),
     (MemoryPool::Output, "output"),
@@ -70,6 +74,7 @@ pub const POOLS: [(MemoryPool, &str); 10] = [
     (MemoryPool::Producers, "producers"),
     (MemoryPool::Ids, "ids"),
     (MemoryPool::Groups, "groups"),
+    (MemoryPool::Schedules, "schedules"),
 ];
 
 /// The limit, the pools' budgets, and what is used of them.
@@ -107,6 +112,7 @@ impl Memory {
             (MemoryPool::Producers, limit / 16),
             (MemoryPool::Ids, limit / 16),
             (MemoryPool::Groups, limit / 16),
+            (MemoryPool::Schedules, SCHEDULES_BYTES.min(limit / 16)),
         ] {
             memory.set_budget(pool, bytes);
         }

@@ -445,7 +445,7 @@ fn last_checkpoint(
         inputs.push(part());
         // Time stands still: nothing may begin any more.
         let mut output = worker.turn(&mut inputs, Millis(0));
-        while worker.is_cutting() {
+        while worker.is_cutting() || worker.is_indexing() {
             output.notices.append(&mut worker.turn(&mut inputs, Millis(0)).notices);
         }
         for mut notice in waiting.drain(..).chain(output.notices.drain(..)) {

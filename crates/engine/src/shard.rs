@@ -122,9 +122,8 @@ pub(crate) enum Effect {
     Group { command: usize, name: GroupName, reply: groups::Reply, effects: Vec<groups::Effect> },
     /// Command `command` handed out a producer id.
     Producer { command: usize, id: i64 },
-    /// Of `proposed` entries of a log's schedule these were appended to the log: from where in the
-    /// schedule, to where in the log.
-    Activated { log: LogId, proposed: usize, moved: Vec<(Offset, Offset)> },
+    /// Of `proposed` entries of a log's schedule these were appended to the log, and to where there.
+    Activated { log: LogId, proposed: Vec<Activation>, moved: Vec<(Activation, Offset)> },
     /// Messages came back and wait.
     Parked { subscription: SubscriptionId, log: LogId, entries: Vec<Parking> },
     /// Command `command` cancelled these entries of a log's schedule.
@@ -366,7 +365,8 @@ impl Shard {
         let schedule = self.schedules.get_mut(id);
         let (Some(schedule), Some(log)) = (schedule, self.logs.get_mut(id)) else { return };
         let mut moved = Vec::new();
-        for Activation { offset, due } in entries.iter().copied() {
+        for entry in entries.iter().copied() {
+            let Activation { offset, due } = entry;
             let early = due > self.time && !io::planted("timer-early");
             if early || !schedule.waits(offset) {
                 continue;
@@ -375,7 +375,7 @@ impl Shard {
             if !(io::planted("activated-twice") && offset.0 % 5 == 2) {
                 schedule.settle(offset);
             }
-            moved.push((offset, log.end));
+            moved.push((entry, log.end));
             if log.options.level_max > 0 {
                 let levels = Levels::one(level);
                 let at = (id, log.end, 1);
@@ -384,7 +384,7 @@ impl Shard {
             log.end = log.end.next();
         }
         let start = schedule.ledger.floor();
-        effects.push(Effect::Activated { log: id, proposed: entries.len(), moved });
+        effects.push(Effect::Activated { log: id, proposed: entries.to_vec(), moved });
         effects.push(Effect::Trimmed { log: Schedule::id_of(id), start });
     }
 

@@ -46,13 +46,14 @@ pub use clients::delivery_bytes;
 pub use queue::Tally;
 
 use crate::api::{Append, Call, Event, Move, Op, Reply, Transaction, Verdict};
-use crate::command::Command;
+use crate::command::{Activation, Command};
 use crate::draft::{Awaits, DESTS_MAX};
-use crate::index::Index;
+use crate::index::{Index, Sealing};
 use crate::levels::Levels;
 use crate::metrics::Metrics;
 use crate::pressure::Pressure;
 use crate::{Mailbox, Memory, Outbox};
+use agenda::Listings;
 use apply::Arrivals;
 use arc_swap::ArcSwap;
 use backlog::Backlog;
@@ -68,7 +69,7 @@ use naming::ChangeWait;
 use reading::Reads;
 use relocate::Copies;
 use room::Room;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use store::Store;
 use types::{
@@ -168,10 +169,20 @@ pub(crate) struct Worker {
     next_move: u64,
     /// Schedules to be looked through for what is due next.
     agendas_low: BTreeSet<(ShardId, LogId)>,
+    /// Schedules of which something settled is still in memory.
+    agendas_swept: BTreeSet<(ShardId, LogId)>,
     /// Logs to be looked through for what came back and is due next.
     retries_low: BTreeSet<(SubscriptionRef, LogId)>,
     /// Entries of a schedule, or due times of a log, that are kept in memory.
     schedule_near_max: usize,
+    /// What schedules take in memory, in bytes.
+    schedule_bytes: usize,
+    /// Listings of schedules that wait for the disk.
+    listings: Listings,
+    /// What was activated in frames that are replayed, and to where.
+    unreferred: Vec<(LogId, Activation, (Offset, Millis))>,
+    /// Sealed segments whose indexes are being made.
+    sealing: VecDeque<Sealing>,
     copies: Copies,
     next_change: u64,
     ports: Ports,
@@ -212,8 +223,13 @@ impl Worker {
             moves: BTreeMap::new(),
             next_move: 0,
             agendas_low: BTreeSet::new(),
+            agendas_swept: BTreeSet::new(),
             retries_low: BTreeSet::new(),
             schedule_near_max,
+            schedule_bytes: 0,
+            listings: Listings::default(),
+            unreferred: Vec::new(),
+            sealing: VecDeque::new(),
             copies: Copies::new(unzip_pass_bytes),
             next_change: 0,
             ports,
@@ -301,6 +317,8 @@ impl Worker {
         self.send_dead();
         self.drop_idle();
         self.cut_on();
+        self.index_on();
+        self.sweep_schedules();
         self.store.settle_fresh(self.ports.memory.is_short());
         self.seal(false);
         self.clients.emit();
@@ -313,6 +331,8 @@ impl Worker {
     pub(crate) fn busy(&self) -> bool {
         !self.tails_ready.is_empty()
             || self.is_cutting()
+            || self.is_indexing()
+            || !self.agendas_swept.is_empty()
             || !self.agendas_low.is_empty()
             || !self.retries_low.is_empty()
             || self.seats.values().any(|seat| seat.is_busy())
@@ -388,10 +408,7 @@ impl Worker {
             Op::Rewind(op) => self.rewind(client, token, &op),
             Op::Stand(op) => self.tell_standing(client, token, &op),
             Op::Remove(op) => self.remove(client, token, &op),
-            Op::Scheduled(scheduled) => {
-                let listed = self.scheduled(&scheduled);
-                self.clients.reply(client, token, listed);
-            }
+            Op::Scheduled(scheduled) => self.scheduled(client, token, scheduled),
             Op::Read(read) => self.read(client, token, read),
             Op::Find(find) => self.find(client, token, find),
             Op::Trim(trim) => self.trim(client, token, trim),
@@ -533,8 +550,8 @@ impl Worker {
         if self.now.since(self.swept) >= upkeep::SWEEP_EVERY {
             self.swept = self.now;
             self.sweep(upkeep::SWEEP_RUNS_MAX);
-            self.sweep_schedules(false);
             self.copy_referred();
+            self.count_schedules();
         }
     }
 

@@ -27,6 +27,8 @@ pub const FAULTS: &[(&str, &str)] = &[
     ("activated-twice", "an activated entry sometimes stays in its schedule"),
     ("cancel-lost", "a cancel is sometimes told but not written down"),
     ("schedule-forgotten", "a start does not look at what was scheduled"),
+    ("due-page-forgotten", "some pages of an index file that say what is due are passed over"),
+    ("settled-entry-dropped", "entries of a schedule are dropped while a replay may look for them"),
     ("outbox-sent-twice", "what an outbox sends again is appended again"),
     ("outbox-settled-early", "an outbox forgets an entry when it is sent, not when it has arrived"),
     ("dead-letter-forgotten", "a dead letter is sometimes settled and not sent on"),
@@ -60,7 +62,7 @@ pub const FAULTS: &[(&str, &str)] = &[
     ("joined-load-forgotten", "of those who wait for the same load only the first goes on"),
     ("row-over-hole", "batches read together are counted on where some of them were settled"),
     ("slab-neighbour-read", "of batches that were loaded together the next one is delivered"),
-    ("late-index-hides-entries", "schedules are taken from index files later than the checkpoint"),
+    ("late-index-hides-entries", "outboxes are taken from index files later than the checkpoint"),
     ("unindexed-forgotten", "a checkpoint leaves out the batches of a segment without an index"),
 ];
 

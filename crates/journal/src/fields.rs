@@ -86,6 +86,26 @@ impl<'a> Take<'a> {
         Ok(i64::from_le_bytes(self.array()?))
     }
 
+    /// A number of as many bytes as it needs: seven bits in each, the lowest first.
+    pub(crate) fn varint(&mut self) -> Result<u64, Malformed> {
+        let (mut value, mut shift) = (0u64, 0);
+        while shift < 64 {
+            let byte = self.u8()?;
+            value |= u64::from(byte & 0x7F) << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+            shift += 7;
+        }
+        Err(self.wrong("a number that does not end"))
+    }
+
+    /// The same of a difference: its sign is the lowest bit.
+    pub(crate) fn difference(&mut self) -> Result<i64, Malformed> {
+        let value = self.varint()?;
+        Ok((value >> 1) as i64 ^ -((value & 1) as i64))
+    }
+
     /// `len` bytes, shared with the whole.
     pub(crate) fn bytes(&mut self, len: usize) -> Result<Bytes, Malformed> {
         if len > self.left() {
@@ -113,6 +133,20 @@ impl<'a> Take<'a> {
         self.at = at;
         Ok(())
     }
+}
+
+/// Appends what [`Take::varint`] takes.
+pub(crate) fn push_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push((value & 0x7F) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// Appends what [`Take::difference`] takes.
+pub(crate) fn push_difference(out: &mut Vec<u8>, value: i64) {
+    push_varint(out, ((value << 1) ^ (value >> 63)) as u64);
 }
 
 /// Puts fields into a buffer that is large enough.

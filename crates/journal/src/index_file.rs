@@ -10,7 +10,7 @@ use bytes::Bytes;
 use types::{LogId, Millis, Offset};
 
 pub use crate::fields::Malformed;
-use crate::fields::{Crc, Take, crc32c};
+use crate::fields::{Crc, Take, crc32c, push_difference, push_varint};
 use crate::layout::{FORMAT_VERSION, index_name};
 use crate::location::Location;
 
@@ -22,7 +22,9 @@ const END_BYTES: usize = 16;
 /// Log and number of runs before those of a page, checksum behind them.
 const PAGE_HEAD_BYTES: usize = 8;
 const PAGE_END_BYTES: usize = 4;
-const RUN_BYTES_MIN: usize = 38;
+const RUN_BYTES_MIN: usize = 7;
+/// Set in the number of runs of a page whose runs are in the order of their append times.
+const BY_TIME: u32 = 1 << 31;
 const ENTRY_BYTES: usize = 56;
 /// Batches of a log are in one piece if no more than this lies between them.
 const GAP_BYTES: u32 = 4 << 10;
@@ -82,8 +84,22 @@ pub struct PageEntry {
     pub untimed: bool,
     /// Some batch has an envelope.
     pub enveloped: bool,
+    /// Its runs are in the order of their append times, and in another page by offset as well.
+    pub order: Order,
     /// Where it is in the file.
     pub place: PagePlace,
+}
+
+/// In which order the runs of a page are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// By offset.
+    #[default]
+    Offset,
+    /// By append time, and not before those of the page before.
+    Time,
+    /// By append time; the first page of those that are in order.
+    TimeFirst,
 }
 
 /// Where a page is in its segment's index file.
@@ -114,23 +130,43 @@ pub struct IndexPart {
 impl IndexPart {
     /// Adds a page of runs, which are in order; none if there are none. A batch in parts is left out.
     pub fn push(&mut self, log: LogId, runs: impl Iterator<Item = Run>) {
+        self.push_in(Order::Offset, log, runs);
+    }
+
+    /// Adds a page of runs that are in such an order.
+    pub fn push_in(&mut self, order: Order, log: LogId, runs: impl Iterator<Item = Run>) {
         let start = self.bytes.len();
         put_u32(&mut self.bytes, log.0);
         put_u32(&mut self.bytes, 0);
         let mut entry: Option<PageEntry> = None;
         let mut count = 0u32;
+        let mut before = Before::default();
         for run in runs {
             let Location::Journal { position, len, .. } = run.location else { continue };
-            put_run(&mut self.bytes, &run, (position, len));
+            put_run(&mut self.bytes, &mut before, &run, (position, len));
             count += 1;
             entry = Some(sum(log, entry, &run, len));
         }
         let Some(mut entry) = entry else { return self.bytes.truncate(start) };
+        entry.order = order;
+        if order != Order::Offset {
+            count |= BY_TIME;
+        }
         self.bytes[start + 4..start + PAGE_HEAD_BYTES].copy_from_slice(&count.to_le_bytes());
         let crc = crc32c(&self.bytes[start..]);
         put_u32(&mut self.bytes, crc);
         entry.place = PagePlace { byte: small(start), len: small(self.bytes.len() - start) };
         self.pages.push(entry);
+    }
+
+    /// Bytes of its pages.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether it has no pages.
+    pub fn is_empty(&self) -> bool {
+        self.pages.is_empty()
     }
 
     /// The directory of an index file of this part alone.
@@ -161,11 +197,13 @@ fn sum(log: LogId, entry: Option<PageEntry>, run: &Run, len: u32) -> PageEntry {
         append_time: run.append_time,
         untimed: run.max_timestamp < Millis(0),
         enveloped: !run.envelope.is_empty(),
+        order: Order::Offset,
         place: PagePlace::default(),
     };
     let Some(sum) = entry else { return one };
     PageEntry {
-        end: one.end,
+        first: sum.first.min(one.first),
+        end: sum.end.max(one.end),
         batch_bytes: sum.batch_bytes + one.batch_bytes,
         max_timestamp: sum.max_timestamp.max(one.max_timestamp),
         append_time: sum.append_time.max(one.append_time),
@@ -279,7 +317,7 @@ fn take_directory(head: &Bytes, end: &Bytes, file_bytes: u64) -> Result<Director
 pub fn decode(bytes: &Bytes) -> Result<SegmentIndex, Malformed> {
     let directory = directory_of(bytes)?;
     let mut index = SegmentIndex { segment: directory.segment, ..SegmentIndex::default() };
-    for entry in &directory.pages {
+    for entry in directory.pages.iter().filter(|entry| entry.order == Order::Offset) {
         let from = entry.place.byte as usize;
         let page = bytes.slice(from..from + entry.place.len as usize);
         let runs = decode_page(&page, (directory.segment, entry.log))?;
@@ -343,6 +381,7 @@ pub struct Layout {
 /// Reads how the logs of a segment lie, page by page; `None` when the index file is missing or corrupt.
 pub(crate) fn read_layout(disk: &dyn Disk, segment: u32) -> std::io::Result<Option<Layout>> {
     let Some(mut directory) = read_directory(disk, segment)? else { return Ok(None) };
+    directory.pages.retain(|page| page.order == Order::Offset);
     directory.pages.sort_by_key(|page| (page.log, page.first));
     let file = disk.open(&index_name(segment), Access::Buffered)?;
     let mut layout = Layout::default();
@@ -382,11 +421,17 @@ pub fn decode_page(bytes: &Bytes, (segment, log): (u32, LogId)) -> Result<Vec<Ru
         return Err(take.wrong("a page of another log"));
     }
     let count = take.u32()?;
-    let count = take.count(u64::from(count), RUN_BYTES_MIN)?;
+    let by_time = count & BY_TIME != 0;
+    let count = take.count(u64::from(count & !BY_TIME), RUN_BYTES_MIN)?;
     let mut runs: Vec<Run> = Vec::with_capacity(count);
+    let is_after = |last: &Run, run: &Run| match by_time {
+        true => last.append_time <= run.append_time,
+        false => last.end() <= run.first,
+    };
+    let mut before = Before::default();
     for _ in 0..count {
-        let run = take_run(&mut take, segment)?;
-        if runs.last().is_some_and(|last| last.end() > run.first) || run.count == 0 {
+        let run = take_run(&mut take, &mut before, segment)?;
+        if runs.last().is_some_and(|last| !is_after(last, &run)) || run.count == 0 {
             return Err(take.wrong("runs out of order"));
         }
         runs.push(run);
@@ -397,24 +442,49 @@ pub fn decode_page(bytes: &Bytes, (segment, log): (u32, LogId)) -> Result<Vec<Ru
     }
 }
 
-fn put_run(out: &mut Vec<u8>, run: &Run, (position, len): (u32, u32)) {
-    out.extend_from_slice(&run.first.0.to_le_bytes());
-    put_u32(out, run.count);
-    out.extend_from_slice(&run.max_timestamp.0.to_le_bytes());
-    out.extend_from_slice(&run.append_time.0.to_le_bytes());
-    put_u32(out, position);
-    put_u32(out, len);
-    let envelope_bytes = u16::try_from(run.envelope.len()).expect("as in its frame");
-    out.extend_from_slice(&envelope_bytes.to_le_bytes());
-    out.extend_from_slice(&run.envelope);
+/// What a run is told by its difference to: the one before it in its page.
+#[derive(Clone, Copy, Debug, Default)]
+struct Before {
+    end: i64,
+    max_timestamp: i64,
+    append_time: i64,
+    /// Where its batch ends.
+    position: i64,
 }
 
-fn take_run(take: &mut Take<'_>, segment: u32) -> Result<Run, Malformed> {
-    let fixed = take.array::<RUN_BYTES_MIN>()?;
-    let (first, count) = (Offset(i64_at(&fixed, 0)), u32_at(&fixed, 8));
-    let (max_timestamp, append_time) = (Millis(i64_at(&fixed, 12)), Millis(i64_at(&fixed, 20)));
-    let (position, len) = (u32_at(&fixed, 28), u32_at(&fixed, 32));
-    let envelope_bytes = usize::from(u16::from_le_bytes([fixed[36], fixed[37]]));
+impl Before {
+    fn of(run: &Run, (position, len): (u32, u32)) -> Before {
+        Before {
+            end: run.end().0,
+            max_timestamp: run.max_timestamp.0,
+            append_time: run.append_time.0,
+            position: i64::from(position) + i64::from(len),
+        }
+    }
+}
+
+fn put_run(out: &mut Vec<u8>, before: &mut Before, run: &Run, place: (u32, u32)) {
+    let (position, len) = place;
+    push_difference(out, run.first.0.wrapping_sub(before.end));
+    push_varint(out, u64::from(run.count));
+    push_difference(out, run.max_timestamp.0.wrapping_sub(before.max_timestamp));
+    push_difference(out, run.append_time.0.wrapping_sub(before.append_time));
+    push_difference(out, i64::from(position) - before.position);
+    push_varint(out, u64::from(len));
+    push_varint(out, run.envelope.len() as u64);
+    out.extend_from_slice(&run.envelope);
+    *before = Before::of(run, place);
+}
+
+fn take_run(take: &mut Take<'_>, before: &mut Before, segment: u32) -> Result<Run, Malformed> {
+    let first = Offset(before.end.wrapping_add(take.difference()?));
+    let count = u32::try_from(take.varint()?).map_err(|_| take.wrong("too many offsets"))?;
+    let max_timestamp = Millis(before.max_timestamp.wrapping_add(take.difference()?));
+    let append_time = Millis(before.append_time.wrapping_add(take.difference()?));
+    let position = before.position.wrapping_add(take.difference()?);
+    let position = u32::try_from(position).map_err(|_| take.wrong("no place in a segment"))?;
+    let len = u32::try_from(take.varint()?).map_err(|_| take.wrong("too long a batch"))?;
+    let envelope_bytes = usize::try_from(take.varint()?).unwrap_or(usize::MAX);
     // Not a slice of the page, which would keep all of it in memory.
     let envelope = match envelope_bytes {
         0 => Bytes::new(),
@@ -424,20 +494,19 @@ fn take_run(take: &mut Take<'_>, segment: u32) -> Result<Run, Malformed> {
         return Err(take.wrong("offsets beyond the last one"));
     }
     let location = Location::Journal { segment, position, len };
-    Ok(Run { first, count, location, max_timestamp, append_time, envelope })
-}
-
-fn u32_at(run: &[u8; RUN_BYTES_MIN], at: usize) -> u32 {
-    u32::from_le_bytes(run[at..at + 4].try_into().expect("four bytes"))
-}
-
-fn i64_at(run: &[u8; RUN_BYTES_MIN], at: usize) -> i64 {
-    i64::from_le_bytes(run[at..at + 8].try_into().expect("eight bytes"))
+    let run = Run { first, count, location, max_timestamp, append_time, envelope };
+    *before = Before::of(&run, (position, len));
+    Ok(run)
 }
 
 fn put_entry(out: &mut Vec<u8>, entry: &PageEntry) {
     put_u32(out, entry.log.0);
-    put_u32(out, u32::from(entry.untimed) | u32::from(entry.enveloped) << 1);
+    let order = match entry.order {
+        Order::Offset => 0,
+        Order::Time => 4,
+        Order::TimeFirst => 12,
+    };
+    put_u32(out, u32::from(entry.untimed) | u32::from(entry.enveloped) << 1 | order);
     out.extend_from_slice(&entry.first.0.to_le_bytes());
     out.extend_from_slice(&entry.end.0.to_le_bytes());
     out.extend_from_slice(&entry.batch_bytes.to_le_bytes());
@@ -449,11 +518,15 @@ fn put_entry(out: &mut Vec<u8>, entry: &PageEntry) {
 
 fn take_entry(take: &mut Take<'_>) -> Result<PageEntry, Malformed> {
     let (log, flags) = (LogId(take.u32()?), take.u32()?);
-    if flags > 3 {
-        return Err(take.wrong("unknown flags"));
-    }
+    let order = match flags & !3 {
+        0 => Order::Offset,
+        4 => Order::Time,
+        12 => Order::TimeFirst,
+        _ => return Err(take.wrong("unknown flags")),
+    };
     Ok(PageEntry {
         log,
+        order,
         untimed: flags & 1 != 0,
         enveloped: flags & 2 != 0,
         first: Offset(take.i64()?),

@@ -29,7 +29,9 @@ pub use checkpoint::{Applied, Checkpoint, Page, PageKind};
 pub use error::{Failed, FailedKind, OpenError, ReadError};
 pub use finding::{Damage, Finding};
 pub use frame::{AppliedBase, Dest, FrameDraft, FrameKind, REJECTED};
-pub use index_file::{Directory, IndexPart, Layout, PageEntry, PagePlace, Run, SegmentIndex};
+pub use index_file::{
+    Directory, IndexPart, Layout, Order, PageEntry, PagePlace, Run, SegmentIndex,
+};
 pub use location::{Location, Part, Parts, Position};
 pub use open::{Options, open};
 pub use pool::{Pool, SegmentUse};

@@ -265,6 +265,7 @@ fn a_consumer_says_where_it_starts_and_how_important_it_is() {
     assert_eq!(start(text("first")), Ok(Some(StreamStart::First)));
     assert_eq!(start(Value::I64(7)), Ok(Some(StreamStart::Offset(7))));
     assert_eq!(start(Value::Timestamp(Millis(9))), Ok(Some(StreamStart::Time(9))));
+    assert_eq!(start(text("2m")), Ok(Some(StreamStart::Ago(Millis(120_000)))));
     assert!(start(text("whenever")).is_err());
     assert!(start(Value::I64(-1)).is_err());
     let priority = |value| {

@@ -93,7 +93,7 @@ impl AmqpSession {
         }
         cx.permit(Demand::read(Guarded::Queue(&name)))?;
         let found = self.find_queue(&name, cx)?;
-        let (source, reading) = self.source(number, &found, method)?;
+        let (source, reading) = self.source(number, &found, method, cx.time())?;
         let holder = Holder { tag: Some(tag), reading, ..Holder::new(NEW, source, name) };
         self.take(number, holder, method, cx)
     }
@@ -104,6 +104,7 @@ impl AmqpSession {
         number: u16,
         found: &Found,
         method: &Method<'_>,
+        now: Millis,
     ) -> Result<(Source, Reading), Exception> {
         let Method::BasicConsume { no_ack, arguments, .. } = *method else {
             return Err(Exception::new(Code::InternalError, "not a consume"));
@@ -120,7 +121,7 @@ impl AmqpSession {
                 let text = format!("consumer prefetch count is not set for stream {resource}");
                 return Err(Exception::new(Code::PreconditionFailed, text));
             }
-            Ok(Source::Log { log, from: start.map_or(StartAt::Next, start_at) })
+            Ok(Source::Log { log, from: start.map_or(StartAt::Next, |start| start_at(start, now)) })
         };
         let subscription = || {
             let subscription = found.subscription().ok_or_else(|| resource.not_found())?;
@@ -482,12 +483,13 @@ fn told(reading: &Reading, name: &str, item: &Delivery, write: impl FnOnce(&Mess
     true
 }
 
-fn start_at(start: StreamStart) -> StartAt {
+fn start_at(start: StreamStart, now: Millis) -> StartAt {
     match start {
         StreamStart::First => StartAt::First,
         StreamStart::Last => StartAt::Last,
         StreamStart::Next => StartAt::Next,
         StreamStart::Offset(offset) => StartAt::Offset(Offset(offset)),
         StreamStart::Time(time) => StartAt::Since(Millis(time)),
+        StreamStart::Ago(span) => StartAt::Since(Millis(now.0.saturating_sub(span.0))),
     }
 }

@@ -217,13 +217,16 @@ impl Index {
         stretch.is_some_and(|stretch| stretch.lost)
     }
 
-    /// Marks the pages in which something between two offsets was settled.
-    pub(crate) fn mark_stale(&mut self, log: LogId, first: Offset, end: Offset) {
-        let Some(index) = self.logs.get_mut(&log) else { return };
+    /// Marks the pages in which something between two offsets was settled; whether there are any.
+    pub(crate) fn mark_stale(&mut self, log: LogId, first: Offset, end: Offset) -> bool {
+        let Some(index) = self.logs.get_mut(&log) else { return false };
         let from = index.stretch_at(first);
+        let mut any = false;
         for stretch in index.stretches.range_mut(from..).take_while(|one| one.first < end) {
             stretch.stale = true;
+            any = true;
         }
+        any
     }
 
     /// The pages of a log that have to be counted again.

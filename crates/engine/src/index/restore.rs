@@ -6,7 +6,8 @@
 
 use super::stored::is_paged;
 use super::{Home, Index, LogIndex, PARTS, PageKey, Run, Stretch, runs};
-use journal::{Directory, Location};
+use crate::shard::Schedule;
+use journal::{Directory, Location, Order};
 use std::collections::BTreeMap;
 use std::iter::Peekable;
 use types::{LogId, Offset};
@@ -14,9 +15,19 @@ use types::{LogId, Offset};
 impl Index {
     /// Takes in the directory of an index file; they come in the order of their segments.
     pub(crate) fn found(&mut self, directory: &Directory, of: impl Fn(LogId) -> bool) {
-        let pages = || directory.pages.iter().filter(|page| of(page.log));
+        self.dues.add(directory, &of);
+        let by_offset = || directory.pages.iter().filter(|page| page.order == Order::Offset);
+        let pages = || by_offset().filter(|page| of(page.log));
         self.found.extend(pages().map(|page| (page.log, Stretch::new(directory.segment, page))));
         self.note_home(directory.segment, pages().map(Home::of));
+    }
+
+    /// Pages by offset of schedules of which the segment has no pages in the order of due times.
+    pub(crate) fn undue_pages(&self, directory: &Directory) -> Vec<(LogId, PageKey)> {
+        let by_offset = directory.pages.iter().filter(|page| page.order == Order::Offset);
+        let schedules = by_offset.filter(|page| Schedule::log_of(page.log).is_some());
+        let undue = schedules.filter(|page| !self.dues.has(page.log, directory.segment));
+        undue.map(|page| (page.log, Stretch::new(directory.segment, page).page)).collect()
     }
 
     /// Every segment before this one was found, in its index file or rebuilt.
@@ -37,6 +48,11 @@ impl Index {
         let before = homes.partition_point(|home| (home.log, home.first) <= (log, run.first));
         let home = before.checked_sub(1).map(|at| &homes[at]);
         home.is_none_or(|home| home.log != log || home.end <= run.first)
+    }
+
+    /// The index file of this segment is not there, and will be rebuilt at the next start again.
+    pub(crate) fn found_unstored(&mut self, segment: u32) {
+        self.dues.unstored.insert(segment);
     }
 
     /// Takes in an index file that was rebuilt and is not stored.
@@ -130,8 +146,11 @@ impl Index {
         kept: &mut BTreeMap<Offset, Stretch>,
         read: &mut impl FnMut(LogId, PageKey) -> Result<Vec<Run>, E>,
     ) -> Result<(), E> {
-        let runs: Vec<Run> =
-            self.logs.get(&log).map_or(Vec::new(), |index| index.runs.iter().collect());
+        // What was added since lies behind all of them, and can be much.
+        let end = kept.values().map(|stretch| stretch.end).max().unwrap_or(Offset(i64::MIN));
+        let runs: Vec<Run> = self.logs.get(&log).map_or(Vec::new(), |index| {
+            index.runs.iter().take_while(|run| run.first < end).collect()
+        });
         for run in runs {
             for stretch in overlapping(kept, run.first, run.end()) {
                 if run.at.segment != PARTS && run.at.segment <= stretch.page.segment {

@@ -1,13 +1,13 @@
 //! The runs of one log that are in memory, in the order of their offsets.
 //!
-//! A log whose runs are paged has few of them here, as they are. A schedule may have millions and all
-//! stay, since nobody can wait for a page of it: those but the last lie packed, in blocks of some 12
-//! bytes for each run. Reading a run unpacks half a block, changing one a whole block.
+//! A log whose runs are paged has few of them here, as they are. A schedule may have millions of them
+//! in segments that have no index file yet: those but the last lie packed, in blocks of some 12 bytes
+//! for each run. Reading a run unpacks half a block, changing one a whole block.
 
 mod packed;
 
 use super::Run;
-use super::stored::is_paged;
+use super::stored::is_packed;
 use packed::Packed;
 pub(super) use packed::PackedRuns;
 use std::collections::VecDeque;
@@ -31,7 +31,7 @@ pub(super) enum Iter<'a> {
 impl Runs {
     /// Those of a log, none yet.
     pub(super) fn of(log: LogId) -> Runs {
-        if is_paged(log) { Runs::Plain(VecDeque::new()) } else { Runs::Packed(Packed::default()) }
+        if is_packed(log) { Runs::Packed(Packed::default()) } else { Runs::Plain(VecDeque::new()) }
     }
 
     /// All of them.
@@ -137,6 +137,40 @@ impl Runs {
                 taken
             }
             Runs::Packed(runs) => runs.take_dead(look_at_max, dead),
+        }
+    }
+
+    /// Takes out the runs that begin in `[first, end)`.
+    pub(super) fn take_range(&mut self, first: Offset, end: Offset) -> Vec<Run> {
+        match self {
+            Runs::Plain(runs) => {
+                let from = runs.partition_point(|run| run.first < first);
+                let to = runs.partition_point(|run| run.first < end);
+                runs.drain(from..to.max(from)).collect()
+            }
+            Runs::Packed(runs) => runs.take_range(first, end),
+        }
+    }
+
+    /// Takes out those for which `dead` holds from `from` on, until about so many were looked at; gives
+    /// where to go on.
+    pub(super) fn take_dead_from(
+        &mut self,
+        from: Offset,
+        look_at_max: usize,
+        dead: impl FnMut(&Run) -> bool,
+    ) -> (Vec<Run>, Option<Offset>) {
+        match self {
+            Runs::Plain(_) => (self.take_dead(usize::MAX, dead), None),
+            Runs::Packed(runs) => runs.take_dead_from(from, look_at_max, dead),
+        }
+    }
+
+    /// About what packed ones take in memory, in bytes.
+    pub(super) fn packed_bytes(&self) -> usize {
+        match self {
+            Runs::Plain(_) => 0,
+            Runs::Packed(runs) => runs.bytes(),
         }
     }
 
@@ -260,7 +294,24 @@ mod tests {
                         let gone = plain.take_dead(usize::MAX, dead);
                         assert_eq!(gone, packed.take_dead(usize::MAX, dead), "{seed}, {step}");
                     }
-                    86..98 => {
+                    86 => {
+                        let first = Offset(any);
+                        let end = first.plus(up_to(2_000) as u32);
+                        let gone = plain.take_range(first, end);
+                        assert_eq!(gone, packed.take_range(first, end), "{seed}, {step}");
+                    }
+                    87 => {
+                        let dead = |run: &Run| run.at.position.is_multiple_of(5);
+                        let gone = plain.take_dead(usize::MAX, dead);
+                        let (mut taken, mut from) = (Vec::new(), Some(Offset(i64::MIN)));
+                        while let Some(next) = from {
+                            let (some, more) = packed.take_dead_from(next, 200, dead);
+                            taken.extend(some);
+                            from = more;
+                        }
+                        assert_eq!(gone, taken, "{seed}, {step}");
+                    }
+                    88..98 => {
                         let offset = Offset(any + up_to(4));
                         assert_eq!(plain.at_or_after(offset), packed.at_or_after(offset));
                         assert_eq!(plain.last_before(offset), packed.last_before(offset));

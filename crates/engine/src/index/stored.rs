@@ -1,13 +1,21 @@
 //! What goes to disk of an index: index files, and what checkpoints keep until there is one.
 
+use super::dues::turn_of;
 use super::runs::PackedRuns;
-use super::{Home, Index, LogIndex, PARTS, Place, Run, Stretch, place};
+use super::{Home, Index, LogIndex, PARTS, Place, Run, Stretch, less, place};
 use crate::envelope::Envelope;
 use crate::shard::{Outbox, Schedule};
-use journal::{Directory, IndexPart, Location, PageEntry};
+use journal::{Directory, IndexPart, Location, Order, PageEntry};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use types::{LogId, Millis, Offset};
+
+/// Pages of entries in the order of due times are shorter: of every row one is in memory.
+const DUE_PART: usize = 4;
+
+/// Bytes of one part of an index file that is being made.
+const PART_BYTES: usize = 1 << 20;
 
 /// A stored batch of a log and where it lies, as checkpoints keep it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,17 +42,58 @@ pub(crate) struct StoredRuns {
     packed: Vec<(LogId, PackedRuns)>,
 }
 
+impl StoredRuns {
+    /// About how many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.runs.len() + self.packed.iter().map(|(_, runs)| runs.count()).sum::<usize>()
+    }
+
+    /// What is packed of it, in bytes.
+    pub(crate) fn packed_bytes(&self) -> u64 {
+        self.packed.iter().map(|(_, runs)| runs.len() as u64).sum()
+    }
+}
+
 impl Index {
     /// Puts back what a checkpoint kept.
     pub(crate) fn restore(&mut self, stored: StoredRuns) {
         stored.runs.into_iter().for_each(|run| self.restore_one(run));
-        for (log, run) in
-            stored.packed.iter().flat_map(|(log, runs)| runs.iter().map(|run| (*log, run)))
-        {
+        for (log, runs) in &stored.packed {
+            self.restore_packed(*log, runs);
+        }
+    }
+
+    /// There may be millions of them.
+    fn restore_packed(&mut self, log: LogId, runs: &PackedRuns) {
+        let index = self.logs.entry(log).or_insert_with(|| LogIndex::of(log));
+        let mut extents: BTreeMap<u32, Extent> = BTreeMap::new();
+        let mut replaced = Vec::new();
+        for run in runs.iter() {
             let Place { segment, position, len } = run.at;
             let location = Location::Journal { segment, position, len };
+            if run.referred || segment < self.indexed_before {
+                replaced.push((run, location));
+                continue;
+            }
+            if let Some(there) = index.runs.put(run) {
+                index.runs.put(there);
+                replaced.push((run, location));
+                continue;
+            }
+            index.bytes += u64::from(len);
+            *self.live.entry(segment).or_default() += u64::from(len);
+            let (first, end) = extents.entry(segment).or_insert((run.first, run.end()));
+            (*first, *end) = (run.first.min(*first), run.end().max(*end));
+        }
+        for (segment, (first, end)) in extents {
+            let logs = self.recent.entry(segment).or_default();
+            let extent = logs.entry(log).or_insert((first, end));
+            *extent = (first.min(extent.0), end.max(extent.1));
+        }
+        for (run, location) in replaced {
             match run.referred {
                 true => self.refer(log, run, &location),
+                false if self.is_indexed(log, &location) => {}
                 false => self.insert(log, run, &location),
             }
         }
@@ -99,6 +148,19 @@ impl Index {
         stored
     }
 
+    /// Whether an index file has whatever a schedule's log had at a location: of a schedule it has all
+    /// that a replay can look for.
+    pub(crate) fn is_indexed(&self, log: LogId, location: &Location) -> bool {
+        match location {
+            Location::Journal { segment, .. } => {
+                *segment < self.indexed_before
+                    && Schedule::log_of(log).is_some()
+                    && !self.dues.unstored.contains(segment)
+            }
+            Location::Parts(_) => false,
+        }
+    }
+
     /// Those of other logs, after `from`: so many runs are looked at. Gives where to go on.
     ///
     /// They need not be as of one moment. Whatever was added to the index meanwhile is added again
@@ -118,14 +180,24 @@ impl Index {
                 continue;
             }
             let first = if *log == from.0 { from.1 } else { Offset(i64::MIN) };
+            let (mut whole, mut next) = (Vec::new(), None);
             for (looked_at, run) in index.runs.from(first).enumerate() {
                 if left == 0 && looked_at > 0 {
-                    return (stored, Some((*log, run.first)));
+                    next = Some((*log, run.first));
+                    break;
                 }
                 left = left.saturating_sub(1);
-                if self.is_unindexed(&run) {
-                    stored.runs.push(index.stored(*log, &run));
+                match self.is_unindexed(&run) {
+                    true if is_packed(*log) && run.at.segment != PARTS => whole.push(run),
+                    true => stored.runs.push(index.stored(*log, &run)),
+                    false => {}
                 }
+            }
+            if !whole.is_empty() {
+                stored.packed.push((*log, PackedRuns::of(whole.into_iter())));
+            }
+            if next.is_some() {
+                return (stored, next);
             }
             left = left.saturating_sub(1);
             if left == 0 && log.0 < u32::MAX {
@@ -143,12 +215,32 @@ impl Index {
     }
 
     /// A segment is sealed: the pages of what this worker has in it.
+    #[cfg(test)]
     pub(crate) fn seal(&self, segment: u32) -> IndexPart {
-        let mut part = IndexPart::default();
-        for (log, (first, end)) in self.recent.get(&segment).into_iter().flatten() {
+        let mut sealing = Sealing::new(segment);
+        while !self.seal_on(&mut sealing, usize::MAX) {}
+        sealing.parts.pop().unwrap_or_default()
+    }
+
+    /// Goes on with the pages of a sealed segment: about so many runs are looked at. True when all are
+    /// there.
+    pub(crate) fn seal_on(&self, sealing: &mut Sealing, look_at_max: usize) -> bool {
+        let Some(from) = sealing.next.take() else { return true };
+        let segment = sealing.segment;
+        // One that grew to the end would be moved and moved again.
+        if sealing.parts.last().is_none_or(|part| part.len() >= PART_BYTES) {
+            sealing.parts.push(IndexPart::default());
+        }
+        let Some(part) = sealing.parts.last_mut() else { return true };
+        let mut left = look_at_max;
+        let none = BTreeMap::new();
+        let logs = self.recent.get(&segment).unwrap_or(&none);
+        for (log, (first, end)) in logs.range(from.0..) {
             let Some(index) = self.logs.get(log) else { continue };
-            let mut page: Vec<Run> = Vec::new();
-            for run in index.runs.from(*first) {
+            let first = if *log == from.0 { from.1.max(*first) } else { *first };
+            let (mut page, mut row, mut next) = (Vec::new(), Vec::new(), None);
+            let by_time = Schedule::log_of(*log).is_some();
+            for run in index.runs.from(first) {
                 if run.first >= *end {
                     break;
                 }
@@ -156,31 +248,99 @@ impl Index {
                 let full = page.len() >= self.page_runs_max;
                 let apart = page.last().is_some_and(|last| index.has_between(last, &run));
                 if !here || full || apart {
-                    push_page(&mut part, *log, &mut page);
+                    push_page(part, *log, &mut page);
                 }
+                if left == 0 && page.is_empty() {
+                    next = Some((*log, run.first));
+                    break;
+                }
+                left = left.saturating_sub(1);
                 if here {
                     page.push(run);
+                    row.extend(by_time.then_some(run));
                 }
             }
-            push_page(&mut part, *log, &mut page);
+            push_page(part, *log, &mut page);
+            push_row(part, *log, row, (self.page_runs_max / DUE_PART).max(1));
+            sealing.next = next;
+            if next.is_some() {
+                return false;
+            }
         }
-        part
+        true
     }
 
     /// The index file of a segment is stored, and so are those of the segments before: what lies in
-    /// it is kept in memory no longer.
-    pub(crate) fn indexed(&mut self, directory: &Directory) {
+    /// it need be kept in memory no longer. What that is of schedules goes bit by bit
+    /// ([`Index::fold_on`]).
+    pub(crate) fn indexed(&mut self, directory: &Arc<Directory>) {
         for pages in directory.pages.chunk_by(|one, next| one.log == next.log) {
             let log = pages[0].log;
-            if let Some(index) = self.logs.get_mut(&log).filter(|_| is_paged(log)) {
+            let paged = is_paged(log) && Schedule::log_of(log).is_none();
+            if let Some(index) = self.logs.get_mut(&log).filter(|_| paged) {
                 index.fold(directory.segment, pages);
             }
         }
-        let ours = directory.pages.iter().filter(|page| self.logs.contains_key(&page.log));
+        let by_offset = directory.pages.iter().filter(|page| page.order == Order::Offset);
+        let ours = by_offset.filter(|page| self.logs.contains_key(&page.log));
         let homes: Vec<Home> = ours.map(Home::of).collect();
         self.note_home(directory.segment, homes.into_iter());
+        let logs = &self.logs;
+        self.dues.add(directory, |log| logs.contains_key(&log));
         self.indexed_before = directory.segment + 1;
         self.recent = self.recent.split_off(&self.indexed_before);
+        if directory.pages.iter().any(|page| Schedule::log_of(page.log).is_some()) {
+            self.folding.push_back((Arc::clone(directory), 0));
+        }
+    }
+
+    /// Whether pages of schedules are still to take the place of runs.
+    pub(crate) fn is_folding(&self) -> bool {
+        !self.folding.is_empty()
+    }
+
+    /// Has so many pages of schedules take the place of their runs; `dead` says which of those nobody
+    /// needs.
+    pub(crate) fn fold_on(&mut self, pages_max: usize, dead: impl Fn(LogId, &Run) -> bool) {
+        for _ in 0..pages_max {
+            let Some((directory, at)) = self.folding.front_mut() else { return };
+            let segment = directory.segment;
+            let Some(page) = directory.pages.get(*at).copied() else {
+                self.folding.pop_front();
+                continue;
+            };
+            *at += 1;
+            if page.order == Order::Offset && Schedule::log_of(page.log).is_some() {
+                self.fold_page(segment, &page, &dead);
+            }
+        }
+    }
+
+    /// A page that was copied out of in part stays in memory as runs: a stretch would cover what lies
+    /// elsewhere.
+    fn fold_page(&mut self, segment: u32, page: &PageEntry, dead: &impl Fn(LogId, &Run) -> bool) {
+        let Some(index) = self.logs.get_mut(&page.log) else { return };
+        let runs = index.runs.take_range(page.first, page.end);
+        let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return };
+        if runs.iter().any(|run| run.at.segment != segment || run.referred) {
+            return index.runs.put_between(&runs);
+        }
+        let bytes = |runs: &[Run]| runs.iter().map(|run| u64::from(run.at.len)).sum::<u64>();
+        let dead_bytes: u64 =
+            runs.iter().filter(|run| dead(page.log, run)).map(|run| u64::from(run.at.len)).sum();
+        let live_bytes = bytes(&runs) - dead_bytes;
+        if live_bytes > 0 {
+            index.add_stretch(Stretch {
+                first: first.first,
+                end: last.end(),
+                live_bytes: u32::try_from(live_bytes).unwrap_or(u32::MAX),
+                ..Stretch::new(segment, page)
+            });
+        }
+        index.bytes -= dead_bytes;
+        if dead_bytes > 0 {
+            less(&mut self.live, segment, u32::try_from(dead_bytes).unwrap_or(u32::MAX));
+        }
     }
 
     /// Notes where the index has a run that no index file has yet.
@@ -253,28 +413,56 @@ impl LogIndex {
     }
 }
 
-fn push_page(part: &mut IndexPart, log: LogId, page: &mut Vec<Run>) {
-    part.push(
-        log,
-        page.drain(..).map(|run| {
-            let envelope = Envelope { expiring: run.expiring, ..Envelope::default() };
-            let (segment, position, len) = (run.at.segment, run.at.position, run.at.len);
-            journal::Run {
-                first: run.first,
-                count: run.count,
-                location: Location::Journal { segment, position, len },
-                max_timestamp: run.max_timestamp,
-                append_time: run.appended,
-                envelope: envelope.encode(),
-            }
-        }),
-    );
+/// A sealed segment of which the pages are being made.
+#[derive(Debug)]
+pub(crate) struct Sealing {
+    pub(crate) segment: u32,
+    pub(crate) parts: Vec<IndexPart>,
+    next: Option<(LogId, Offset)>,
 }
 
-/// Whether a log's runs may be anywhere but in memory. Those of schedules and outboxes are needed where nobody can
+impl Sealing {
+    pub(crate) fn new(segment: u32) -> Sealing {
+        let next = Some((LogId(0), Offset(i64::MIN)));
+        Sealing { segment, parts: Vec::new(), next }
+    }
+}
+
+/// Runs of a schedule in the order in which they are due.
+fn push_row(part: &mut IndexPart, log: LogId, mut row: Vec<Run>, page_runs: usize) {
+    row.sort_unstable_by_key(turn_of);
+    for (number, page) in row.chunks(page_runs).enumerate() {
+        let order = if number == 0 { Order::TimeFirst } else { Order::Time };
+        part.push_in(order, log, page.iter().map(stored_run));
+    }
+}
+
+fn push_page(part: &mut IndexPart, log: LogId, page: &mut Vec<Run>) {
+    part.push(log, page.drain(..).map(|run| stored_run(&run)));
+}
+
+fn stored_run(run: &Run) -> journal::Run {
+    let envelope = Envelope { expiring: run.expiring, ..Envelope::default() };
+    let (segment, position, len) = (run.at.segment, run.at.position, run.at.len);
+    journal::Run {
+        first: run.first,
+        count: run.count,
+        location: Location::Journal { segment, position, len },
+        max_timestamp: run.max_timestamp,
+        append_time: run.appended,
+        envelope: envelope.encode(),
+    }
+}
+
+/// Whether a log's runs may be anywhere but in memory. Those of outboxes are needed where nobody can
 /// wait for them.
 pub(crate) fn is_paged(log: LogId) -> bool {
-    Schedule::log_of(log).is_none() && Outbox::shards_of(log).is_none()
+    Outbox::shards_of(log).is_none()
+}
+
+/// Whether what a log has in memory is packed: of schedules and outboxes there can be many.
+pub(super) fn is_packed(log: LogId) -> bool {
+    Schedule::log_of(log).is_some() || Outbox::shards_of(log).is_some()
 }
 
 /// The offsets of a log that a segment has, from the first to the last.

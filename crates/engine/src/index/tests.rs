@@ -59,7 +59,7 @@ impl Stage {
     /// Seals a segment and stores its index.
     fn store(&mut self, segment: u32) {
         let directory = self.seal(segment);
-        self.index.indexed(&directory);
+        self.index.indexed(&Arc::new(directory));
     }
 
     fn seal(&mut self, segment: u32) -> Directory {
@@ -234,7 +234,7 @@ fn a_page_whose_last_runs_are_gone_is_passed_without_room_for_two() {
     stage.add(1, 0..8);
     let directory = stage.seal(1);
     stage.index.sweep(LOG, 100, |run| run.first == Offset(3) || run.first == Offset(4));
-    stage.index.indexed(&directory);
+    stage.index.indexed(&Arc::new(directory));
     let dead = |run: &Run| run.first == Offset(3) || run.first == Offset(4);
     for _ in 0..4 {
         match stage.index.log(LOG).expect("it has runs").at_or_after(Offset(3)) {
@@ -264,7 +264,7 @@ fn what_is_copied_out_of_a_page_is_found_where_it_is_now() {
     let directory = stage.seal(2);
     let pages = directory.pages.iter().map(|page: &PageEntry| (page.first.0, page.end.0));
     assert_eq!(pages.collect::<Vec<_>>(), [(0, 1), (8, 10)], "a page has no stranger in it");
-    stage.index.indexed(&directory);
+    stage.index.indexed(&Arc::new(directory));
     stage.add(3, [1, 3]);
     stage.store(3);
     let expected = [(0, 2), (1, 3), (3, 3), (4, 1), (5, 1), (6, 1), (7, 1), (8, 2), (9, 2)];
@@ -284,7 +284,7 @@ fn a_segment_whose_last_runs_are_settled_before_it_is_stored_needs_no_page() {
     let directory = stage.seal(1);
     stage.index.trim(LOG, Offset(3));
     stage.index.sweep(LOG, 100, |run| run.first >= Offset(4));
-    stage.index.indexed(&directory);
+    stage.index.indexed(&Arc::new(directory));
     assert_eq!((stage.live(), stage.stretches()), (vec![(1, 1)], vec![(3, 4)]));
     assert_eq!(stage.all(0), [(3, 1)], "what was trimmed is not back");
     stage.index.remove(LOG);
@@ -309,7 +309,7 @@ fn a_page_of_which_something_was_copied_before_it_was_stored_covers_nothing_else
     stage.add(1, 0..3);
     let directory = stage.seal(1);
     stage.add(2, [1]);
-    stage.index.indexed(&directory);
+    stage.index.indexed(&Arc::new(directory));
     stage.store(2);
     assert!(stage.index.logs[&LOG].is_sound());
     let runs = stage.index.log(LOG).expect("the log has runs");

@@ -7,7 +7,7 @@ fn budgets_fit_the_limit() {
     for limit in [MEMORY_LIMIT_MIN, 1 << 30, 64 << 30] {
         let memory = Memory::new(limit);
         let sum: usize = POOLS.iter().map(|(pool, _)| memory.budget(*pool)).sum();
-        assert!(sum <= limit / 4 * 3 + limit / 8, "{sum} of {limit}");
+        assert!(sum <= limit / 16 * 15, "{sum} of {limit}");
     }
 }
 

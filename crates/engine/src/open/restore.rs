@@ -1,11 +1,12 @@
 //! What a start puts back: a checkpoint's state, where batches lie, the frames since.
 
 use super::{EngineError, clean_stop};
-use crate::index::{StoredRuns, stored_runs};
+use crate::index::{PageKey, Run, StoredRuns, stored_runs};
 use crate::worker::Worker;
 use crate::worker_number;
-use journal::{Checkpoint, Page, PageKind, Recovery};
-use types::ShardId;
+use journal::{Checkpoint, Directory, Indexed, Page, PageKind, Recovery};
+use std::collections::BTreeMap;
+use types::{LogId, ShardId};
 
 /// Puts the stored state back. Gives whether the store was stopped cleanly, so that nothing that was
 /// in flight can have been delivered, and the segment before which all have their index.
@@ -29,6 +30,11 @@ pub(super) fn restore(
             let with_hidden = segment < *hidden_before;
             worker.restore_index(&index, with_hidden || io::planted("late-index-hides-entries"));
         }
+        if let Indexed::Stored(directory) = &index {
+            for worker in workers.iter_mut() {
+                restore_due(worker, recovery, directory)?;
+            }
+        }
     }
     workers.iter_mut().for_each(|worker| worker.restored_before(indexed_before));
     for (shard, runs) in runs {
@@ -45,6 +51,7 @@ pub(super) fn restore(
         }
         let worker = &mut workers[worker_number(frame.shard, workers.len())];
         replayed += u64::from(worker.replay(&frame).map_err(|_| EngineError::Newer)?);
+        worker.refer_replayed(|log, page| read_page(recovery, log, page))?;
     }
     restore_pages(workers, recovery, true)?;
     Ok((replayed == 0 && left_cleanly, indexed_before))
@@ -57,10 +64,28 @@ fn restore_pages(
     all: bool,
 ) -> Result<(), EngineError> {
     workers.iter_mut().try_for_each(|worker| {
-        worker.restore_pages(all, |log, page| {
-            Ok(stored_runs(&recovery.page(page.segment, log, page.place)?))
-        })
+        worker.restore_pages(all, |log, page| read_page(recovery, log, page))
     })
+}
+
+/// What is due when, of schedules of which a segment's index file does not say so: it was made anew.
+fn restore_due(
+    worker: &mut Worker,
+    recovery: &mut Recovery,
+    directory: &Directory,
+) -> Result<(), EngineError> {
+    let mut runs: BTreeMap<LogId, Vec<Run>> = BTreeMap::new();
+    for (log, page) in worker.undue_pages(directory) {
+        runs.entry(log).or_default().extend(read_page(recovery, log, page)?);
+    }
+    for (log, runs) in runs {
+        worker.restore_due(log, directory.segment, runs);
+    }
+    Ok(())
+}
+
+fn read_page(recovery: &mut Recovery, log: LogId, page: PageKey) -> Result<Vec<Run>, EngineError> {
+    Ok(stored_runs(&recovery.page(page.segment, log, page.place)?))
 }
 
 /// What a checkpoint kept of where batches lie.

@@ -32,13 +32,53 @@ fn cancel(stage: &mut Stage, log: LogRef, offsets: &[i64]) -> Vec<i64> {
 }
 
 fn list(stage: &mut Stage, log: LogRef) -> Vec<i64> {
-    match stage.call(Op::Scheduled(Scheduled { log, from: Offset(0), count_max: 1_000 })) {
-        Ok(Reply::Scheduled { entries, next: None, total }) => {
-            assert_eq!(entries.len() as u64, total);
-            entries.into_iter().map(|entry| entry.offset.0).collect()
+    let (mut found, mut from) = (Vec::new(), Offset(0));
+    loop {
+        match stage.call(Op::Scheduled(Scheduled { log, from, count_max: 1_000 })) {
+            Ok(Reply::Scheduled { entries, next, total }) => {
+                found.extend(entries.into_iter().map(|entry| entry.offset.0));
+                match next {
+                    Some(next) => from = next,
+                    None => {
+                        assert_eq!(found.len() as u64, total);
+                        return found;
+                    }
+                }
+            }
+            other => panic!("not a listing: {other:?}"),
         }
-        other => panic!("not a listing: {other:?}"),
     }
+}
+
+/// Schedules `count` values over some minutes, in an order that has nothing to do with when they are
+/// due, and has the segments that they lie in sealed. Gives the values by due time.
+fn plan_many(stage: &mut Stage, log: LogRef, count: i64) -> Vec<String> {
+    let (other, noise) = stage.queue("noise", QueueOptions::default());
+    let now = stage.clock.now();
+    let mut wanted = Vec::new();
+    for number in 0..count {
+        let due = now.plus(Millis(1_000_000 + number * 7_919 % 100_003 * 3));
+        stage.send(schedule(&[log], &[&number.to_string()], due));
+        wanted.push((due, number));
+        if number % 40 == 39 {
+            churn(stage, other);
+        }
+    }
+    churn(stage, other);
+    stage.call(Op::Purge(noise)).expect("purged");
+    checkpoint(stage);
+    wanted.sort_unstable();
+    wanted.into_iter().map(|(_, number)| number.to_string()).collect()
+}
+
+/// Lets the time come of whatever `plan_many` has scheduled; gives what is delivered meanwhile.
+fn pass_all(stage: &mut Stage) -> Vec<String> {
+    let mut delivered = Vec::new();
+    for _ in 0..70 {
+        pass(stage, 20_000);
+        delivered.extend(stage.delivered());
+    }
+    delivered
 }
 
 fn take(stage: &mut Stage, from: SubscriptionRef) {
@@ -274,6 +314,75 @@ fn a_lost_index_file_loses_no_due_time() {
     assert_eq!(stage.delivered(), [] as [&str; 0]);
     pass(&mut stage, 100_000);
     assert_eq!(stage.delivered(), ["a"]);
+}
+
+#[test]
+fn entries_of_sealed_segments_come_by_due_time_with_few_in_memory() {
+    for with_crash in [false, true] {
+        let mut stage = Stage::new();
+        let (log, queue) = stage.queue("q", QueueOptions::default());
+        let wanted = plan_many(&mut stage, log, 200);
+        if with_crash {
+            stage.crash();
+        }
+        take(&mut stage, queue);
+        stage.delivered();
+        assert_eq!(pass_all(&mut stage), wanted, "{with_crash}");
+        stage.engine.audit().expect("what is counted as live is what there is");
+    }
+}
+
+#[test]
+fn entries_of_sealed_segments_are_listed_and_cancelled() {
+    let mut stage = Stage::new();
+    let (log, queue) = stage.queue("q", QueueOptions::default());
+    let mut wanted = plan_many(&mut stage, log, 100);
+    assert_eq!(list(&mut stage, log), Vec::from_iter(0..100));
+    let third: Vec<i64> = (0..100).step_by(3).collect();
+    assert_eq!(cancel(&mut stage, log, &third), third);
+    stage.reopen();
+    assert_eq!(list(&mut stage, log), Vec::from_iter((0..100).filter(|offset| offset % 3 > 0)));
+    wanted.retain(|number| number.parse::<i64>().expect("a number") % 3 > 0);
+    take(&mut stage, queue);
+    assert_eq!(pass_all(&mut stage), wanted);
+    stage.engine.audit().expect("what is counted as live is what there is");
+}
+
+#[test]
+fn a_replay_finds_what_it_activates_in_sealed_segments_without_their_index_too() {
+    for without_index in [false, true] {
+        let mut stage = Stage::new();
+        let (log, queue) = stage.queue("q", QueueOptions::default());
+        let wanted = plan_many(&mut stage, log, 100);
+        assert_eq!(pass_all(&mut stage), [] as [&str; 0], "nobody takes them");
+        let names = stage.disk.list().expect("the disk works");
+        for name in names.iter().filter(|name| without_index && name.ends_with(".idx")) {
+            stage.disk.remove(name).expect("the file is there");
+        }
+        stage.reopen();
+        assert_eq!(list(&mut stage, log), [0; 0]);
+        take(&mut stage, queue);
+        (0..20).for_each(|_| stage.run());
+        let wanted: Vec<String> = wanted.iter().map(|number| format!("{number}!")).collect();
+        assert_eq!(stage.delivered(), wanted, "{without_index}");
+    }
+}
+
+#[test]
+fn what_a_lost_index_file_had_of_a_schedule_comes_by_due_time() {
+    let mut stage = Stage::new();
+    let (log, queue) = stage.queue("q", QueueOptions::default());
+    let wanted = plan_many(&mut stage, log, 100);
+    let names = stage.disk.list().expect("the disk works");
+    for name in names.iter().filter(|name| name.ends_with(".idx")) {
+        stage.disk.remove(name).expect("the file is there");
+    }
+    for _ in 0..2 {
+        stage.reopen();
+    }
+    take(&mut stage, queue);
+    assert_eq!(pass_all(&mut stage), wanted);
+    stage.engine.audit().expect("what is counted as live is what there is");
 }
 
 #[test]

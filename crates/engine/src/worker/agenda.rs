@@ -1,79 +1,40 @@
 //! What of a log's schedule is due next, as its leader keeps it in memory.
 //!
-//! Only the nearest entries are here, in a bounded number. The rest, however many and however far
-//! off, is in the index of the schedule and is walked through, some entries a turn, when the nearest
-//! ones run low.
+//! The nearest entries are at hand, in a bounded number ([`Agenda`]). Of the others, those that no index
+//! file has yet are kept in the order of their due times by short lists, and the rest is in index files
+//! in that order (`index/dues.rs`). When the nearest ones run low, the next ones are the least of all
+//! lists and rows of pages: some a turn.
+
+mod entries;
+
+pub(crate) use entries::Agenda;
 
 use super::Worker;
-use super::nearest::{Nearest, Seen, Turn};
+use super::store::Waiter;
 use super::upkeep::Due;
 use crate::api::{Reply, Schedule as ScheduleOp, Scheduled, ScheduledEntry, Unschedule};
 use crate::command::{Activation, Command};
 use crate::draft::{Awaits, DESTS_MAX};
 use crate::envelope::Envelope;
-use crate::index::Run;
+use crate::index::{Look, PageKey, Run};
 use crate::levels::Levels;
 use crate::shard::Schedule;
 use journal::Dest;
-use ledger::TimerId;
+use std::collections::BTreeMap;
 use types::{ClientId, Error, Kind, LogId, LogRef, Millis, Offset, ShardId, Token};
 
-/// Entries that a listing looks at in one turn.
-const LIST_LOOK_MAX: usize = 16 << 10;
 /// Entries that one turn proposes to activate.
 const ACTIVATE_PER_TURN: usize = 1024;
 /// Entries of a schedule that are proposed and not applied, at most.
 const PROPOSED_MAX: usize = 4 * ACTIVATE_PER_TURN;
 /// Entries that a listing gives at most.
 const LIST_MAX: u32 = 1024;
-/// Settled entries leave the index when there is one for so many that wait.
-const WAITING_PER_SETTLED: u64 = 8;
 
-/// The nearest entries of one schedule.
-#[derive(Debug)]
-pub(crate) struct Agenda {
-    /// Every entry that waits and was not proposed.
-    near: Nearest,
-    /// Proposed to be activated, and not applied.
-    proposed: usize,
-    /// Settled since the index was last swept.
-    settled: u64,
-    timer: Option<(Millis, TimerId)>,
-}
-
-impl Agenda {
-    /// Of a schedule with `waiting` entries that nobody has looked at.
-    pub(crate) fn new(near_max: usize, waiting: u64) -> Agenda {
-        let near = Nearest::new(near_max, waiting > 0);
-        Agenda { near, proposed: 0, settled: 0, timer: None }
-    }
-
-    /// Looks at the next entries beyond the horizon.
-    fn walk(&mut self, schedule: &Schedule, runs: impl Iterator<Item = Run>) {
-        self.near.walk(runs.map(|run| Seen {
-            next: run.end(),
-            turn: schedule.waits(run.first).then_some((run.appended, run.first)),
-        }));
-    }
-
-    fn take_due(&mut self, now: Millis) -> Vec<Activation> {
-        let early = if io::planted("timer-early") { Millis(500) } else { Millis(0) };
-        let room = ACTIVATE_PER_TURN.min(PROPOSED_MAX.saturating_sub(self.proposed));
-        let mut due = Vec::new();
-        while due.len() < room
-            && let Some((when, offset)) = self.near.pop_due(now.plus(early))
-        {
-            due.push(Activation { offset, due: when });
-        }
-        self.proposed += due.len();
-        due
-    }
-
-    /// When there is something to do next, if nothing else happens.
-    fn next_due(&self) -> Option<Millis> {
-        let first = self.near.first().map(|(due, _)| due);
-        first.filter(|_| self.proposed < PROPOSED_MAX)
-    }
+/// Listings that wait for the disk.
+#[derive(Debug, Default)]
+pub(super) struct Listings {
+    waiting: BTreeMap<u64, (ClientId, Token, Scheduled)>,
+    last: u64,
 }
 
 impl Worker {
@@ -129,7 +90,29 @@ impl Worker {
     }
 
     /// Lists a schedule, by the order in which its entries were made.
-    pub(super) fn scheduled(&self, op: &Scheduled) -> Result<Reply, Error> {
+    pub(super) fn scheduled(&mut self, client: ClientId, token: Token, op: Scheduled) {
+        match self.look_at_schedule(&op) {
+            Ok(Ok(reply)) => self.clients.reply(client, token, Ok(reply)),
+            Ok(Err(page)) => {
+                self.listings.last += 1;
+                let id = self.listings.last;
+                self.listings.waiting.insert(id, (client, token, op));
+                let log = Schedule::id_of(op.log.log);
+                self.store.load_page(log, page, Waiter::Listing { id });
+            }
+            Err(error) => self.clients.reply(client, token, Err(error)),
+        }
+    }
+
+    /// What a listing waited for has come from the disk.
+    pub(super) fn listing_loaded(&mut self, id: u64) {
+        if let Some((client, token, op)) = self.listings.waiting.remove(&id) {
+            self.scheduled(client, token, op);
+        }
+    }
+
+    /// The page if one has to be read before there is anything to list.
+    fn look_at_schedule(&self, op: &Scheduled) -> Result<Result<Reply, PageKey>, Error> {
         let seat = self.seats.get(&op.log.shard).ok_or_else(super::no_log)?;
         if !seat.shard.logs.contains_key(&op.log.log) {
             return Err(super::no_log());
@@ -137,27 +120,44 @@ impl Worker {
         let empty = Schedule::default();
         let schedule = seat.shard.schedules.get(&op.log.log).unwrap_or(&empty);
         let index = self.store.index.log(Schedule::id_of(op.log.log));
-        let runs = index.into_iter().flat_map(|index| index.in_memory(op.from));
+        let count_max = op.count_max.min(LIST_MAX) as usize;
+        let (mut entries, mut from) = (Vec::new(), op.from);
         let mut next = None;
-        let mut entries = Vec::new();
-        for (looked_at, run) in runs.enumerate() {
-            if entries.len() >= op.count_max.min(LIST_MAX) as usize || looked_at >= LIST_LOOK_MAX {
-                next = Some(run.first);
+        while let Some(offset) = schedule.ledger.next_unsettled(from, schedule.end) {
+            if entries.len() >= count_max {
+                next = Some(offset);
                 break;
             }
-            if schedule.waits(run.first) {
-                entries.push(ScheduledEntry { offset: run.first, due: run.appended });
+            from = offset.next();
+            match index.map_or(Look::None, |index| index.at(offset)) {
+                Look::Run(run) => entries.push(ScheduledEntry { offset, due: run.appended }),
+                Look::None => {}
+                Look::Page(page) if entries.is_empty() => return Ok(Err(page)),
+                Look::Page(_) => {
+                    next = Some(offset);
+                    break;
+                }
             }
         }
-        Ok(Reply::Scheduled { entries, next, total: schedule.count() })
+        Ok(Ok(Reply::Scheduled { entries, next, total: schedule.count() }))
     }
 
     /// Has every schedule looked through, from the beginning.
     pub(super) fn start_agendas(&mut self) {
         let near_max = self.schedule_near_max;
+        let index = &mut self.store.index;
+        index.dues.forget_heads();
         for (shard, seat) in &mut self.seats {
             for (log, schedule) in &seat.shard.schedules {
-                seat.agendas.insert(*log, Agenda::new(near_max, schedule.count()));
+                let id = Schedule::id_of(*log);
+                let mut agenda = Agenda::new(near_max, schedule.count() > 0);
+                let runs = index.log(id).into_iter().flat_map(|index| index.in_memory(Offset(0)));
+                for run in runs.filter(|run| schedule.waits(run.first)) {
+                    if !index.dues.has(id, run.at.segment) {
+                        agenda.add(run);
+                    }
+                }
+                seat.agendas.insert(*log, agenda);
                 if !io::planted("schedule-forgotten") {
                     self.agendas_low.insert((*shard, *log));
                 }
@@ -166,35 +166,56 @@ impl Worker {
     }
 
     /// An entry of a schedule is on the disk.
-    pub(super) fn scheduled_entry(&mut self, shard: ShardId, log: LogId, turn: Turn) {
+    pub(super) fn scheduled_entry(&mut self, shard: ShardId, log: LogId, run: Run) {
         let near_max = self.schedule_near_max;
         let Some(seat) = self.seats.get_mut(&shard) else { return };
-        seat.agendas.entry(log).or_insert_with(|| Agenda::new(near_max, 0)).near.add(turn);
+        seat.agendas.entry(log).or_insert_with(|| Agenda::new(near_max, false)).add(run);
         self.rearm_agenda(shard, log);
+    }
+
+    /// An entry of a schedule was copied forward.
+    pub(super) fn moved_entry(&mut self, log: LogId, run: Run) {
+        let agenda = self.seats.values_mut().find_map(|seat| seat.agendas.get_mut(&log));
+        if let Some(agenda) = agenda {
+            agenda.moved(run);
+        }
     }
 
     /// Proposes to activate what is due in a schedule.
     pub(super) fn look_at_agenda(&mut self, shard: ShardId, log: LogId) {
         let Some(seat) = self.seats.get_mut(&shard) else { return };
         let Some(agenda) = seat.agendas.get_mut(&log) else { return };
-        let entries = agenda.take_due(self.now);
+        let Some(schedule) = seat.shard.schedules.get(&log) else { return };
+        let entries = agenda.take_due(schedule, self.now);
         if !entries.is_empty() {
             seat.command_now(Command::Activate { log, entries });
         }
         self.rearm_agenda(shard, log);
     }
 
-    /// Looks on through the schedules whose nearest entries run low.
+    /// Looks for what is due next in the schedules whose nearest entries run low.
     pub(super) fn walk_agendas(&mut self) {
         for (shard, log) in std::mem::take(&mut self.agendas_low) {
             let Some(seat) = self.seats.get_mut(&shard) else { continue };
             let Some(agenda) = seat.agendas.get_mut(&log) else { continue };
             let Some(schedule) = seat.shard.schedules.get(&log) else { continue };
-            let from = agenda.near.walk_from().unwrap_or(schedule.ledger.floor());
-            let index = self.store.index.log(Schedule::id_of(log));
-            let runs = index.into_iter().flat_map(|index| index.in_memory(from));
-            agenda.walk(schedule, runs);
+            let id = Schedule::id_of(log);
+            let (rows, runs) = self.store.index.rows_of(id);
+            let unread = agenda.refill(schedule, rows, runs);
+            agenda.loading = unread.len();
+            for page in unread {
+                self.store.load_page(id, page, Waiter::Agenda(LogRef { shard, log }));
+            }
             self.rearm_agenda(shard, log);
+        }
+    }
+
+    /// A page of what is due has come from the disk.
+    pub(super) fn agenda_loaded(&mut self, log: LogRef) {
+        let seat = self.seats.get_mut(&log.shard);
+        if let Some(agenda) = seat.and_then(|seat| seat.agendas.get_mut(&log.log)) {
+            agenda.loading = agenda.loading.saturating_sub(1);
+            self.rearm_agenda(log.shard, log.log);
         }
     }
 
@@ -202,7 +223,7 @@ impl Worker {
     fn rearm_agenda(&mut self, shard: ShardId, log: LogId) {
         let Some(seat) = self.seats.get_mut(&shard) else { return };
         let Some(agenda) = seat.agendas.get_mut(&log) else { return };
-        if agenda.near.is_low() {
+        if agenda.is_low() {
             self.agendas_low.insert((shard, log));
         }
         let next = agenda.next_due();
@@ -228,15 +249,19 @@ impl Worker {
     pub(super) fn activated(
         &mut self,
         shard: ShardId,
-        (log, proposed): (LogId, usize),
-        moved: &[(Offset, Offset)],
+        (log, proposed): (LogId, &[Activation]),
+        moved: &[(Activation, Offset)],
         time: Millis,
     ) {
         self.wake_readers(shard, log);
-        for (from, base) in moved {
-            let Some(run) = self.store.refer(log, (*from, *base), time) else { continue };
+        for (entry, base) in moved {
+            let Some(seat) = self.seats.get_mut(&shard) else { return };
+            let agenda = seat.agendas.get_mut(&log);
+            let Some(run) = agenda.and_then(|agenda| agenda.proposed.remove(&entry.offset)) else {
+                continue;
+            };
+            let run = self.store.refer(log, run, (*base, time));
             self.arrived.add(shard, reference(log, &run), time);
-            let Some(seat) = self.seats.get_mut(&shard) else { continue };
             for id in seat.shard.readers(log) {
                 let Some(queue) = seat.queues.get_mut(id) else { continue };
                 queue.tally.published += 1;
@@ -250,25 +275,34 @@ impl Worker {
         self.log_touched(shard, log);
         let Some(seat) = self.seats.get_mut(&shard) else { return };
         if let Some(agenda) = seat.agendas.get_mut(&log) {
-            agenda.proposed = agenda.proposed.saturating_sub(proposed);
-            agenda.settled += moved.len() as u64;
+            for entry in proposed {
+                agenda.proposed.remove(&entry.offset);
+            }
         }
+        self.settled_entries(shard, log, proposed.iter().map(|entry| entry.offset));
         self.rearm_agenda(shard, log);
     }
 
     /// Entries of a schedule were cancelled.
     pub(super) fn unscheduled(&mut self, shard: ShardId, log: LogId, offsets: &[Offset]) {
-        let index = self.store.index.log(Schedule::id_of(log));
-        let Some(seat) = self.seats.get_mut(&shard) else { return };
-        let Some(agenda) = seat.agendas.get_mut(&log) else { return };
+        self.settled_entries(shard, log, offsets.iter().copied());
+    }
+
+    /// Of pages that have settled entries more counts as live than is.
+    fn settled_entries(
+        &mut self,
+        shard: ShardId,
+        log: LogId,
+        offsets: impl Iterator<Item = Offset>,
+    ) {
+        let id = Schedule::id_of(log);
+        let mut marked = false;
         for offset in offsets {
-            let run = index.and_then(|index| index.in_memory(*offset).next());
-            if let Some(run) = run.filter(|run| run.first == *offset) {
-                agenda.near.remove((run.appended, *offset));
-            }
+            marked |= self.store.index.mark_stale(id, offset, offset.next());
         }
-        agenda.settled += offsets.len() as u64;
-        self.rearm_agenda(shard, log);
+        if let Some(seat) = self.seats.get_mut(&shard).filter(|_| marked) {
+            seat.scattered.insert(id);
+        }
     }
 
     /// The log is gone, and its schedule with it.
@@ -280,23 +314,48 @@ impl Worker {
         }
     }
 
-    /// Takes settled entries out of the index, where they are many beside those that wait.
-    pub(super) fn sweep_schedules(&mut self, every: bool) {
-        for seat in self.seats.values_mut() {
-            for (log, schedule) in &seat.shard.schedules {
-                let agenda = seat.agendas.get_mut(log);
-                let settled = agenda.as_ref().map_or(0, |agenda| agenda.settled);
-                let many = settled > 0 && settled * WAITING_PER_SETTLED >= schedule.count();
-                if !every && !many {
-                    continue;
+    /// Takes entries out of memory that were settled two checkpoints ago, some a turn: from then on no
+    /// replay looks for them.
+    pub(super) fn sweep_schedules(&mut self) {
+        let Some((shard, log)) = self.agendas_swept.pop_first() else { return };
+        let Some(seat) = self.seats.get_mut(&shard) else { return };
+        let Some(agenda) = seat.agendas.get_mut(&log) else { return };
+        let (Some(from), Some(settled)) = (agenda.sweep.take(), agenda.cuts.front()) else {
+            return;
+        };
+        let dead = |run: &Run| settled.is_settled(run.first);
+        let (id, look_at_max) = (Schedule::id_of(log), self.schedule_near_max);
+        agenda.sweep = self.store.index.sweep_from(id, from, look_at_max, dead);
+        if agenda.sweep.is_some() {
+            self.agendas_swept.insert((shard, log));
+            return;
+        }
+        agenda.forget_settled();
+    }
+
+    /// Notes what was settled in schedules when a checkpoint is cut.
+    pub(super) fn cut_schedules(&mut self) {
+        for (shard, seat) in &mut self.seats {
+            for (log, agenda) in &mut seat.agendas {
+                if let Some(schedule) = seat.shard.schedules.get(log) {
+                    agenda.cut(&schedule.ledger);
                 }
-                let id = Schedule::id_of(*log);
-                self.store.index.sweep(id, usize::MAX, |run| !schedule.waits(run.first));
-                if let Some(agenda) = agenda {
-                    agenda.settled = 0;
+                if agenda.sweep.is_some() {
+                    self.agendas_swept.insert((*shard, *log));
                 }
             }
         }
+    }
+
+    /// Counts what schedules take in memory.
+    pub(super) fn count_schedules(&mut self) {
+        let mut bytes = self.store.index.dues.bytes();
+        for seat in self.seats.values() {
+            for (log, agenda) in &seat.agendas {
+                bytes += agenda.bytes() + self.store.index.packed_bytes(Schedule::id_of(*log));
+            }
+        }
+        self.schedule_bytes = bytes;
     }
 }
 

@@ -3,16 +3,20 @@
 use super::{Input, Seat, Worker};
 use crate::api::{Appended, Reply, Verdict};
 use crate::cache;
+use crate::command::Activation;
 use crate::draft::{Awaits, Pending, Sealed};
 use crate::envelope::Envelope;
-use crate::index::{self, Run};
+use crate::index::{self, PageKey, Run};
 use crate::metrics;
 use crate::shard::{Effect, Entry, Schedule};
 use catalog::LogChange;
 use journal::{AppliedBase, Dest, FrameKind, Location, Placed, REJECTED, ScannedFrame};
 use record::batch::Header;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use types::{ClientId, LogId, Millis, Offset, ShardId, SubscriptionId, SubscriptionRef, Token};
+
+/// What is due within this time is kept in memory for whoever reads it then.
+const SOON: Millis = Millis(60_000);
 
 /// The appends of a turn.
 #[derive(Debug, Default)]
@@ -74,8 +78,11 @@ impl Worker {
         seat.dying.go_on();
         seat.leased(placed.index);
         seat.bounds.applied(placed.index);
+        let far = far_off(&sealed, self.now);
         for (at, location) in placed.batches.iter().enumerate() {
-            self.store.cache.insert(cache::key(location), sealed.batches[at].clone());
+            if !far.contains(&at) {
+                self.store.cache.insert(cache::key(location), sealed.batches[at].clone());
+            }
         }
         self.effects(shard, &sealed, &placed.batches, effects);
         if was_starting {
@@ -135,7 +142,7 @@ impl Worker {
                     }
                 }
                 Effect::Activated { log, proposed, moved } => {
-                    self.activated(shard, (log, proposed), &moved, sealed.time);
+                    self.activated(shard, (log, &proposed), &moved, sealed.time);
                 }
                 Effect::Parked { subscription, log, entries } => {
                     self.parked(shard, (subscription, log), &entries);
@@ -203,7 +210,7 @@ impl Worker {
         let run = run_of(dest, &sealed.headers[batch], base, sealed.time, &locations[batch]);
         self.store.index.insert(dest.log, run, &locations[batch]);
         if let Some(log) = Schedule::log_of(dest.log) {
-            return self.scheduled_entry(shard, log, (run.appended, run.first));
+            return self.scheduled_entry(shard, log, run);
         }
         self.wake_readers(shard, dest.log);
         let lengths = self.store.cache.get(cache::key(&locations[batch]));
@@ -284,7 +291,11 @@ impl Worker {
     }
 
     fn trimmed(&mut self, shard: ShardId, log: LogId, start: Offset) {
-        let inside = self.store.index.trim(log, start);
+        let index = &mut self.store.index;
+        let inside = match Schedule::log_of(log) {
+            Some(_) if !io::planted("settled-entry-dropped") => index.trim_pages(log, start),
+            _ => index.trim(log, start),
+        };
         if let Some(seat) = self.seats.get_mut(&shard).filter(|_| inside) {
             seat.scattered.insert(log);
         }
@@ -374,17 +385,21 @@ impl Worker {
                     note_base(seat, frame.index, at, verdict, base);
                     let dest = &frame.dests[at];
                     let batch = usize::from(dest.batch);
-                    if verdict == Verdict::Appended {
-                        let location = &frame.batches[batch].location;
+                    let location = &frame.batches[batch].location;
+                    if verdict == Verdict::Appended
+                        && !self.store.index.is_indexed(dest.log, location)
+                    {
                         let run = run_of(dest, &headers[batch], base, frame.leader_ts, location);
                         self.store.index.insert(dest.log, run, location);
                     }
                 }
                 Effect::Activated { log, moved, .. } => {
-                    for entry in moved {
-                        self.store.refer(log, entry, frame.leader_ts);
-                    }
+                    let time = frame.leader_ts;
+                    let moved = moved.into_iter().map(|(entry, base)| (log, entry, (base, time)));
+                    self.unreferred.extend(moved);
                 }
+                // The pages of schedules are not known yet, and what is in memory may be looked for.
+                Effect::Trimmed { log, .. } if Schedule::log_of(log).is_some() => {}
                 Effect::Trimmed { log, start } => {
                     self.store.index.trim(log, start);
                 }
@@ -398,6 +413,43 @@ impl Worker {
         }
         Ok(true)
     }
+
+    /// Has logs refer to what the frames that were replayed have activated; `read` reads a page. What
+    /// was activated long ago may be gone: its segment was given back, for nobody needed it any more.
+    ///
+    /// Fails with the first error of `read`.
+    pub(crate) fn refer_replayed<E>(
+        &mut self,
+        mut read: impl FnMut(LogId, PageKey) -> Result<Vec<Run>, E>,
+    ) -> Result<(), E> {
+        for (log, Activation { offset, due }, to) in std::mem::take(&mut self.unreferred) {
+            let id = Schedule::id_of(log);
+            let in_memory =
+                self.store.index.log(id).and_then(|runs| {
+                    runs.in_memory(offset).next().filter(|run| run.first == offset)
+                });
+            let run = match in_memory {
+                Some(run) => Some(run),
+                None => self.store.index.dues.find(id, (due, offset), &mut read)?,
+            };
+            if let Some(run) = run {
+                self.store.refer(log, run, to);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The batches of a frame that nobody reads soon: they are only scheduled, for later.
+fn far_off(sealed: &Sealed, now: Millis) -> BTreeSet<usize> {
+    let mut far = BTreeSet::new();
+    for dest in sealed.dests.iter().filter(|dest| Schedule::log_of(dest.log).is_some()) {
+        let due = Envelope::decode(&dest.envelope).due;
+        if due.is_some_and(|due| due > now.plus(SOON)) {
+            far.insert(usize::from(dest.batch));
+        }
+    }
+    far
 }
 
 /// Who waits for the effect of which command.

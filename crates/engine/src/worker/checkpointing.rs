@@ -31,6 +31,8 @@ pub(crate) struct CheckpointPart {
     pub(crate) replay: Option<Position>,
     pub(crate) applied: Vec<Applied>,
     pub(crate) pages: Vec<Page>,
+    /// Bytes of the pages that say where entries of schedules lie.
+    pub(crate) packed_bytes: u64,
     /// Those of the shard that has them, yet to be encoded.
     pub(crate) names: Option<Names>,
 }
@@ -48,13 +50,14 @@ impl Worker {
     /// included, has applied all that was durable.
     pub(super) fn checkpoint(&mut self, Wanted { durable, cut }: Wanted) {
         self.want_bases();
+        self.cut_schedules();
         let mut part = Box::new(CheckpointPart { cut: cut.number, ..CheckpointPart::default() });
         let mut runs = Vec::new();
         for (id, seat) in self.seats.iter_mut().filter(|(id, _)| **id != ShardId::LOCAL) {
             let (head, names) = seat.shard.begin_cut(cut);
             part.pages.push(head);
             part.names = part.names.take().or(names);
-            // Whoever replays an activation looks for the entry here.
+            // Whoever replays that something was sent looks for it here.
             let hidden = self.store.index.unindexed_hidden(|log| seat.shard.extent(log).is_some());
             part.pages.push(page(*id, &hidden));
             runs.push((*id, (LogId(0), Offset(i64::MIN))));
@@ -83,7 +86,8 @@ impl Worker {
             let look_at_max = room / RUN_BYTES;
             let of = |log| seat.shard.extent(log).is_some();
             let (stored, next) = self.store.index.unindexed(from, look_at_max, of);
-            room = room.saturating_sub(stored.runs.len() * RUN_BYTES);
+            room = room.saturating_sub(stored.count() * RUN_BYTES);
+            cutting.part.packed_bytes += stored.packed_bytes();
             cutting.part.pages.push(page(id, &stored));
             if let Some(next) = next {
                 cutting.runs.push((id, next));

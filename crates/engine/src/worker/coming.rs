@@ -236,6 +236,8 @@ impl Worker {
             Waiter::Referred => self.referred_loaded(),
             Waiter::Unzip => self.unzip_loaded(),
             Waiter::Move { id } => self.move_loaded(id),
+            Waiter::Listing { id } => self.listing_loaded(id),
+            Waiter::Agenda(log) => self.agenda_loaded(log),
             Waiter::Outbox { from, to } => self.outbox_loaded(from, to),
             Waiter::Dead(subscription) => {
                 if let Some(seat) = self.seats.get_mut(&subscription.shard) {

@@ -66,14 +66,6 @@ impl Nearest {
         }
     }
 
-    /// Something is not due any more.
-    pub(super) fn remove(&mut self, turn: Turn) {
-        self.near.remove(&turn);
-        if let Some(walk) = &mut self.walk {
-            walk.found.remove(&turn);
-        }
-    }
-
     /// The next one.
     pub(super) fn first(&self) -> Option<Turn> {
         self.near.first().copied()

@@ -7,7 +7,8 @@ use super::unzip::Unzip;
 use super::{Worker, upkeep};
 use crate::cache::Slab;
 use crate::envelope::Envelope;
-use crate::index::{self, PageKey, Run, StoredRuns};
+use crate::index::{self, PageKey, Run, Sealing, StoredRuns};
+use crate::shard::{Schedule, Shard};
 use bytes::Bytes;
 use journal::{
     AppliedBase, Dest, Directory, FrameDraft, FrameKind, IndexPart, Indexed, Placed, Position,
@@ -16,13 +17,14 @@ use journal::{
 use ledger::{Ledger, Span};
 use record::batch::Header;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use types::{LogId, Millis, Offset, ShardId};
 
 /// What a worker tells the keeper.
 #[derive(Debug)]
 pub(crate) enum Notice {
     /// The index of what the worker's shards have in a sealed segment.
-    Indexed { worker: usize, segment: u32, part: IndexPart },
+    Indexed { worker: usize, segment: u32, parts: Vec<IndexPart> },
     /// The worker's part of a checkpoint.
     Checkpoint { worker: usize, part: Box<CheckpointPart> },
     /// Bytes the worker needs, by segment.
@@ -78,20 +80,62 @@ pub(super) const TERM: u32 = 1;
 const REFERRED_PER_NEAR: usize = 4;
 /// Of those beyond, so many are copied forward at once.
 const REFERRED_PER_SWEEP: usize = 256;
+/// Runs of a segment's index that are made in one turn, for each entry of a schedule that is kept at
+/// hand.
+const SEALED_PER_NEAR: usize = 1;
+/// Pages that take the place of entries in one turn: one for so many entries that are kept at hand.
+const FOLDED_PART: usize = 256;
 
 impl Worker {
-    /// Every frame of a segment was placed: its index can be written.
+    /// Every frame of a segment was placed: its index can be made, some a turn.
     pub(super) fn sealed(&mut self, segment: u32) {
         self.want_bases();
-        let part = self.store.index.seal(segment);
-        self.output.notices.push(Notice::Indexed { worker: self.number, segment, part });
+        self.sealing.push_back(Sealing::new(segment));
+    }
+
+    /// Goes on with the index of a sealed segment, or with taking in one that is stored.
+    pub(super) fn index_on(&mut self) {
+        match self.sealing.is_empty() {
+            true => self.fold_on(),
+            false => self.seal_on(),
+        }
+    }
+
+    fn seal_on(&mut self) {
+        let Some(sealing) = self.sealing.front_mut() else { return };
+        if self.store.index.seal_on(sealing, SEALED_PER_NEAR * self.schedule_near_max)
+            && let Some(Sealing { segment, parts, .. }) = self.sealing.pop_front()
+        {
+            self.output.notices.push(Notice::Indexed { worker: self.number, segment, parts });
+        }
     }
 
     /// The index file of a segment is stored. What is dead of it is taken out first, for a page counts
     /// what was in memory.
-    pub(super) fn indexed(&mut self, directory: &Directory) {
+    pub(super) fn indexed(&mut self, directory: &Arc<Directory>) {
         self.sweep(usize::MAX);
         self.store.index.indexed(directory);
+        let agendas = self.seats.values_mut().flat_map(|seat| seat.agendas.values_mut());
+        agendas.into_iter().for_each(|agenda| agenda.indexed(directory.segment));
+    }
+
+    /// Goes on with having pages take the place of the entries of schedules.
+    fn fold_on(&mut self) {
+        if !self.store.index.is_folding() {
+            return;
+        }
+        let shards: Vec<&Shard> = self.seats.values().map(|seat| &seat.shard).collect();
+        let dead = |log: LogId, run: &Run| {
+            let schedule = Schedule::log_of(log)
+                .and_then(|log| shards.iter().find_map(|shard| shard.schedules.get(&log)));
+            schedule.is_none_or(|schedule| !schedule.waits(run.first))
+        };
+        self.store.index.fold_on((self.schedule_near_max / FOLDED_PART).max(1), dead);
+    }
+
+    /// Whether index files are still to be made, or to take the place of what is in memory.
+    pub(crate) fn is_indexing(&self) -> bool {
+        !self.sealing.is_empty() || self.store.index.is_folding()
     }
 
     /// The base offsets given so far have to be in some frame: no replay will give them again.
@@ -171,7 +215,14 @@ impl Worker {
     /// A page of an index file came from the disk, or cannot be had.
     fn page_loaded(&mut self, log: LogId, page: PageKey, runs: Option<Vec<Run>>) {
         let shard = self.seats.values().map(|seat| &seat.shard);
-        let shard = shard.into_iter().find(|shard| shard.logs.contains_key(&log));
+        let shard = shard.into_iter().find(|shard| shard.extent(log).is_some());
+        if let Some(shard) = shard.filter(|_| Schedule::log_of(log).is_some()) {
+            let dead = upkeep::dead_in(shard, log);
+            let waits = |run: &Run| !dead(run);
+            if self.store.index.dues.loaded(log, page, runs.as_deref(), waits) {
+                return;
+            }
+        }
         match (shard, runs) {
             (Some(shard), Some(runs)) => {
                 let dead = upkeep::dead_in(shard, log);
@@ -289,7 +340,7 @@ impl Worker {
     ) -> Result<(), String> {
         let shard_of = |log: LogId| {
             let shards = self.seats.values().map(|seat| &seat.shard);
-            shards.into_iter().find(|shard| shard.logs.contains_key(&log))
+            shards.into_iter().find(|shard| shard.extent(log).is_some())
         };
         let dead = |log: LogId, run: &Run| {
             shard_of(log).is_none_or(|shard| upkeep::is_dead(shard, log, run))
@@ -308,7 +359,11 @@ impl Worker {
         }
         for ((log, run), location) in copies.into_iter().zip(locations.skip(skipped)) {
             if self.store.index.log(log).is_some_and(|runs| runs.has(&run)) {
-                self.store.index.insert(log, Run { at: index::place(location), ..run }, location);
+                let run = Run { at: index::place(location), ..run };
+                self.store.index.insert(log, run, location);
+                if let Some(log) = Schedule::log_of(log) {
+                    self.moved_entry(log, run);
+                }
             }
         }
         // What is not durable anyway is told before it is synced.
@@ -358,8 +413,9 @@ impl Worker {
     }
 
     /// Takes in the index of a sealed segment: what this worker's logs may still hold of it. Of its
-    /// hidden logs only where the segment had its index when the checkpoint was cut: a later one
-    /// lacks what was activated since, and a replay looks for that.
+    /// outboxes only where the segment had its index when the checkpoint was cut: a later one lacks
+    /// what was sent since, and a replay looks for that. Of schedules whatever there is, for a replay
+    /// may bring them into being.
     pub(crate) fn restore_index(&mut self, indexed: &Indexed, with_hidden: bool) {
         let seats = &self.seats;
         let extent_of = |log: LogId| {
@@ -368,17 +424,35 @@ impl Worker {
         };
         match indexed {
             Indexed::Stored(directory) => {
-                self.store.index.found(directory, |log| extent_of(log).is_some());
+                let index = &mut self.store.index;
+                index.found(directory, |log| {
+                    Schedule::log_of(log).is_some() || extent_of(log).is_some()
+                });
             }
-            Indexed::Rebuilt(index) => {
-                for (log, runs) in &index.logs {
+            Indexed::Rebuilt(rebuilt) => {
+                self.store.index.found_unstored(rebuilt.segment);
+                for (log, runs) in &rebuilt.logs {
                     let Some((start, end)) = extent_of(*log) else { continue };
                     let mut runs = index::stored_runs(runs);
-                    runs.retain(|run| run.end() > start && run.first < end);
+                    // What a replay looks for may be settled.
+                    let is_schedule = Schedule::log_of(*log).is_some();
+                    runs.retain(|run| is_schedule || run.end() > start && run.first < end);
                     self.store.index.found_runs(*log, runs);
                 }
             }
         }
+    }
+
+    /// Pages of schedules for which a segment has none in the order of due times, since its index file
+    /// was made anew.
+    pub(crate) fn undue_pages(&self, directory: &Directory) -> Vec<(LogId, PageKey)> {
+        self.store.index.undue_pages(directory)
+    }
+
+    /// The entries of a schedule that the pages of a segment have, which has none in the order of due
+    /// times.
+    pub(crate) fn restore_due(&mut self, log: LogId, segment: u32, runs: Vec<Run>) {
+        self.store.index.dues.add_resident(log, segment, runs);
     }
 
     /// All segments before this one were found.
@@ -414,8 +488,16 @@ impl Worker {
                 });
             }
             seat.scattered = seat.shard.logs.keys().copied().collect();
+            for (log, schedule) in &seat.shard.schedules {
+                let id = Schedule::id_of(*log);
+                let settled = |first, end| schedule.ledger.settled_in(Span::new(first, end));
+                self.store.index.mark_settled(id, settled);
+                seat.scattered.insert(id);
+            }
         }
+        let seats = &self.seats;
+        let is_there = |log| seats.values().any(|seat| seat.shard.extent(log).is_some());
+        self.store.index.dues.keep_logs(is_there);
         self.sweep(upkeep::SWEEP_RUNS_MAX);
-        self.sweep_schedules(true);
     }
 }

@@ -53,6 +53,7 @@ impl Worker {
         account.set(MemoryPool::Producers, producers * PRODUCER_BYTES);
         account.set(MemoryPool::Ids, ids * ID_BYTES);
         account.set(MemoryPool::Groups, group_bytes);
+        account.set(MemoryPool::Schedules, self.schedule_bytes);
         self.room.short = self.ports.look_at_memory();
     }
 

@@ -5,14 +5,14 @@ use super::coming::{Arrived, Coming};
 use super::lost::Losses;
 use super::unzip::Aside;
 use crate::cache::{self, Batch, BatchCache, Key, Row, Slab};
-use crate::index::{Index, Look, PageKey, Run};
+use crate::index::{Index, Look, PageKey, Place, Run};
 use crate::shard::Schedule;
 use bytes::Bytes;
 use journal::{Location, ReadError};
 use ledger::{ConsumerKey, Span};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use types::{LogId, Millis, Offset, ShardId, SubscriptionId, SubscriptionRef};
+use types::{LogId, LogRef, Millis, Offset, ShardId, SubscriptionId, SubscriptionRef};
 
 /// Most bytes of consecutive batches fetched from the disk at once.
 const READ_AHEAD_BYTES: usize = 1 << 20;
@@ -93,6 +93,12 @@ pub(crate) enum Waiter {
     },
     /// Dead letters of a queue.
     Dead(SubscriptionRef),
+    /// A listing of a schedule.
+    Listing {
+        id: u64,
+    },
+    /// What is due next in the schedule of a log.
+    Agenda(LogRef),
 }
 
 /// What is still to be copied out of a segment.
@@ -213,20 +219,15 @@ impl Store {
     }
 
     /// Has a log refer to an entry of its schedule from now on: the entry's batch is at `base` of the
-    /// log, as if appended at `time`. `None` at a start when what was appended is long gone: its
-    /// segment was given back, for nobody needed it any more.
-    pub(crate) fn refer(
-        &mut self,
-        log: LogId,
-        (from, base): (Offset, Offset),
-        time: Millis,
-    ) -> Option<Run> {
-        let index = self.index.log(Schedule::id_of(log))?;
-        let entry = index.in_memory(from).next().filter(|run| run.first == from)?;
-        let location = index.location(&entry);
+    /// log, as if appended at `time`.
+    pub(crate) fn refer(&mut self, log: LogId, entry: Run, (base, time): (Offset, Millis)) -> Run {
+        let index = self.index.log(Schedule::id_of(log));
+        let Place { segment, position, len } = entry.at;
+        let location = Location::Journal { segment, position, len };
+        let location = index.map_or(location, |index| index.location(&entry));
         let run = Run { first: base, appended: time, ..entry };
         self.index.refer(log, run, &location);
-        Some(run)
+        run
     }
 
     /// The batch that holds an offset, or has it fetched.

@@ -8,6 +8,7 @@
 use super::relocate::FRAME_BYTES;
 use super::{Notice, Worker, upkeep};
 use crate::index::{PageKey, Run};
+use crate::shard::Schedule;
 use crate::worker::store::{LoadedBatch, Waiter};
 use bytes::Bytes;
 use journal::Location;
@@ -58,6 +59,8 @@ impl Worker {
             let runs = self.store.index.runs_in(*segment);
             items.extend(runs.into_iter().map(|(log, run)| (log, run.first, Item::Run(run))));
             let pages = self.store.index.pages_in(*segment);
+            // What waits is not read in order.
+            let pages = pages.into_iter().filter(|(log, _)| Schedule::log_of(*log).is_none());
             items.extend(pages.into_iter().map(|(log, key)| (log, key.first, Item::Page(key))));
         }
         items.sort_by_key(|(log, first, _)| (*log, *first));

@@ -7,7 +7,7 @@ use super::store::{Found, Waiter};
 use crate::command::Command;
 use crate::draft::Awaits;
 use crate::index::{Entry, LogRuns, Look, PageKey, Run, Stretch};
-use crate::shard::Shard;
+use crate::shard::{Schedule, Shard};
 use catalog::Found as NameFound;
 use ledger::{Ledger, Span};
 use record::properties::Reason;
@@ -374,11 +374,13 @@ impl Worker {
         for seat in self.seats.values_mut() {
             let shard = &seat.shard;
             for id in std::mem::take(&mut seat.scattered) {
-                if !shard.logs.contains_key(&id) {
+                if shard.extent(id).is_none() {
                     continue;
                 }
                 let dead = dead_in(shard, id);
-                self.store.index.sweep(id, runs_max, &dead);
+                if Schedule::log_of(id).is_none() {
+                    self.store.index.sweep(id, runs_max, &dead);
+                }
                 for page in self.store.index.stale_pages(id) {
                     if self.store.index.recount(id, page, &dead) {
                         continue;
@@ -432,7 +434,7 @@ fn part_over(index: LogRuns<'_>, page: &Stretch, mut over: u64) -> Result<Option
 }
 
 /// Whether nobody needs a run any more: its log is trimmed by interest, and all who have an interest
-/// have settled it.
+/// have settled it; or it is of a schedule, and settled there.
 pub(super) fn is_dead(shard: &Shard, log: LogId, run: &Run) -> bool {
     dead_in(shard, log)(run)
 }
@@ -442,8 +444,10 @@ pub(super) fn dead_in(shard: &Shard, log: LogId) -> impl Fn(&Run) -> bool + use<
     let state = shard.logs.get(&log).filter(|state| state.options.interest);
     let subscriptions = state.into_iter().flat_map(|state| &state.subscriptions);
     let of = |id| shard.subscriptions.get(id).and_then(|state| state.ledgers.get(log));
-    let ledgers: Vec<&Ledger> = subscriptions.filter_map(of).collect();
-    let has_interest = state.is_some();
+    let schedule = Schedule::log_of(log).and_then(|log| shard.schedules.get(&log));
+    let schedule = schedule.map(|schedule| &schedule.ledger);
+    let ledgers: Vec<&Ledger> = subscriptions.filter_map(of).chain(schedule).collect();
+    let has_interest = state.is_some() || schedule.is_some();
     move |run| has_interest && ledgers.iter().all(|ledger| ledger.is_run_dead(run.first, run.count))
 }
 

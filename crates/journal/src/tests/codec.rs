@@ -14,8 +14,8 @@ use crate::frame::{EntryFrame, entry_bytes, parse, put_entry};
 use crate::index_file::{Directory, decode, decode_page, with_pieces};
 use crate::layout::{FileName, RoundHeader, Superblock};
 use crate::{
-    AppliedBase, Checkpoint, Dest, FrameDraft, FrameKind, IndexPart, Location, Page, PageKind,
-    Part, Position, Run, SegmentIndex,
+    AppliedBase, Checkpoint, Dest, FrameDraft, FrameKind, IndexPart, Location, Order, Page,
+    PageKind, Part, Position, Run, SegmentIndex,
 };
 
 fn bytes(max: usize) -> impl Strategy<Value = Bytes> {
@@ -209,6 +209,28 @@ proptest! {
             paged.logs.entry(entry.log).or_default().extend(runs);
         }
         prop_assert_eq!(paged, index);
+    }
+
+    #[test]
+    fn pages_in_the_order_of_append_times_come_back_and_count_once(index in indexes()) {
+        let mut part = IndexPart::default();
+        for (log, runs) in &index.logs {
+            part.push(*log, runs.iter().cloned());
+            let mut by_time = runs.clone();
+            by_time.sort_by_key(|run| (run.append_time, run.first));
+            part.push_in(Order::TimeFirst, *log, by_time.into_iter());
+        }
+        let (file, directory) = file_of(&[part]);
+        prop_assert_eq!(decode(&file), Ok(index));
+        for entry in directory.pages.iter().filter(|page| page.order != Order::Offset) {
+            let from = entry.place.byte as usize;
+            let page = file.slice(from..from + entry.place.len as usize);
+            let runs = decode_page(&page, (5, entry.log)).unwrap();
+            prop_assert!(runs.is_sorted_by_key(|run| run.append_time));
+            prop_assert_eq!(runs.iter().map(|run| run.first).min(), Some(entry.first));
+            prop_assert_eq!(runs.iter().map(Run::end).max(), Some(entry.end));
+            prop_assert_eq!(runs.last().map(|run| run.append_time), Some(entry.append_time));
+        }
     }
 
     #[test]

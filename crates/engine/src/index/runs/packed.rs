@@ -11,6 +11,9 @@ use types::{Millis, Offset};
 /// Runs of a full block.
 const BLOCK_RUNS: usize = 128;
 
+/// About what a run takes.
+const RUN_BYTES: usize = 12;
+
 /// It follows the run before without a hole.
 const DENSE: u64 = 1;
 /// It lies in the same segment.
@@ -25,6 +28,8 @@ pub(in crate::index) struct Packed {
     /// By the first offset of each.
     blocks: BTreeMap<Offset, Block>,
     tail: VecDeque<Run>,
+    /// What the blocks take.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -194,6 +199,65 @@ impl Packed {
         taken
     }
 
+    /// Takes out the runs that begin in `[first, end)`.
+    pub(super) fn take_range(&mut self, first: Offset, end: Offset) -> Vec<Run> {
+        let mut taken = Vec::new();
+        let holds = self.block_before(first).filter(|(_, block)| block.end > first);
+        let mut next = holds.map_or(first, |(first, _)| first);
+        while next < end
+            && let Some((at, block)) = self.blocks.range(next..end).next()
+        {
+            let at = *at;
+            next = block.end;
+            let mut runs = self.take_block(at);
+            let behind = runs.split_off(runs.partition_point(|run| run.first < end));
+            taken.extend(runs.drain(runs.partition_point(|run| run.first < first)..));
+            self.add_block(&runs);
+            self.add_block(&behind);
+        }
+        let from = self.tail.partition_point(|run| run.first < first);
+        let to = self.tail.partition_point(|run| run.first < end);
+        taken.extend(self.tail.drain(from..to.max(from)));
+        taken
+    }
+
+    /// Takes out those for which `dead` holds from `from` on, until about so many were looked at; gives
+    /// where to go on.
+    pub(super) fn take_dead_from(
+        &mut self,
+        from: Offset,
+        look_at_max: usize,
+        mut dead: impl FnMut(&Run) -> bool,
+    ) -> (Vec<Run>, Option<Offset>) {
+        let (mut taken, mut looked_at, mut next) = (Vec::new(), 0, from);
+        while let Some((first, block)) = self.blocks.range(next..).next() {
+            let first = *first;
+            if looked_at >= look_at_max {
+                return (taken, Some(first));
+            }
+            next = block.end;
+            looked_at += block.count as usize;
+            if block.runs().any(|run| dead(&run)) {
+                let mut runs = self.take_block(first);
+                taken.extend(runs.extract_if(.., |run| dead(run)));
+                self.add_block(&runs);
+            }
+        }
+        self.tail.retain(|run| {
+            let is_dead = dead(run);
+            if is_dead {
+                taken.push(*run);
+            }
+            !is_dead
+        });
+        (taken, None)
+    }
+
+    /// About what it takes in memory, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes + self.tail.len() * size_of::<Run>()
+    }
+
     /// The last block that begins at or before an offset.
     fn block_before(&self, offset: Offset) -> Option<(Offset, &Block)> {
         self.blocks.range(..=offset).next_back().map(|(first, block)| (*first, block))
@@ -201,6 +265,7 @@ impl Packed {
 
     fn take_block(&mut self, first: Offset) -> Vec<Run> {
         let block = self.blocks.remove(&first);
+        self.bytes -= block.as_ref().map_or(0, Block::held_bytes);
         block.iter().flat_map(|block| block.runs()).collect()
     }
 
@@ -213,11 +278,17 @@ impl Packed {
             before = *run;
         }
         let count = u32::try_from(runs.len()).unwrap_or(u32::MAX);
-        self.blocks.insert(first.first, Block { end: last.end(), count, bytes: bytes.into() });
+        let block = Block { end: last.end(), count, bytes: bytes.into() };
+        self.bytes += block.held_bytes();
+        self.blocks.insert(first.first, block);
     }
 }
 
 impl Block {
+    fn held_bytes(&self) -> usize {
+        size_of::<(Offset, Block)>() + self.bytes.len()
+    }
+
     fn runs(&self) -> Unpacked<'_> {
         Unpacked::of(&self.bytes)
     }
@@ -232,6 +303,16 @@ impl PackedRuns {
             before = run;
         }
         PackedRuns { bytes: bytes.into() }
+    }
+
+    /// What they take, in bytes.
+    pub(in crate::index) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// About how many they are: few take less.
+    pub(in crate::index) fn count(&self) -> usize {
+        self.bytes.len().div_ceil(RUN_BYTES)
     }
 
     pub(in crate::index) fn iter(&self) -> Unpacked<'_> {
