@@ -322,6 +322,19 @@ impl Worker {
         seat.idle.maybe.insert(subscription);
     }
 
+    /// Something was appended to a log, or it is gone: whoever waits for it has a look.
+    pub(super) fn log_touched(&mut self, shard: ShardId, log: LogId) {
+        self.reads_touched.extend(self.reads.of_log(log));
+        let Some(seat) = self.seats.get_mut(&shard) else { return };
+        if let Some(keys) = seat.tailed.get(&log) {
+            self.tails_ready.extend(keys.iter().map(|key| (shard, *key)));
+        }
+        if let Some(known) = seat.shard.logs.get(&log) {
+            let awake = known.subscriptions.iter().filter(|id| seat.queues.contains_key(id));
+            seat.ready.extend(awake);
+        }
+    }
+
     /// Tells the workers whose changes of names this frame followed.
     fn tell_followed(&mut self, shard: ShardId, index: u64) {
         while let Some(seat) = self.seats.get_mut(&shard)
