@@ -232,6 +232,13 @@ impl Index {
             sealing.parts.push(IndexPart::default());
         }
         let Some(part) = sealing.parts.last_mut() else { return true };
+        let due_page_runs = (self.page_runs_max / DUE_PART).max(1);
+        // Putting a row in order takes as long as finding it.
+        if let Some((log, row)) = sealing.row.take() {
+            push_row(part, log, row, due_page_runs);
+            sealing.next = Some(from);
+            return false;
+        }
         let mut left = look_at_max;
         let none = BTreeMap::new();
         let logs = self.recent.get(&segment).unwrap_or(&none);
@@ -261,11 +268,11 @@ impl Index {
                 }
             }
             push_page(part, *log, &mut page);
-            push_row(part, *log, row, (self.page_runs_max / DUE_PART).max(1));
-            sealing.next = next;
             if next.is_some() {
+                (sealing.next, sealing.row) = (next, Some((*log, row)));
                 return false;
             }
+            push_row(part, *log, row, due_page_runs);
         }
         true
     }
@@ -418,13 +425,15 @@ impl LogIndex {
 pub(crate) struct Sealing {
     pub(crate) segment: u32,
     pub(crate) parts: Vec<IndexPart>,
+    /// What is still to be put in the order of due times.
+    row: Option<(LogId, Vec<Run>)>,
     next: Option<(LogId, Offset)>,
 }
 
 impl Sealing {
     pub(crate) fn new(segment: u32) -> Sealing {
         let next = Some((LogId(0), Offset(i64::MIN)));
-        Sealing { segment, parts: Vec::new(), next }
+        Sealing { segment, parts: Vec::new(), row: None, next }
     }
 }
 

@@ -84,7 +84,7 @@ const REFERRED_PER_SWEEP: usize = 256;
 /// hand.
 const SEALED_PER_NEAR: usize = 1;
 /// Pages that take the place of entries in one turn: one for so many entries that are kept at hand.
-const FOLDED_PART: usize = 256;
+const FOLDED_PART: usize = 512;
 
 impl Worker {
     /// Every frame of a segment was placed: its index can be made, some a turn.
