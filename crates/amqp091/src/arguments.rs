@@ -34,6 +34,9 @@ const DELIVERY_LIMIT_DEFAULT: i64 = 20;
 const SEGMENT: &str = "x-stream-max-segment-size-bytes";
 const FILTER: &str = "x-stream-filter-size-bytes";
 
+/// Argument of a stream that indexes its keys.
+const KEY_INDEX: &str = "x-key-index";
+
 /// What `x-queue-type` says. All are the same queue here; the word is echoed and compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum QueueKind {
@@ -73,6 +76,8 @@ pub struct QueueArguments {
     pub length_bytes_max: Option<i64>,
     /// `x-max-age` of a stream, in milliseconds.
     pub age_ms_max: Option<i64>,
+    /// `x-key-index` of a stream: the records of a key can be found.
+    pub key_index: bool,
     /// `x-overflow`.
     pub overflow: Overflow,
     /// `x-single-active-consumer` and what else says how messages are handed out.
@@ -151,9 +156,10 @@ impl QueueArguments {
             length_max: number("x-max-length")?,
             length_bytes_max: number("x-max-length-bytes")?,
             age_ms_max: max_age(queue, arguments)?,
+            key_index: flag(queue, arguments, KEY_INDEX)?,
             overflow: overflow(queue, arguments)?,
             serving: serving::parse(queue, arguments)?,
-            is_deduplicating: deduplication(queue, arguments)?,
+            is_deduplicating: flag(queue, arguments, "x-message-deduplication")?,
             returns_max: delivery_limit(queue, arguments)?,
             dead_letter: dead_letter(queue, arguments)?,
         };
@@ -325,13 +331,13 @@ fn max_age(queue: Resource<'_>, arguments: &Arguments) -> Result<Option<i64>, Ex
     }
 }
 
-fn deduplication(queue: Resource<'_>, arguments: &Arguments) -> Result<bool, Exception> {
-    const NAME: &str = "x-message-deduplication";
-    match find(arguments, NAME) {
+/// True or false, or its text.
+fn flag(queue: Resource<'_>, arguments: &Arguments, name: &str) -> Result<bool, Exception> {
+    match find(arguments, name) {
         None => Ok(false),
         Some(Value::Bool(asked)) => Ok(*asked),
         Some(Value::String(text)) if text == "true" || text == "false" => Ok(text == "true"),
-        Some(other) => Err(queue.invalid_argument(NAME, &unacceptable(other))),
+        Some(other) => Err(queue.invalid_argument(name, &unacceptable(other))),
     }
 }
 
@@ -387,15 +393,23 @@ fn dead_letter(
 fn fits_kind(queue: Resource<'_>, kind: QueueKind, given: &Arguments) -> Result<(), Exception> {
     let (others, module): (&[&str], &str) = match kind {
         // Where messages that come back wait, there is a limit to it.
-        QueueKind::Classic if retry::parse(queue, given)?.is_some() => {
-            (&["x-dead-letter-strategy", "x-max-age", SEGMENT, FILTER], "rabbit_classic_queue")
-        }
+        QueueKind::Classic if retry::parse(queue, given)?.is_some() => (
+            &["x-dead-letter-strategy", "x-max-age", KEY_INDEX, SEGMENT, FILTER],
+            "rabbit_classic_queue",
+        ),
         QueueKind::Classic => (
-            &["x-dead-letter-strategy", "x-delivery-limit", "x-max-age", SEGMENT, FILTER],
+            &[
+                "x-dead-letter-strategy",
+                "x-delivery-limit",
+                "x-max-age",
+                KEY_INDEX,
+                SEGMENT,
+                FILTER,
+            ],
             "rabbit_classic_queue",
         ),
         QueueKind::Quorum => {
-            (&["x-max-priority", "x-max-age", SEGMENT, FILTER], "rabbit_quorum_queue")
+            (&["x-max-priority", "x-max-age", KEY_INDEX, SEGMENT, FILTER], "rabbit_quorum_queue")
         }
         QueueKind::Stream => (
             &[

@@ -10,7 +10,7 @@ use engine::api::Once;
 use engine::catalog::{
     AppliesTo, Arguments, Breaker, DeadLetter, DeclareQueue, DeclareRouter, Dedup, Growth, Name,
     Overflow, Pace, PolicySettings, QueueKind, QueueOptions, Rate, Refusal, Remembered, Retry,
-    RetryOn, RouterId, RouterKind, Serving, Setting, Thing, Unsaid,
+    RetryOn, RouterId, RouterKind, Serving, Setting, StreamOptions, Thing, Unsaid,
 };
 use record::properties::Value;
 use std::sync::Arc;
@@ -178,7 +178,7 @@ fn options(parsed: &QueueArguments) -> QueueOptions {
         expires: parsed.expires_ms.map(Millis),
         max_len: parsed.length_max.map(natural),
         max_bytes: parsed.length_bytes_max.map(natural),
-        max_age: parsed.age_ms_max.map(Millis),
+        stream: StreamOptions::of(parsed.age_ms_max.map(Millis), parsed.key_index),
         overflow: match parsed.overflow {
             arguments::Overflow::DropHead => Overflow::DropOldest,
             arguments::Overflow::RejectPublish => Overflow::Refuse,

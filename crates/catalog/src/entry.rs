@@ -117,12 +117,30 @@ pub struct QueueOptions {
     pub dead_letter: Option<Arc<DeadLetter>>,
     /// How it knows messages that it had before, by their ids.
     pub dedup: Option<Dedup>,
-    /// How long a stream keeps records; `None`: for ever.
-    pub max_age: Option<Millis>,
+    /// What only a stream is told, if it is told something.
+    pub stream: Option<Box<StreamOptions>>,
     /// Which kind was asked for.
     pub kind: QueueKind,
     /// What nobody asked for, so that a policy may say it.
     pub unsaid: Unsaid,
+}
+
+/// What of a stream's arguments takes effect, beside those of other queues.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct StreamOptions {
+    /// How long it keeps records; `None`: for ever.
+    pub max_age: Option<Millis>,
+    /// The records of a key can be found.
+    pub key_index: bool,
+}
+
+impl StreamOptions {
+    /// What a stream is told, if that is anything.
+    #[must_use]
+    pub fn of(max_age: Option<Millis>, key_index: bool) -> Option<Box<StreamOptions>> {
+        let told = StreamOptions { max_age, key_index };
+        (told != StreamOptions::default()).then(|| Box::new(told))
+    }
 }
 
 /// Which message is handed out next, when, and to whom.

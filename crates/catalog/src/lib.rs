@@ -41,11 +41,13 @@ pub use change::{
     Action, Bind, Change, ConfigChange, DeclareQueue, DeclareRouter, DeclareTopic, DeleteQueue,
     Description, Elsewhere, Parameter, PutUser, Target,
 };
-pub use config::{Config, MESSAGE_BYTES_MAX_DEFAULT, RETENTION_MS_DEFAULT, TimestampType};
+pub use config::{
+    Config, KEY_INDEX, MESSAGE_BYTES_MAX_DEFAULT, RETENTION_MS_DEFAULT, TimestampType,
+};
 pub use entry::{
     Binding, DeadLetter, Dedup, Destination, Found, Hashed, MessageId, NodeId, Overflow, Owner,
     Property, Queue, QueueKind, QueueOptions, Remembered, Router, RouterId, RouterKind,
-    RouterOptions, Serving, Topic, TopicId, Unsaid,
+    RouterOptions, Serving, StreamOptions, Topic, TopicId, Unsaid,
 };
 pub use names::{Names, Publish, Routes, Stream, Unroutable, group_slot};
 pub use naming::{legal_for_streams, visible_to_streams};

@@ -6,7 +6,7 @@
 
 use crate::Name;
 use crate::access::Pattern;
-use crate::entry::{DeadLetter, Overflow, Queue, QueueKind, QueueOptions, Router};
+use crate::entry::{DeadLetter, Overflow, Queue, QueueKind, QueueOptions, Router, StreamOptions};
 use crate::sharing::Sharing;
 use crate::value::Arguments;
 use serde::{Deserialize, Serialize};
@@ -175,12 +175,13 @@ impl QueueOptions {
             (QueueKind::Quorum, most) => least(self.returns_max, most),
             _ => self.returns_max,
         };
+        let stream = self.stream.as_deref().cloned().unwrap_or_default();
         QueueOptions {
             message_ttl: least(self.message_ttl, settings.message_ttl),
             expires: least(self.expires, settings.expires),
             max_len: least(self.max_len, settings.max_len),
             max_bytes: least(self.max_bytes, settings.max_bytes),
-            max_age: least(self.max_age, settings.max_age),
+            stream: StreamOptions::of(least(stream.max_age, settings.max_age), stream.key_index),
             overflow: match settings.overflow.filter(|_| self.unsaid.overflow) {
                 // Of what a quorum queue refuses there are no dead letters.
                 Some(Overflow::RefuseAsDead) if self.kind == QueueKind::Quorum => {

@@ -41,6 +41,7 @@ fn what_works_is_parsed_whatever_the_integer_width() {
         length_max: Some(10),
         length_bytes_max: Some(1000),
         age_ms_max: None,
+        key_index: false,
         overflow: Overflow::DropHead,
         serving: ServingArguments { single_active: true, ..ServingArguments::default() },
         is_deduplicating: false,

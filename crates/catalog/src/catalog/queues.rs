@@ -20,14 +20,16 @@ const QUEUE_TYPE: &str = "x-queue-type";
 impl LogConfig {
     pub(super) fn of_queue(options: &QueueOptions) -> LogConfig {
         let stream = options.kind == QueueKind::Stream;
+        let told = options.stream.as_deref().filter(|_| stream);
         LogConfig {
             trim_settled: !stream,
-            retention_ms: options.max_age.filter(|_| stream),
+            retention_ms: told.and_then(|told| told.max_age),
             retention_bytes: options.max_bytes.filter(|_| stream),
             message_bytes_max: None,
             timestamp_type: TimestampType::Create,
             level_max: if stream { 0 } else { options.serving.priority_max },
             dedup: options.dedup.filter(|_| !stream),
+            key_index: told.is_some_and(|told| told.key_index),
         }
     }
 }

@@ -8,12 +8,14 @@ use crate::draft::{Awaits, Pending, Sealed};
 use crate::envelope::Envelope;
 use crate::index::{self, PageKey, Run};
 use crate::metrics;
-use crate::shard::{Effect, Entry, Schedule};
+use crate::shard::{Effect, Entry, Keys, Schedule};
 use catalog::LogChange;
 use journal::{AppliedBase, Dest, FrameKind, Location, Placed, REJECTED, ScannedFrame};
 use record::batch::Header;
 use std::collections::{BTreeMap, BTreeSet};
-use types::{ClientId, LogId, Millis, Offset, ShardId, SubscriptionId, SubscriptionRef, Token};
+use types::{
+    ClientId, Error, Kind, LogId, Millis, Offset, ShardId, SubscriptionId, SubscriptionRef, Token,
+};
 
 /// What is due within this time is kept in memory for whoever reads it then.
 const SOON: Millis = Millis(60_000);
@@ -144,6 +146,7 @@ impl Worker {
                 Effect::Parked { subscription, log, entries } => {
                     self.parked(shard, (subscription, log), &entries);
                 }
+                Effect::KeyRun { log, first, end } => self.key_run_put(shard, log, (first, end)),
                 Effect::Unscheduled { command, log, offsets } => {
                     self.unscheduled(shard, log, &offsets);
                     if let Some((client, token)) = askers.get(&command).copied() {
@@ -173,6 +176,11 @@ impl Worker {
         let reply = match pending.awaits {
             Awaits::Append { dest, delta } => {
                 let (verdict, base) = bases[dest];
+                if verdict == Verdict::Unsure {
+                    let why = "what the append expects has to be looked up once more";
+                    let error = Error::new(Kind::Unavailable, why);
+                    return self.clients.reply(pending.client, pending.token, Err(error));
+                }
                 Reply::Appended(Appended {
                     verdict,
                     base_offset: base.plus(delta),
@@ -205,6 +213,9 @@ impl Worker {
         let batch = usize::from(dest.batch);
         let run = run_of(dest, &sealed.headers[batch], base, sealed.time, &locations[batch]);
         self.store.index.insert(dest.log, run, &locations[batch]);
+        if let Some(log) = Keys::log_of(dest.log) {
+            return self.key_page_placed(shard, log, base);
+        }
         if let Some(log) = Schedule::log_of(dest.log) {
             return self.scheduled_entry(shard, log, run);
         }
@@ -221,6 +232,7 @@ impl Worker {
             }
         }
         self.log_touched(shard, dest.log);
+        self.keys_grew(shard, dest.log);
     }
 
     /// After consumers had their chance at what arrived this turn: limits, and times to live.
@@ -289,8 +301,12 @@ impl Worker {
             Some(_) if !io::planted("settled-entry-dropped") => index.trim_pages(log, start),
             _ => index.trim(log, start),
         };
-        if let Some(seat) = self.seats.get_mut(&shard).filter(|_| inside) {
+        let Some(seat) = self.seats.get_mut(&shard) else { return };
+        if inside {
             seat.scattered.insert(log);
+        }
+        if let Some(keying) = seat.keying.get_mut(&log) {
+            keying.gives_up = true;
         }
     }
 
@@ -397,9 +413,9 @@ impl Worker {
                     self.store.index.trim(log, start);
                 }
                 Effect::Followed(LogChange::DropLog(log)) => {
-                    self.store.index.remove(log.log);
                     self.store.losses.forget(log.log);
-                    self.store.index.remove(Schedule::id_of(log.log));
+                    let hidden = [Schedule::id_of(log.log), Keys::id_of(log.log)];
+                    [log.log].into_iter().chain(hidden).for_each(|id| self.store.index.remove(id));
                 }
                 _ => {}
             }

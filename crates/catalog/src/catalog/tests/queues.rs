@@ -26,7 +26,7 @@ fn a_queue_is_a_log_and_its_own_subscription() {
         returns_max: None,
         dead_letter: None,
         dedup: None,
-        max_age: None,
+        stream: None,
         kind: QueueKind::Quorum,
         unsaid: Unsaid::default(),
     };
