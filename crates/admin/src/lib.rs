@@ -6,6 +6,7 @@
 
 pub mod base64;
 mod dialect;
+mod events;
 mod failure;
 mod groups;
 mod guard;

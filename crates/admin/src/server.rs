@@ -1,7 +1,7 @@
 //! Paths and sockets.
 
 use crate::{
-    About, Admin, Dialect, WireStatus, groups, guard, management, messages, metrics, names,
+    About, Admin, Dialect, WireStatus, events, groups, guard, management, messages, metrics, names,
     schedules,
 };
 use axum::Router;
@@ -92,6 +92,8 @@ fn router(admin: Admin) -> Router {
         .route("/v1/topics/{name}/consume", post(messages::consume))
         .route("/v1/queues/{name}/read", post(messages::read))
         .route("/v1/topics/{name}/read", post(messages::read))
+        .route("/v1/queues/{name}/events", get(events::events))
+        .route("/v1/topics/{name}/events", get(events::events))
         .route("/v1/queues/{name}/scheduled", get(schedules::list))
         .route("/v1/topics/{name}/scheduled", get(schedules::list))
         .route("/v1/queues/{name}/scheduled/cancel", post(schedules::cancel_many))

@@ -41,7 +41,7 @@ pub use door::{Door, Doors};
 pub use gather::Gather;
 pub use identity::NotEntered;
 pub use listen::{bind, loopback};
-pub use local::{Consumer, Listing, Local};
+pub use local::{Consumer, Expectation, History, KeyRange, Listing, Local};
 pub use message::{Headers, Message, Place, Received};
 pub use pipeline::{Pipeline, Slot};
 pub use registry::{Registry, Whom};

@@ -1,6 +1,7 @@
 //! The broker as Rust code of this process uses it: declare, publish, consume, settle.
 
 mod consumer;
+mod keyed;
 mod publish;
 mod schedule;
 
@@ -16,6 +17,7 @@ use std::sync::atomic::AtomicU32;
 use types::{Error, Kind, SubscriptionRef};
 
 pub use consumer::Consumer;
+pub use keyed::{Expectation, History, KeyRange};
 pub use schedule::Listing;
 
 /// One user of the broker within its process; cheap to clone. Names are those of one namespace.
