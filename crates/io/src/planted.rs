@@ -62,7 +62,6 @@ pub const FAULTS: &[(&str, &str)] = &[
     ("joined-load-forgotten", "of those who wait for the same load only the first goes on"),
     ("row-over-hole", "batches read together are counted on where some of them were settled"),
     ("slab-neighbour-read", "of batches that were loaded together the next one is delivered"),
-    ("late-index-hides-entries", "outboxes are taken from index files later than the checkpoint"),
     ("unindexed-forgotten", "a checkpoint leaves out the batches of a segment without an index"),
 ];
 
