@@ -28,7 +28,7 @@ pub(super) fn restore(
         let index = recovery.index(segment)?;
         for (worker, hidden_before) in workers.iter_mut().zip(&hidden_before) {
             let with_hidden = segment < *hidden_before;
-            worker.restore_index(&index, with_hidden || io::planted("late-index-hides-entries"));
+            worker.restore_index(&index, with_hidden);
         }
         if let Indexed::Stored(directory) = &index {
             for worker in workers.iter_mut() {
