@@ -4,6 +4,7 @@
 //! refused with 406 and its name, never ignored, unless it asks for what happens anyway. All others
 //! change nothing here, or are nobody's: they are stored, echoed and compared.
 
+mod keep;
 mod pace;
 mod retry;
 mod serving;
@@ -17,6 +18,7 @@ use engine::catalog::{Dedup, Hashed, Property, Remembered};
 use record::properties::Value;
 use types::Millis;
 
+pub use keep::KeepArguments;
 pub use pace::PaceArguments;
 pub use retry::{RetryArguments, RetryType};
 pub use serving::ServingArguments;
@@ -33,11 +35,6 @@ const DELIVERY_LIMIT_DEFAULT: i64 = 20;
 /// Arguments of a stream that change nothing here.
 const SEGMENT: &str = "x-stream-max-segment-size-bytes";
 const FILTER: &str = "x-stream-filter-size-bytes";
-
-/// How many bytes a queue keeps of what its consumers are done with.
-const KEEP_BYTES: &str = "x-keep-settled-bytes";
-/// Argument of a stream that indexes its keys.
-const KEY_INDEX: &str = "x-key-index";
 
 /// What `x-queue-type` says. All are the same queue here; the word is echoed and compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,10 +75,8 @@ pub struct QueueArguments {
     pub length_bytes_max: Option<i64>,
     /// `x-max-age` of a stream, in milliseconds.
     pub age_ms_max: Option<i64>,
-    /// `x-keep-settled-age` and `x-keep-settled-bytes`.
+    /// `x-keep-settled-age` and `x-keep-settled-bytes`, and of a stream `x-key-index`.
     pub keep: KeepArguments,
-    /// `x-key-index` of a stream: the records of a key can be found.
-    pub key_index: bool,
     /// `x-overflow`.
     pub overflow: Overflow,
     /// `x-single-active-consumer` and what else says how messages are handed out.
@@ -92,15 +87,6 @@ pub struct QueueArguments {
     pub returns_max: Option<i64>,
     /// `x-dead-letter-exchange` and `x-dead-letter-routing-key`.
     pub dead_letter: Option<(String, Option<String>)>,
-}
-
-/// How much a queue keeps of what its consumers are done with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct KeepArguments {
-    /// `x-keep-settled-age`, in milliseconds; not 0.
-    pub age_ms: Option<i64>,
-    /// `x-keep-settled-bytes`; not 0.
-    pub bytes: Option<i64>,
 }
 
 /// Where a stream consumer starts.
@@ -169,8 +155,7 @@ impl QueueArguments {
             length_max: number("x-max-length")?,
             length_bytes_max: number("x-max-length-bytes")?,
             age_ms_max: max_age(queue, arguments)?,
-            keep: KeepArguments { age_ms: keep_age(queue, arguments)?, bytes: number(KEEP_BYTES)? },
-            key_index: flag(queue, arguments, KEY_INDEX)?,
+            keep: keep::parse(queue, arguments)?,
             overflow: overflow(queue, arguments)?,
             serving: serving::parse(queue, arguments)?,
             is_deduplicating: flag(queue, arguments, "x-message-deduplication")?,
@@ -181,7 +166,7 @@ impl QueueArguments {
         for name in [SEGMENT, FILTER] {
             number(name)?;
         }
-        for (name, zero) in [("x-expires", parsed.expires_ms), (KEEP_BYTES, parsed.keep.bytes)] {
+        for (name, zero) in [("x-expires", parsed.expires_ms), (keep::BYTES, parsed.keep.bytes)] {
             if zero == Some(0) {
                 return Err(queue.invalid_argument(name, "{value_zero,0}"));
             }
@@ -343,18 +328,6 @@ pub(crate) fn span(value: &Value) -> Option<Millis> {
     span.filter(|span| span.0 > 0)
 }
 
-/// How long a queue keeps what its consumers are done with.
-fn keep_age(queue: Resource<'_>, arguments: &Arguments) -> Result<Option<i64>, Exception> {
-    const NAME: &str = "x-keep-settled-age";
-    match find(arguments, NAME) {
-        None => Ok(None),
-        Some(value) => match span(value) {
-            Some(span) => Ok(Some(span.0)),
-            None => Err(queue.invalid_argument(NAME, "invalid_age")),
-        },
-    }
-}
-
 /// How long a stream keeps its messages.
 fn max_age(queue: Resource<'_>, arguments: &Arguments) -> Result<Option<i64>, Exception> {
     const NAME: &str = "x-max-age";
@@ -431,7 +404,7 @@ fn fits_kind(queue: Resource<'_>, kind: QueueKind, given: &Arguments) -> Result<
     let (others, module): (&[&str], &str) = match kind {
         // Where messages that come back wait, there is a limit to it.
         QueueKind::Classic if retry::parse(queue, given)?.is_some() => (
-            &["x-dead-letter-strategy", "x-max-age", KEY_INDEX, SEGMENT, FILTER],
+            &["x-dead-letter-strategy", "x-max-age", keep::KEY_INDEX, SEGMENT, FILTER],
             "rabbit_classic_queue",
         ),
         QueueKind::Classic => (
@@ -439,15 +412,16 @@ fn fits_kind(queue: Resource<'_>, kind: QueueKind, given: &Arguments) -> Result<
                 "x-dead-letter-strategy",
                 "x-delivery-limit",
                 "x-max-age",
-                KEY_INDEX,
+                keep::KEY_INDEX,
                 SEGMENT,
                 FILTER,
             ],
             "rabbit_classic_queue",
         ),
-        QueueKind::Quorum => {
-            (&["x-max-priority", "x-max-age", KEY_INDEX, SEGMENT, FILTER], "rabbit_quorum_queue")
-        }
+        QueueKind::Quorum => (
+            &["x-max-priority", "x-max-age", keep::KEY_INDEX, SEGMENT, FILTER],
+            "rabbit_quorum_queue",
+        ),
         QueueKind::Stream => (
             &[
                 "x-dead-letter-exchange",

@@ -207,7 +207,7 @@ fn options(parsed: &QueueArguments) -> QueueOptions {
 fn keep(parsed: &QueueArguments) -> Option<Box<Keep>> {
     let age = parsed.age_ms_max.or(parsed.keep.age_ms);
     let bytes = parsed.keep.bytes.and_then(|bytes| u64::try_from(bytes).ok());
-    Keep { age: age.map(Millis), bytes, key_index: parsed.key_index }.or_nothing()
+    Keep { age: age.map(Millis), bytes, key_index: parsed.keep.key_index }.or_nothing()
 }
 
 fn serving(parsed: &ServingArguments) -> Serving {
