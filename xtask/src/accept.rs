@@ -9,6 +9,7 @@ mod broker;
 mod clients;
 mod crowd;
 mod damage;
+mod events;
 mod faults;
 mod kafka;
 mod overload;
@@ -161,6 +162,11 @@ const QUEUES: &[Check] = &[
         line: 6,
         states: "rates within 2 % on one and ten consumers, caps kept",
         run: pace::pace,
+    },
+    Check {
+        line: 7,
+        states: "event store: reads of one key, appends under contention",
+        run: events::store,
     },
     Check {
         line: 8,

@@ -7,6 +7,7 @@
 pub mod base64;
 mod browsing;
 mod dialect;
+mod events;
 mod failure;
 mod groups;
 mod guard;

@@ -2,6 +2,7 @@
 
 mod acking;
 
+use crate::events::{self, Expecting, Of};
 use crate::failure::{Failure, parse};
 use crate::names::Scope;
 use crate::{Admin, Text};
@@ -33,6 +34,15 @@ const WAIT_MS_MAX: u64 = 60_000;
 #[serde(deny_unknown_fields)]
 struct Batch {
     messages: Vec<Sent>,
+    /// The last record is at this offset …
+    #[serde(default)]
+    expect_offset: Option<i64>,
+    /// … or there is none …
+    #[serde(default)]
+    expect_absent: bool,
+    /// … of the messages' key, or of their partition.
+    #[serde(default)]
+    expect_of: Option<Of>,
 }
 
 /// A message as it is given.
@@ -127,9 +137,12 @@ pub(crate) async fn publish(
     Path(name): Path<String>,
     Query(scope): Query<Scope>,
     body: Bytes,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Response, Failure> {
     let batch: Batch = parse(&body)?;
     drop(body);
+    let has_keys = batch.messages.iter().any(|sent| sent.key.is_some());
+    let expecting = Expecting::of(batch.expect_offset, batch.expect_absent, batch.expect_of);
+    let expectation = expecting.expectation(has_keys)?;
     let now = admin.engine().now();
     let (mut messages, mut later, mut order) = (Vec::new(), Vec::new(), Vec::new());
     for sent in batch.messages {
@@ -152,7 +165,21 @@ pub(crate) async fn publish(
         }
     }
     let local = admin.local.within(&scope.namespace);
-    let mut places = local.publish(&name, &messages).await?.into_iter();
+    let places = match expectation {
+        Some(_) if !later.is_empty() => {
+            let why = "what is published later can expect nothing";
+            return Err(Failure::new(Kind::Invalid, why));
+        }
+        Some(expectation) => {
+            let to = (&*scope.namespace, &*name);
+            match events::publish(&admin, to, &messages, expectation).await? {
+                Ok(places) => places,
+                Err(conflict) => return Ok(conflict),
+            }
+        }
+        None => local.publish(&name, &messages).await?,
+    };
+    let mut places = places.into_iter();
     let mut scheduled = match later.is_empty() {
         true => Vec::new().into_iter(),
         false => local.schedule(&name, &later).await?.into_iter(),
@@ -165,7 +192,7 @@ pub(crate) async fn publish(
             places.next().map(|place| json!({"partition": place.partition, "offset": place.offset}))
         }
     });
-    Ok(Json(json!({"published": places.collect::<Vec<Value>>()})))
+    Ok(Json(json!({"published": places.collect::<Vec<Value>>()})).into_response())
 }
 
 /// `POST /v1/queues/NAME/consume`, `POST /v1/topics/NAME/consume`

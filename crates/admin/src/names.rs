@@ -7,7 +7,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use bytes::Bytes;
 use engine::api::{Counts, Extent, QueueStats};
-use engine::catalog::{Config, Found, NAMESPACE_DEFAULT, PARTITIONS_MAX, Queue, Topic};
+use engine::catalog::{Config, Found, KEY_INDEX, NAMESPACE_DEFAULT, PARTITIONS_MAX, Queue, Topic};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -216,6 +216,10 @@ pub(crate) async fn create_topic(
         let why = format!("the configuration '{unknown}' has no effect here; known: {EFFECTIVE:?}");
         return Err(Failure::new(Kind::Invalid, why));
     }
+    if let Some(value) = config.get(KEY_INDEX).filter(|it| *it != "true" && *it != "false") {
+        let why = format!("{KEY_INDEX} is true or false, not '{value}'");
+        return Err(Failure::new(Kind::Invalid, why));
+    }
     let local = admin.local.within(&scope.namespace);
     let created = local.declare_topic(&name, partitions, Config(config)).await?;
     Ok(made(created))
@@ -251,7 +255,7 @@ pub(crate) async fn delete_topic(
 
 /// Topic configurations that can be given at creation here.
 const EFFECTIVE: &[&str] =
-    &["retention.ms", "retention.bytes", "max.message.bytes", "message.timestamp.type"];
+    &["retention.ms", "retention.bytes", "max.message.bytes", "message.timestamp.type", KEY_INDEX];
 
 fn default_namespace() -> String {
     NAMESPACE_DEFAULT.to_owned()

@@ -1,8 +1,8 @@
 //! Paths and sockets.
 
 use crate::{
-    About, Admin, Dialect, WireStatus, browsing, groups, guard, management, messages, metrics,
-    names, redrives, replay, schedules,
+    About, Admin, Dialect, WireStatus, browsing, events, groups, guard, management, messages,
+    metrics, names, redrives, replay, schedules,
 };
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -103,6 +103,8 @@ fn router(admin: Admin) -> Router {
         .route("/v1/redrives/{id}", get(redrives::one).delete(redrives::stop))
         .route("/v1/queues/{name}/rewind", post(replay::rewind))
         .route("/v1/topics/{name}/rewind", post(replay::rewind))
+        .route("/v1/queues/{name}/events", get(events::events))
+        .route("/v1/topics/{name}/events", get(events::events))
         .route("/v1/queues/{name}/scheduled", get(schedules::list))
         .route("/v1/topics/{name}/scheduled", get(schedules::list))
         .route("/v1/queues/{name}/scheduled/cancel", post(schedules::cancel_many))

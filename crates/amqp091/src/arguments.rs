@@ -36,6 +36,8 @@ const FILTER: &str = "x-stream-filter-size-bytes";
 
 /// How many bytes a queue keeps of what its consumers are done with.
 const KEEP_BYTES: &str = "x-keep-settled-bytes";
+/// Argument of a stream that indexes its keys.
+const KEY_INDEX: &str = "x-key-index";
 
 /// What `x-queue-type` says. All are the same queue here; the word is echoed and compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,6 +80,8 @@ pub struct QueueArguments {
     pub age_ms_max: Option<i64>,
     /// `x-keep-settled-age` and `x-keep-settled-bytes`.
     pub keep: KeepArguments,
+    /// `x-key-index` of a stream: the records of a key can be found.
+    pub key_index: bool,
     /// `x-overflow`.
     pub overflow: Overflow,
     /// `x-single-active-consumer` and what else says how messages are handed out.
@@ -166,9 +170,10 @@ impl QueueArguments {
             length_bytes_max: number("x-max-length-bytes")?,
             age_ms_max: max_age(queue, arguments)?,
             keep: KeepArguments { age_ms: keep_age(queue, arguments)?, bytes: number(KEEP_BYTES)? },
+            key_index: flag(queue, arguments, KEY_INDEX)?,
             overflow: overflow(queue, arguments)?,
             serving: serving::parse(queue, arguments)?,
-            is_deduplicating: deduplication(queue, arguments)?,
+            is_deduplicating: flag(queue, arguments, "x-message-deduplication")?,
             returns_max: delivery_limit(queue, arguments)?,
             dead_letter: dead_letter(queue, arguments)?,
         };
@@ -363,13 +368,13 @@ fn max_age(queue: Resource<'_>, arguments: &Arguments) -> Result<Option<i64>, Ex
     }
 }
 
-fn deduplication(queue: Resource<'_>, arguments: &Arguments) -> Result<bool, Exception> {
-    const NAME: &str = "x-message-deduplication";
-    match find(arguments, NAME) {
+/// True or false, or its text.
+fn flag(queue: Resource<'_>, arguments: &Arguments, name: &str) -> Result<bool, Exception> {
+    match find(arguments, name) {
         None => Ok(false),
         Some(Value::Bool(asked)) => Ok(*asked),
         Some(Value::String(text)) if text == "true" || text == "false" => Ok(text == "true"),
-        Some(other) => Err(queue.invalid_argument(NAME, &unacceptable(other))),
+        Some(other) => Err(queue.invalid_argument(name, &unacceptable(other))),
     }
 }
 
@@ -425,15 +430,23 @@ fn dead_letter(
 fn fits_kind(queue: Resource<'_>, kind: QueueKind, given: &Arguments) -> Result<(), Exception> {
     let (others, module): (&[&str], &str) = match kind {
         // Where messages that come back wait, there is a limit to it.
-        QueueKind::Classic if retry::parse(queue, given)?.is_some() => {
-            (&["x-dead-letter-strategy", "x-max-age", SEGMENT, FILTER], "rabbit_classic_queue")
-        }
+        QueueKind::Classic if retry::parse(queue, given)?.is_some() => (
+            &["x-dead-letter-strategy", "x-max-age", KEY_INDEX, SEGMENT, FILTER],
+            "rabbit_classic_queue",
+        ),
         QueueKind::Classic => (
-            &["x-dead-letter-strategy", "x-delivery-limit", "x-max-age", SEGMENT, FILTER],
+            &[
+                "x-dead-letter-strategy",
+                "x-delivery-limit",
+                "x-max-age",
+                KEY_INDEX,
+                SEGMENT,
+                FILTER,
+            ],
             "rabbit_classic_queue",
         ),
         QueueKind::Quorum => {
-            (&["x-max-priority", "x-max-age", SEGMENT, FILTER], "rabbit_quorum_queue")
+            (&["x-max-priority", "x-max-age", KEY_INDEX, SEGMENT, FILTER], "rabbit_quorum_queue")
         }
         QueueKind::Stream => (
             &[

@@ -203,11 +203,11 @@ fn options(parsed: &QueueArguments) -> QueueOptions {
     }
 }
 
-/// What is kept: of a stream, everything up to an age.
+/// What is kept: of a stream, everything up to an age, and an index of its keys.
 fn keep(parsed: &QueueArguments) -> Option<Box<Keep>> {
     let age = parsed.age_ms_max.or(parsed.keep.age_ms);
     let bytes = parsed.keep.bytes.and_then(|bytes| u64::try_from(bytes).ok());
-    Keep { age: age.map(Millis), bytes }.or_nothing()
+    Keep { age: age.map(Millis), bytes, key_index: parsed.key_index }.or_nothing()
 }
 
 fn serving(parsed: &ServingArguments) -> Serving {

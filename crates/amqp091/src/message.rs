@@ -14,6 +14,7 @@
 mod deaths;
 mod delay;
 mod delivery;
+mod expected;
 mod headers;
 mod once;
 
@@ -28,6 +29,7 @@ use record::{Malformed, tail};
 
 pub(crate) use delay::{DELAY, delay_of, delayed, waited};
 pub use delivery::{ContentWriter, Message};
+pub(crate) use expected::expected;
 pub(crate) use once::{TTL, milliseconds, once_of};
 
 /// Header with the key of the record.
@@ -87,15 +89,25 @@ pub fn push_tail(
     push_typed(out, publication, content, address).map_err(|malformed| bad_headers(&malformed))
 }
 
-/// The routing keys that the headers CC and BCC add; 406 unless they are arrays of strings.
-pub fn carbon_copies(content: &Content<'_>) -> Result<Vec<String>, Exception> {
-    let mut keys = Vec::new();
+/// What headers ask of whoever routes the message.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// The routing keys that CC and BCC add.
+    pub copies: Vec<String>,
+    /// It is taken only if a record is the last one.
+    pub expects: bool,
+}
+
+/// What the headers ask for; 406 unless CC and BCC are arrays of strings.
+pub fn asked(content: &Content<'_>) -> Result<Asked, Exception> {
+    let mut asked = Asked::default();
     let Some(table) = content.headers else {
-        return Ok(keys);
+        return Ok(asked);
     };
     for field in table.raw() {
         let (name, raw) = field.map_err(|malformed| bad_headers(&malformed))?;
         if name != CC && name != BCC {
+            asked.expects |= name == expected::EXPECT.as_bytes();
             continue;
         }
         let value = raw.decode().map_err(|malformed| bad_headers(&malformed))?;
@@ -104,12 +116,12 @@ pub fn carbon_copies(content: &Content<'_>) -> Result<Vec<String>, Exception> {
         };
         for value in values {
             match value {
-                Value::String(key) => keys.push(key),
+                Value::String(key) => asked.copies.push(key),
                 _ => return Err(bad_copies(name)),
             }
         }
     }
-    Ok(keys)
+    Ok(asked)
 }
 
 /// The time to live that the expiration property asks for, in milliseconds; 406 if it is not one.

@@ -11,6 +11,9 @@ pub const RETENTION_MS_DEFAULT: Millis = Millis(7 * 24 * 3_600 * 1_000);
 /// Largest batch a topic takes unless told otherwise, in bytes.
 pub const MESSAGE_BYTES_MAX_DEFAULT: u32 = 1_048_588;
 
+/// Names the configuration of a topic whose keys are indexed.
+pub const KEY_INDEX: &str = "crossdock.key.index";
+
 /// What was set on a topic, by name; what is not in it has its default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -71,6 +74,12 @@ impl Config {
             "zstd" => Some(Compression::Zstd),
             _ => None,
         }
+    }
+
+    /// Whether the records of a key can be found ([`KEY_INDEX`]); a topic has it from its creation or never.
+    #[must_use]
+    pub fn key_index(&self) -> bool {
+        self.0.get(KEY_INDEX).is_some_and(|text| text == "true")
     }
 
     fn number(&self, name: &str) -> Option<i64> {

@@ -133,6 +133,8 @@ pub struct Keep {
     pub age: Option<Millis>,
     /// So many bytes of the newest.
     pub bytes: Option<u64>,
+    /// An index of the keys: the records of a key can be found. Of a stream only.
+    pub key_index: bool,
 }
 
 /// Which message is handed out next, when, and to whom.

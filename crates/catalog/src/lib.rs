@@ -41,7 +41,9 @@ pub use change::{
     Action, Bind, Change, ConfigChange, DeclareQueue, DeclareRouter, DeclareTopic, DeleteQueue,
     Description, Elsewhere, Parameter, PutUser, Target,
 };
-pub use config::{Config, MESSAGE_BYTES_MAX_DEFAULT, RETENTION_MS_DEFAULT, TimestampType};
+pub use config::{
+    Config, KEY_INDEX, MESSAGE_BYTES_MAX_DEFAULT, RETENTION_MS_DEFAULT, TimestampType,
+};
 pub use entry::{
     Binding, DeadLetter, Dedup, Destination, Found, Hashed, Keep, MessageId, NodeId, Overflow,
     Owner, Property, Queue, QueueKind, QueueOptions, Remembered, Router, RouterId, RouterKind,

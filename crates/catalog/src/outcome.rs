@@ -271,6 +271,8 @@ pub struct LogConfig {
     pub level_max: u8,
     /// How ids of messages are remembered.
     pub dedup: Option<Dedup>,
+    /// The records of a key can be found; from its first record on or never.
+    pub key_index: bool,
 }
 
 /// How a subscription behaves.

@@ -193,6 +193,7 @@ impl QueueOptions {
                     _ => own_keep.age.or(settings.keep_age),
                 },
                 bytes: own_keep.bytes.or(settings.keep_bytes),
+                key_index: own_keep.key_index,
             }
             .or_nothing(),
             overflow: match settings.overflow.filter(|_| self.unsaid.overflow) {

@@ -4,6 +4,7 @@
 //! the [`Names`](crate::Names) snapshot), carries everything it needs, and could be sent to another
 //! node as it is. A session sends [`Call`]s; the engine answers with [`Event`]s on the client's outbox.
 
+mod keyed;
 mod moving;
 mod once;
 mod read_batches;
@@ -11,6 +12,8 @@ mod replay;
 mod schedule;
 
 pub use catalog::MessageId;
+pub use keyed::{Expected, KeyHash, Keyed, KeyedRecord, ReadKey};
+pub(crate) use keyed::{Expecting, Told};
 pub use moving::{IfGone, Move};
 pub use once::Once;
 pub use read_batches::{ReadBatch, ReadBatches};
@@ -61,6 +64,8 @@ pub enum Op {
     Remove(Remove),
     /// Reads batches by offset, waiting for bytes if asked to. Reply: [`Reply::Read`].
     Read(Read),
+    /// Reads the records of a key. Reply: [`Reply::Keyed`].
+    ReadKey(ReadKey),
     /// Looks an offset up. Reply: [`Reply::Found`].
     Find(Find),
     /// Moves the start of a log forward. Reply: [`Reply::Trimmed`].
@@ -167,6 +172,17 @@ pub enum Payload {
         /// Its id, and whose memory counts beside that of the queues.
         once: Once,
     },
+    /// Record tails for one log, all of which are appended if something is so, and else none; the
+    /// verdict is `Unexpected` then. One that waits for the disk is ordered behind what its client
+    /// sends meanwhile.
+    Expecting {
+        /// At least one entry.
+        bytes: Bytes,
+        /// Some record has a time to live of its own.
+        expiring: bool,
+        /// What has to be so.
+        expected: Expected,
+    },
 }
 
 impl Payload {
@@ -174,9 +190,10 @@ impl Payload {
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
         match self {
-            Payload::Batch(bytes) | Payload::Tails { bytes, .. } | Payload::Once { bytes, .. } => {
-                bytes
-            }
+            Payload::Batch(bytes)
+            | Payload::Tails { bytes, .. }
+            | Payload::Once { bytes, .. }
+            | Payload::Expecting { bytes, .. } => bytes,
         }
     }
 }
@@ -484,6 +501,8 @@ pub enum Reply {
     },
     /// Batches read.
     Read(Vec<ReadLog>),
+    /// Records of a key.
+    Keyed(Keyed),
     /// An offset found; `None`: no such record.
     Found(Option<Found>),
     /// The log's start now.
@@ -537,6 +556,11 @@ pub enum Verdict {
     StaleProducerEpoch,
     /// The destination is gone.
     Gone,
+    /// What the append expected is not so; `base_offset` is that of the last record, -1 when there is
+    /// none.
+    Unexpected,
+    /// Whether what it expected is so is not known any more: it has to be looked up once more.
+    Unsure,
 }
 
 /// An offset with its record's timestamp.
@@ -590,6 +614,7 @@ impl Op {
             Op::Stand(stand) => stand.subscription.shard,
             Op::Remove(remove) => remove.subscription.shard,
             Op::Read(read) => read.logs.first().map_or(ShardId(0), |from| from.log.shard),
+            Op::ReadKey(read) => read.log.shard,
             Op::Find(find) => find.log.shard,
             Op::Trim(trim) => trim.log.shard,
             Op::Extent(logs) => logs.first().map_or(ShardId(0), |log| log.shard),

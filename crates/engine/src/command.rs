@@ -1,6 +1,8 @@
 //! What a frame says besides appending: the commands of the replicated state machine.
 
+use crate::key_list::KeyList;
 use crate::levels::Levels;
+use crate::shard::KeyRun;
 use catalog::{Change, LogChange};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -50,6 +52,12 @@ pub(crate) enum Command {
     ForgetSettled { log: LogId, before: Offset },
     /// What is settled and kept from there on is to be delivered again.
     Rewind { subscription: SubscriptionId, log: LogId, to: Offset },
+    /// The keys of the records of a batch of the frame, where it goes to a log that indexes them.
+    Keys { batch: u16, keys: KeyList },
+    /// A run of the index of a log's keys, whose pages are in the hidden log.
+    KeyRun { log: LogId, run: KeyRun },
+    /// Pages of the index of a log's keys that are in no run are given up.
+    GiveUpKeyStrays { log: LogId },
 }
 
 /// Offsets `first..=last` of a log, and when they may be handed out again.
@@ -95,6 +103,7 @@ pub(crate) fn bytes_max(command: &Command) -> usize {
     const OTHERS: usize = 64;
     const LOG_BYTES: usize = 8;
     const NUMBER_BYTES: usize = 10;
+    const KEY_PAGE_BYTES: usize = 16 + 2 * NUMBER_BYTES;
     match command {
         Command::Settle { ranges, .. }
         | Command::Withdraw { ranges, .. }
@@ -107,6 +116,8 @@ pub(crate) fn bytes_max(command: &Command) -> usize {
         Command::Park { entries, .. } => OTHERS + PARKING_BYTES * entries.len(),
         Command::Unschedule { offsets, .. } => OTHERS + NUMBER_BYTES * offsets.len(),
         Command::Rank { levels, .. } => levels.bytes_max(),
+        Command::Keys { keys, .. } => KeyList::bytes_of_count(keys.len()),
+        Command::KeyRun { run, .. } => OTHERS + KEY_PAGE_BYTES * run.pages.len(),
         Command::Change(_) | Command::Group { .. } => encode(std::slice::from_ref(command)).len(),
         _ => OTHERS,
     }

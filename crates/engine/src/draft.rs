@@ -4,21 +4,24 @@
 //! each log's order: a set's open batch is closed for a log as soon as another batch of the frame
 //! goes there.
 
-use crate::api::{Append, Once, Payload, Removed};
+use crate::api::{Append, Expecting, Once, Payload, Removed, Told};
 use crate::command::{self, Command};
 use crate::envelope::Envelope;
+use crate::key_list::KeyList;
 use crate::levels::Levels;
-use crate::shard::Schedule;
+use crate::shard::{Keys, Schedule};
 use bytes::Bytes;
 use journal::{AppliedBase, Dest, FrameDraft, FrameKind};
 use record::batch::{self, Builder, Header};
 use record::tails::Tails;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use types::{ClientId, Error, Kind, LogId, LogRef, Millis, ShardId, Token};
 
 /// A batch of this size is closed: what one reader of it costs stays bounded, and it travels whole.
-const BATCH_BYTES: usize = 128 << 10;
+pub(crate) const BATCH_BYTES: usize = 128 << 10;
+/// The same where keys are indexed: who reads the records of a key reads a batch for each.
+pub(crate) const SMALL_BATCH_BYTES: usize = 8 << 10;
 
 /// Who waits for a frame, and for what in it.
 #[derive(Clone, Copy, Debug)]
@@ -86,8 +89,8 @@ pub(crate) struct Draft {
     latest: BTreeMap<LogId, usize>,
     /// By batch, where records have a priority and a queue takes notice.
     levels: BTreeMap<usize, Levels>,
-    /// Batches that are appended where none of their id is remembered.
-    onces: BTreeMap<usize, Once>,
+    /// By batch, what has to be so where it is appended.
+    conditions: BTreeMap<usize, Condition>,
     bytes: usize,
     command_bytes: usize,
     urgent: bool,
@@ -97,6 +100,13 @@ pub(crate) struct Draft {
 enum Packing {
     Whole(Bytes),
     Open(Builder),
+}
+
+/// What a destination is asked before it takes a batch.
+#[derive(Clone, Copy, Debug)]
+enum Condition {
+    Once(Once),
+    Expecting(Expecting),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -140,7 +150,7 @@ impl Draft {
             open: BTreeMap::new(),
             latest: BTreeMap::new(),
             levels: BTreeMap::new(),
-            onces: BTreeMap::new(),
+            conditions: BTreeMap::new(),
             bytes: 0,
             command_bytes: 0,
             urgent: false,
@@ -204,9 +214,14 @@ impl Draft {
         }
     }
 
-    /// Adds an append. `stamp`: destinations want the leader's time in the batch. Gives the first
-    /// destination's place and the record's place in its batch.
-    pub(crate) fn append(&mut self, append: &Append, time: Millis, stamp: bool) -> (usize, u32) {
+    /// Adds an append. `stamp`: destinations want the leader's time in the batch; a batch that has
+    /// `batch_bytes` is closed. Gives the first destination's place and the record's place in its batch.
+    pub(crate) fn append(
+        &mut self,
+        append: &Append,
+        (time, stamp): (Millis, bool),
+        batch_bytes: usize,
+    ) -> (usize, u32) {
         match &append.payload {
             Payload::Batch(bytes) => {
                 let bytes = match stamp {
@@ -223,7 +238,7 @@ impl Draft {
             }
             Payload::Tails { bytes, expiring } => {
                 self.bytes += bytes.len();
-                let (dest, packing) = self.open_batch(&append.to, time, *expiring);
+                let (dest, packing) = self.open_batch(&append.to, (time, *expiring), batch_bytes);
                 let Packing::Open(builder) = packing else { return (dest, 0) };
                 // An entry's own header is longer than what a record has before its tail.
                 builder.reserve(bytes.len());
@@ -236,30 +251,55 @@ impl Draft {
                 (dest, delta)
             }
             Payload::Once { bytes, expiring, once } => {
-                self.bytes += bytes.len();
-                let mut builder = Builder::with_capacity(time, bytes.len());
-                for entry in Tails::new(bytes) {
-                    let (timestamp, tail) = entry.expect("packed by record::tails");
-                    builder.push(if stamp { time } else { timestamp.unwrap_or(time) }, tail);
-                }
-                let envelope = Envelope { expiring: *expiring, ..Envelope::default() };
-                self.onces.insert(self.batches.len(), *once);
-                (self.add_batch(&append.to, Packing::Whole(builder.finish()), envelope), 0)
+                let condition = Condition::Once(*once);
+                (self.append_if(&append.to, (bytes, *expiring), condition, (time, stamp)), 0)
             }
+            Payload::Expecting { bytes, expiring, expected } => {
+                let expecting = Expecting { expected: *expected, told: Told::default() };
+                let condition = Condition::Expecting(expecting);
+                (self.append_if(&append.to, (bytes, *expiring), condition, (time, stamp)), 0)
+            }
+        }
+    }
+
+    /// Adds tails as a batch by itself, which is appended where something is so.
+    fn append_if(
+        &mut self,
+        to: &[LogRef],
+        (bytes, expiring): (&Bytes, bool),
+        condition: Condition,
+        (time, stamp): (Millis, bool),
+    ) -> usize {
+        self.bytes += bytes.len();
+        let mut builder = Builder::with_capacity(time, bytes.len());
+        for entry in Tails::new(bytes) {
+            let (timestamp, tail) = entry.expect("packed by record::tails");
+            builder.push(if stamp { time } else { timestamp.unwrap_or(time) }, tail);
+        }
+        let envelope = Envelope { expiring, ..Envelope::default() };
+        self.conditions.insert(self.batches.len(), condition);
+        self.add_batch(to, Packing::Whole(builder.finish()), envelope)
+    }
+
+    /// Says what was found of a key that an append expects something of; `dest` is where that goes.
+    pub(crate) fn tell(&mut self, dest: usize, told: Told) {
+        let batch = self.dests[dest].batch;
+        if let Some(Condition::Expecting(expecting)) = self.conditions.get_mut(&batch) {
+            expecting.told = told;
         }
     }
 
     fn open_batch(
         &mut self,
         to: &Arc<[LogRef]>,
-        time: Millis,
-        expiring: bool,
+        (time, expiring): (Millis, bool),
+        batch_bytes: usize,
     ) -> (usize, &mut Packing) {
         let envelope = Envelope { expiring, ..Envelope::default() };
         let open = self.open.get(to).copied().filter(|first| {
             let batch = self.dests[*first].batch;
             let room = match &self.batches[batch] {
-                Packing::Open(builder) => builder.len() < BATCH_BYTES,
+                Packing::Open(builder) => builder.len() < batch_bytes,
                 Packing::Whole(_) => false,
             };
             let latest = to.iter().all(|dest| self.latest.get(&dest.log) == Some(&batch));
@@ -290,7 +330,7 @@ impl Draft {
         let (bytes, expiring, once) = match &append.payload {
             Payload::Tails { bytes, expiring } => (bytes, expiring, None),
             Payload::Once { bytes, expiring, once } => (bytes, expiring, Some(once)),
-            Payload::Batch(_) => return 0,
+            Payload::Batch(_) | Payload::Expecting { .. } => return 0,
         };
         let to: Vec<LogRef> = append
             .to
@@ -305,7 +345,8 @@ impl Draft {
             let timestamp = if stamp { time } else { timestamp.unwrap_or(time) };
             let mut builder = Builder::with_capacity(time, tail.len());
             builder.push(timestamp, tail);
-            self.onces.extend(once.map(|once| (self.batches.len(), *once)));
+            let once = once.map(|once| (self.batches.len(), Condition::Once(*once)));
+            self.conditions.extend(once);
             self.add_batch(&to, Packing::Whole(builder.finish()), envelope);
         }
         first
@@ -337,12 +378,13 @@ impl Draft {
         first
     }
 
-    /// Closes the draft: what goes to the journal, and what stays for the apply.
+    /// Closes the draft: what goes to the journal, and what stays for the apply. `keys`: of the logs that
+    /// index their keys.
     pub(crate) fn seal(
         mut self,
         stamp: Stamp,
-        applied: Vec<AppliedBase>,
-        synced: bool,
+        (applied, synced): (Vec<AppliedBase>, bool),
+        keys: &BTreeMap<LogId, Box<Keys>>,
     ) -> (FrameDraft, Sealed) {
         self.commands.extend(self.levels.into_iter().map(|(batch, levels)| {
             let batch = u16::try_from(batch).expect("a draft is flushed long before");
@@ -360,6 +402,14 @@ impl Draft {
             .iter()
             .map(|bytes| Header::decode(bytes).expect("validated at the door or built here"))
             .collect();
+        if !keys.is_empty() {
+            let indexed = self.dests.iter().filter(|target| keys.contains_key(&target.log));
+            let indexed: BTreeSet<usize> = indexed.map(|target| target.batch).collect();
+            self.commands.extend(indexed.into_iter().map(|batch| Command::Keys {
+                batch: u16::try_from(batch).expect("a draft is flushed long before"),
+                keys: KeyList::of_batch(&batches[batch]),
+            }));
+        }
         let dests: Vec<Dest> = self
             .dests
             .iter()
@@ -367,8 +417,9 @@ impl Draft {
                 log: target.log,
                 batch: u16::try_from(target.batch).expect("a draft is flushed long before"),
                 records: headers[target.batch].last_offset_delta.saturating_add(1),
-                envelope: match self.onces.get(&target.batch) {
-                    Some(once) => once.encode(&target.envelope.encode()),
+                envelope: match self.conditions.get(&target.batch) {
+                    Some(Condition::Once(once)) => once.encode(&target.envelope.encode()),
+                    Some(Condition::Expecting(one)) => one.encode(&target.envelope.encode()),
                     None => target.envelope.encode(),
                 },
             })
@@ -405,6 +456,9 @@ impl Draft {
 pub(crate) fn count_of(payload: &Payload) -> Result<usize, Error> {
     match payload {
         Payload::Batch(_) => Err(Error::new(Kind::Invalid, "a batch cannot be scheduled")),
+        Payload::Expecting { .. } => {
+            Err(Error::new(Kind::Invalid, "what is appended later can expect nothing"))
+        }
         Payload::Tails { bytes, .. } | Payload::Once { bytes, .. } => Ok(Tails::new(bytes).count()),
     }
 }

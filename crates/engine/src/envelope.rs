@@ -1,7 +1,7 @@
 //! What a destination says of its reference to a batch, beside the batch: the bytes of
 //! [`journal::Dest::envelope`].
 
-use crate::api::Once;
+use crate::api::{Expecting, Once};
 use crate::shard::Outbound;
 use bytes::Bytes;
 use types::{LogId, Millis, Offset};
@@ -14,6 +14,8 @@ const SCHEDULED: u8 = 2;
 const OUT: u8 = 3;
 /// A destination of what was in an outbox: expiring, outbox, its offset there, the outbox's floor.
 const IN: u8 = 4;
+/// A destination that is a page of the index of a log's keys: expiring, which it is not.
+const KEY_PAGE: u8 = 7;
 
 /// State of one reference that is not the producer's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub(crate) struct Envelope {
 pub(crate) enum Way {
     /// In the outbox of the one.
     Out(Outbound),
+    /// A page of the index of a log's keys, on no way at all.
+    KeyPage,
     /// Coming to the other.
     In { outbox: LogId, offset: Offset, floor: Offset },
 }
@@ -56,6 +60,9 @@ impl Envelope {
                 out.extend_from_slice(&offset.0.to_le_bytes());
                 out.extend_from_slice(&floor.0.to_le_bytes());
             }
+            Envelope { way: Some(Way::KeyPage), .. } => {
+                out.extend_from_slice(&[KEY_PAGE, expiring])
+            }
             Envelope { expiring: true, .. } => return Bytes::from_static(&[EXPIRING]),
             Envelope { expiring: false, .. } => return Bytes::new(),
         }
@@ -65,6 +72,7 @@ impl Envelope {
     /// Reads what [`Envelope::encode`] wrote; what no release wrote says nothing.
     pub(crate) fn decode(bytes: &[u8]) -> Envelope {
         let (_, bytes) = Once::decode(bytes);
+        let (_, bytes) = Expecting::decode(bytes);
         match bytes {
             [EXPIRING] => Envelope { expiring: true, ..Envelope::default() },
             [kind, expiring, rest @ ..] => {
@@ -72,6 +80,9 @@ impl Envelope {
                     SCHEDULED => scheduled(rest),
                     OUT => out(rest),
                     IN => coming(rest),
+                    KEY_PAGE if rest.is_empty() => {
+                        Some(Envelope { way: Some(Way::KeyPage), ..Envelope::default() })
+                    }
                     _ => None,
                 };
                 read.map_or(Envelope::default(), |read| Envelope {

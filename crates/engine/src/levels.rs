@@ -29,7 +29,9 @@ impl Levels {
     pub(crate) fn of(payload: &Payload) -> Option<Levels> {
         match payload {
             Payload::Batch(bytes) => Levels::of_batch(bytes),
-            Payload::Tails { bytes, .. } | Payload::Once { bytes, .. } => {
+            Payload::Tails { bytes, .. }
+            | Payload::Once { bytes, .. }
+            | Payload::Expecting { bytes, .. } => {
                 Levels::of_all(Tails::new(bytes).map_while(Result::ok).map(|(_, tail)| tail))
             }
         }

@@ -16,6 +16,7 @@ mod envelope;
 mod handle;
 mod index;
 mod keeper;
+mod key_list;
 mod levels;
 mod mailbox;
 mod memory;

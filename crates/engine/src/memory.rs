@@ -56,6 +56,8 @@ pub enum MemoryPool {
     Producers,
     /// Ids of messages that are remembered, so that none is taken twice.
     Ids,
+    /// Where the records of each key are, as far as that is not on the disk.
+    Keys,
     /// Members of groups, and the positions they committed.
     Groups,
     /// Where what is scheduled lies and when it is due, as far as no index file has it.
@@ -63,7 +65,7 @@ pub enum MemoryPool {
 }
 
 /// All pools, with the names metrics have for them.
-pub const POOLS: [(MemoryPool, &str); 11] = [
+pub const POOLS: [(MemoryPool, &str); 12] = [
     (MemoryPool::Input, "input"),
     (MemoryPool::Submitted, "submitted"),
     (MemoryPool::Output, "output"),
@@ -73,6 +75,7 @@ pub const POOLS: [(MemoryPool, &str); 11] = [
     (MemoryPool::Pages, "pages"),
     (MemoryPool::Producers, "producers"),
     (MemoryPool::Ids, "ids"),
+    (MemoryPool::Keys, "keys"),
     (MemoryPool::Groups, "groups"),
     (MemoryPool::Schedules, "schedules"),
 ];
@@ -107,10 +110,11 @@ impl Memory {
         for (pool, bytes) in [
             (MemoryPool::Held, HELD_BYTES.min(limit / 32)),
             (MemoryPool::Loads, LOADS_BYTES.min(limit / 32)),
-            (MemoryPool::Cache, CACHE_BYTES.min(limit / 16 * 3)),
+            (MemoryPool::Cache, CACHE_BYTES.min(limit / 32 * 5)),
             (MemoryPool::Pages, PAGES_BYTES.min(limit / 16)),
             (MemoryPool::Producers, limit / 16),
             (MemoryPool::Ids, limit / 16),
+            (MemoryPool::Keys, limit / 32),
             (MemoryPool::Groups, limit / 16),
             (MemoryPool::Schedules, SCHEDULES_BYTES.min(limit / 16)),
         ] {

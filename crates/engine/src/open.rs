@@ -83,7 +83,8 @@ pub struct Sizes {
     pub checkpoint_slice_bytes: usize,
     /// A checkpoint has `1 << chunk_bits` logs or subscriptions in a chunk; fewer than 32.
     pub chunk_bits: u32,
-    /// Entries of one log's schedule that are kept in memory, the nearest ones.
+    /// Entries of one log's schedule that are kept in memory, the nearest ones; and of its index of keys,
+    /// the newest ones.
     pub schedule_near_max: usize,
     /// Pages of index files in memory, all workers together. What was read for somebody stays
     /// until he has seen it, room or not.

@@ -8,6 +8,9 @@ mod chunked;
 mod group_slots;
 mod holds;
 mod keeping;
+mod keyed;
+mod keys;
+mod later;
 mod ledgers;
 mod log;
 mod once;
@@ -22,6 +25,9 @@ mod seldom;
 pub(crate) use chunked::{Chunked, Cut};
 pub(crate) use group_slots::GroupSlots;
 pub(crate) use holds::Holds;
+use keyed::KeysTold;
+pub(crate) use keyed::is_known;
+pub(crate) use keys::{ENTRY_BYTES, KeyEntry, KeyPage, KeyRun, Keys};
 use ledgers::Ledgers;
 pub(crate) use log::{Log, log_options};
 pub(crate) use outbox::{Outbound, Outbox};
@@ -31,11 +37,11 @@ use ranking::Ranking;
 pub(crate) use schedule::Schedule;
 pub(crate) use seen::ID_BYTES;
 
-use crate::api::{Once, Verdict};
+use crate::api::{Expecting, Once, Verdict};
 use crate::command::{Activation, Command, GroupName, Parking, Range};
 use crate::envelope::{Envelope, Way};
 use crate::levels::Levels;
-use catalog::{Catalog, Change, Dedup, LogChange, Outcome, Refusal, Remembered};
+use catalog::{Catalog, Change, LogChange, Outcome, Refusal};
 use journal::Dest;
 use ledger::{Ledger, Rewound, Span};
 use record::batch::Header;
@@ -63,6 +69,8 @@ pub(crate) struct Shard {
     next_producer: i64,
     /// What is to be appended later, by log.
     pub(crate) schedules: Chunked<LogId, Schedule>,
+    /// Where the records of each key are, of the logs that index their keys.
+    pub(crate) keys: Chunked<LogId, Box<Keys>>,
     /// What is on its way to other shards.
     pub(crate) outboxes: BTreeMap<ShardId, Outbox>,
     /// What came from the outboxes of others.
@@ -126,6 +134,8 @@ pub(crate) enum Effect {
     Activated { log: LogId, proposed: Vec<Activation>, moved: Vec<(Activation, Offset)> },
     /// Messages came back and wait.
     Parked { subscription: SubscriptionId, log: LogId, entries: Vec<Parking> },
+    /// The index of a log's keys has a run of these offsets.
+    KeyRun { log: LogId, first: Offset, end: Offset },
     /// Command `command` cancelled these entries of a log's schedule.
     Unscheduled { command: usize, log: LogId, offsets: Vec<Offset> },
 }
@@ -145,6 +155,7 @@ impl Shard {
             catalog,
             next_producer: 1,
             schedules: Chunked::new(chunk_bits),
+            keys: Chunked::new(0),
             outboxes: BTreeMap::new(),
             received: BTreeMap::new(),
             cut: 0,
@@ -167,9 +178,13 @@ impl Shard {
             self.command(at, command, effects);
         }
         let ranking = Ranking::of(entry.commands);
+        let keys_told = KeysTold::of(if self.keys.is_empty() { &[] } else { entry.commands });
         for (at, dest) in entry.dests.iter().enumerate() {
             let header = &entry.headers[usize::from(dest.batch)];
             let (verdict, base) = self.append(dest, header, ranking.at(dest.batch));
+            if verdict == Verdict::Appended {
+                self.note_keys(dest.log, base, dest.batch, &keys_told);
+            }
             effects.push(Effect::Appended { dest: at, verdict, base });
         }
     }
@@ -218,7 +233,9 @@ impl Shard {
                 self.next_producer += 1;
                 effects.push(Effect::Producer { command: at, id });
             }
-            Command::Started | Command::Rank { .. } => {}
+            Command::Started | Command::Rank { .. } | Command::Keys { .. } => {}
+            Command::KeyRun { log, run } => self.put_key_run(*log, run, effects),
+            Command::GiveUpKeyStrays { log } => self.give_up_key_strays(*log, effects),
             Command::Sent { to, offset } => self.sent(*to, *offset, effects),
             Command::Activate { log, entries } => self.activate(*log, entries, effects),
             Command::Unschedule { log, offsets } => {
@@ -248,7 +265,14 @@ impl Shard {
         levels: Option<&Levels>,
     ) -> (Verdict, Offset) {
         let (once, said) = Once::decode(&dest.envelope);
+        let (expecting, said) = Expecting::decode(said);
         let envelope = Envelope::decode(said);
+        if let Some(log) = Keys::log_of(dest.log) {
+            return match envelope.way {
+                Some(Way::KeyPage) => self.append_key_page(log),
+                _ => (Verdict::Gone, Offset(0)),
+            };
+        }
         let hidden = (Schedule::log_of(dest.log), Outbox::shards_of(dest.log));
         match (hidden, envelope.due, envelope.way) {
             ((Some(log), _), Some(_), _) => {
@@ -262,6 +286,11 @@ impl Shard {
                     Some(Way::In { outbox, offset, floor }) => self.has_come(outbox, offset, floor),
                     _ => false,
                 };
+                if let Some(expecting) = &expecting
+                    && let Err(refused) = self.check_expected(dest.log, expecting)
+                {
+                    return refused;
+                }
                 if let Some(once) = &once {
                     return self.append_once(dest, header, (once, levels));
                 }
@@ -304,6 +333,9 @@ impl Shard {
 
     /// First and next offset of a log, a schedule or an outbox, by its id in the journal.
     pub(crate) fn extent(&self, id: LogId) -> Option<(Offset, Offset)> {
+        if let Some(log) = Keys::log_of(id) {
+            return self.keys.get(&log).map(|keys| (keys.ledger.floor(), keys.end));
+        }
         match Schedule::log_of(id) {
             Some(log) => {
                 let schedule = self.schedules.get(&log)?;
@@ -329,83 +361,6 @@ impl Shard {
         outbox.settle(offset);
         let (log, start) = (Outbox::id_of(self.id, to), outbox.ledger.floor());
         effects.push(Effect::Trimmed { log, start });
-    }
-
-    /// Appends to a schedule. An id is remembered from now on, not from when the message is due; that a
-    /// queue holds a message says nothing of those that are still to come.
-    fn schedule(
-        &mut self,
-        id: LogId,
-        records: u32,
-        (levels, once): (Option<&Levels>, Option<&Once>),
-    ) -> (Verdict, Offset) {
-        let Some(log) = self.logs.get(&id) else { return (Verdict::Gone, Offset(0)) };
-        let level_max = log.options.level_max;
-        let end = self.schedules.get(&id).map_or(Offset(0), |schedule| schedule.end);
-        if let (Some(once), Some(log)) = (once, self.logs.get_mut(id)) {
-            let timed = |dedup: &Dedup| dedup.remembered != Remembered::WhileHeld;
-            let own = log.options.dedup.filter(timed);
-            if let Some(base) = log.seen.find(once, own, self.time, |_| true) {
-                return (Verdict::Duplicate, base);
-            }
-            let known = log.seen.len();
-            log.seen.remember(once, own, (end, self.time), |_| true);
-            self.holds.ids = self.holds.ids - known + log.seen.len();
-        }
-        let schedule = self.schedules.get_or_insert_with(id, || Schedule::new(level_max));
-        let base = schedule.append(records);
-        if level_max > 0 {
-            ranking::rank_in(&mut schedule.ledger, (base, records), levels);
-        }
-        (Verdict::Appended, base)
-    }
-
-    /// Appends to a log what of its schedule is due and still waits.
-    fn activate(&mut self, id: LogId, entries: &[Activation], effects: &mut Vec<Effect>) {
-        let schedule = self.schedules.get_mut(id);
-        let (Some(schedule), Some(log)) = (schedule, self.logs.get_mut(id)) else { return };
-        let mut moved = Vec::new();
-        for entry in entries.iter().copied() {
-            let Activation { offset, due } = entry;
-            let early = due > self.time && !io::planted("timer-early");
-            if early || !schedule.waits(offset) {
-                continue;
-            }
-            let level = schedule.ledger.level_of(offset);
-            if !(io::planted("activated-twice") && offset.0 % 5 == 2) {
-                schedule.settle(offset);
-            }
-            moved.push((entry, log.end));
-            if log.options.level_max > 0 {
-                let levels = Levels::one(level);
-                let at = (id, log.end, 1);
-                ranking::rank(&mut self.subscriptions, &log.subscriptions, at, Some(&levels));
-            }
-            log.end = log.end.next();
-        }
-        let start = schedule.ledger.floor();
-        effects.push(Effect::Activated { log: id, proposed: entries.to_vec(), moved });
-        effects.push(Effect::Trimmed { log: Schedule::id_of(id), start });
-    }
-
-    /// Cancels what of a schedule still waits; gives which.
-    fn unschedule(
-        &mut self,
-        id: LogId,
-        offsets: &[Offset],
-        effects: &mut Vec<Effect>,
-    ) -> Vec<Offset> {
-        let Some(schedule) = self.schedules.get_mut(id) else { return Vec::new() };
-        let waiting = offsets.iter().filter(|offset| schedule.waits(**offset));
-        let waiting: Vec<Offset> = waiting.copied().collect();
-        for offset in &waiting {
-            if !(io::planted("cancel-lost") && offset.0 % 3 == 0) {
-                schedule.settle(*offset);
-            }
-        }
-        let start = schedule.ledger.floor();
-        effects.push(Effect::Trimmed { log: Schedule::id_of(id), start });
-        waiting
     }
 
     fn settle(&mut self, id: SubscriptionId, ranges: &[Range], effects: &mut Vec<Effect>) {
@@ -458,6 +413,7 @@ impl Shard {
             }
         }
         effects.push(Effect::Trimmed { log: id, start });
+        self.trim_keys(id, start, effects);
     }
 
     fn change(&mut self, at: usize, change: &Change, effects: &mut Vec<Effect>) {
@@ -481,6 +437,9 @@ impl Shard {
         match change {
             LogChange::CreateLog { log, config } => {
                 self.logs.get_or_insert_with(log.log, || Box::new(Log::new(log_options(config))));
+                if config.key_index {
+                    self.keys.get_or_insert_with(log.log, || Box::new(Keys::new()));
+                }
             }
             LogChange::AlterLog { log, config } => {
                 if let Some(log) = self.logs.get_mut(log.log) {
@@ -500,6 +459,7 @@ impl Shard {
                     self.holds.ids -= gone.seen.len();
                     effects.push(Effect::Trimmed { log: log.log, start: gone.end });
                 }
+                self.drop_keys(log.log, effects);
                 if let Some(gone) = self.schedules.remove(log.log) {
                     let log = Schedule::id_of(log.log);
                     effects.push(Effect::Trimmed { log, start: gone.end });

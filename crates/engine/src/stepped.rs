@@ -167,6 +167,14 @@ impl Stepped {
         self.workers.iter().map(Worker::referred).sum()
     }
 
+    /// The levels of the runs in the indexes of keys.
+    #[cfg(test)]
+    pub(crate) fn key_levels(&self) -> Vec<u8> {
+        let shards = self.workers.iter().flat_map(Worker::shards);
+        let runs = shards.flat_map(|shard| shard.keys.values()).flat_map(|keys| keys.runs());
+        runs.map(|run| run.level).collect()
+    }
+
     /// Queues that are not idle.
     #[cfg(test)]
     pub(crate) fn awake(&self) -> usize {

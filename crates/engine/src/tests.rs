@@ -5,6 +5,7 @@ mod dead;
 mod fairness;
 mod forgetting;
 mod keeping;
+mod keyed;
 mod memory;
 mod moving;
 mod names;

@@ -6,6 +6,7 @@
 
 mod agenda;
 mod ahead;
+mod appending;
 mod apply;
 mod backlog;
 mod checkpointing;
@@ -15,6 +16,8 @@ mod counting;
 mod dead;
 mod grouping;
 mod held;
+mod keyed;
+mod keying;
 mod leasing;
 mod lost;
 mod moving;
@@ -45,11 +48,10 @@ pub(crate) use store::{Fetched, Load, Loaded, Piece, Wanted};
 pub use clients::delivery_bytes;
 pub use queue::Tally;
 
-use crate::api::{Append, Call, Event, Move, Op, Reply, Transaction, Verdict};
+use crate::api::{Call, Event, Move, Op, Reply, Verdict};
 use crate::command::{Activation, Command};
-use crate::draft::{Awaits, DESTS_MAX};
+use crate::draft::Awaits;
 use crate::index::{Index, Sealing};
-use crate::levels::Levels;
 use crate::metrics::Metrics;
 use crate::pressure::Pressure;
 use crate::{Mailbox, Memory, Outbox};
@@ -62,6 +64,7 @@ use checkpointing::Cutting;
 use clients::Clients;
 use held::Held;
 use journal::{Directory, FrameDraft, Placed, Position};
+use keyed::Looks;
 use ledger::{ConsumerKey, Wheel};
 use lost::Losses;
 use moving::Arrival;
@@ -72,9 +75,7 @@ use room::Room;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use store::Store;
-use types::{
-    ClientId, Error, Kind, LogId, LogRef, Millis, Offset, ShardId, SubscriptionRef, Token,
-};
+use types::{ClientId, Error, Kind, LogId, Millis, Offset, ShardId, SubscriptionRef, Token};
 use upkeep::Due;
 
 /// What a worker is told.
@@ -173,8 +174,12 @@ pub(crate) struct Worker {
     agendas_swept: BTreeSet<(ShardId, LogId)>,
     /// Logs to be looked through for what came back and is due next.
     retries_low: BTreeSet<(SubscriptionRef, LogId)>,
-    /// Entries of a schedule, or due times of a log, that are kept in memory.
+    /// Entries of a schedule, due times of a log, or entries of an index of keys, that are kept in memory.
     schedule_near_max: usize,
+    /// Indexes of keys that have something to do.
+    keys_busy: BTreeSet<(ShardId, LogId)>,
+    /// Looks into indexes of keys that wait for the disk.
+    looks: Looks,
     /// What schedules take in memory, in bytes.
     schedule_bytes: usize,
     /// Listings of schedules that wait for the disk.
@@ -226,6 +231,8 @@ impl Worker {
             agendas_swept: BTreeSet::new(),
             retries_low: BTreeSet::new(),
             schedule_near_max,
+            keys_busy: BTreeSet::new(),
+            looks: Looks::default(),
             schedule_bytes: 0,
             listings: Listings::default(),
             unreferred: Vec::new(),
@@ -290,11 +297,13 @@ impl Worker {
             self.wake_unless_idle(subscription, &options, (!clean).then_some(()));
         }
         self.start_outboxes();
+        self.start_keys();
     }
 
     /// Nothing is on its way to the disk or waits to be.
     pub(crate) fn settled_down(&self) -> bool {
         self.backlog.is_empty()
+            && !self.is_looking()
             && self.seats.values().all(|seat| seat.is_idle() && seat.dying.is_empty())
     }
 
@@ -308,6 +317,7 @@ impl Worker {
         self.timers();
         self.walk_agendas();
         self.walk_retries();
+        self.walk_keys();
         for id in std::mem::take(&mut self.reads_touched) {
             self.look_again(id, false);
         }
@@ -335,6 +345,7 @@ impl Worker {
             || !self.agendas_swept.is_empty()
             || !self.agendas_low.is_empty()
             || !self.retries_low.is_empty()
+            || !self.keys_busy.is_empty()
             || self.seats.values().any(|seat| seat.is_busy())
     }
 
@@ -394,13 +405,7 @@ impl Worker {
         let token = call.token;
         let Some(call) = self.unless_held(client, call) else { return };
         match call.op {
-            Op::Append(append) => match self.unless_full(client, token, append) {
-                Some((token, append)) if append.to.len() > DESTS_MAX => {
-                    self.append_widely(client, token, &append);
-                }
-                Some((token, append)) => self.append(client, token, &append),
-                None => {}
-            },
+            Op::Append(append) => self.append_unless_full(client, token, append),
             Op::Transaction(transaction) => self.transaction(client, token, &transaction),
             Op::Schedule(schedule) => self.schedule(client, token, &schedule),
             Op::Unschedule(unschedule) => self.unschedule(client, token, unschedule),
@@ -410,6 +415,7 @@ impl Worker {
             Op::Remove(op) => self.remove(client, token, &op),
             Op::Scheduled(scheduled) => self.scheduled(client, token, scheduled),
             Op::Read(read) => self.read(client, token, read),
+            Op::ReadKey(read) => self.read_key(client, token, read),
             Op::Find(find) => self.find(client, token, find),
             Op::Trim(trim) => self.trim(client, token, trim),
             Op::Extent(logs) => {
@@ -459,69 +465,6 @@ impl Worker {
         }
     }
 
-    fn append(&mut self, client: ClientId, token: Token, append: &Append) {
-        let shard = append.to[0].shard;
-        let Some(seat) = self.seats.get_mut(&shard) else { return };
-        let levels = seat.levels_of(append);
-        match checked(seat, append).and_then(|stamp| Ok((stamp, levels?))) {
-            Ok((stamp, levels)) => {
-                let time = seat.time(self.now);
-                seat.make_room(append.to.len(), levels.as_ref().map_or(0, Levels::bytes_max));
-                let (dest, delta) = seat.append(append, levels.as_ref(), (time, stamp));
-                seat.draft.wait(client, token, Awaits::Append { dest, delta });
-            }
-            Err(error) => self.clients.reply(client, token, Err(error)),
-        }
-    }
-
-    /// Appends to more destinations than a frame can have: in several, of which the last is waited
-    /// for.
-    fn append_widely(&mut self, client: ClientId, token: Token, append: &Append) {
-        let Some(seat) = self.seats.get_mut(&append.to[0].shard) else { return };
-        let known = |dest: &&LogRef| seat.shard.logs.contains_key(&dest.log);
-        let known: Vec<LogRef> = append.to.iter().filter(known).copied().collect();
-        let Some(last) = known.chunks(DESTS_MAX).last() else {
-            return self.clients.reply(client, token, Err(no_log()));
-        };
-        for some in known.chunks(DESTS_MAX) {
-            let token = if some == last { token } else { Token::NONE };
-            let append =
-                Append { to: some.into(), payload: append.payload.clone(), waits: append.waits };
-            self.append(client, token, &append);
-        }
-    }
-
-    /// Appends and settles in one frame, or not at all.
-    fn transaction(&mut self, client: ClientId, token: Token, transaction: &Transaction) {
-        let Some(seat) = self.seats.get_mut(&transaction.shard) else { return };
-        for append in &transaction.appends {
-            if let Err(error) = checked(seat, append) {
-                return self.clients.reply(client, token, Err(error));
-            }
-        }
-        let dests = transaction.appends.iter().map(|append| append.to.len()).sum();
-        let room = seat.check_room_for(transaction);
-        let begun = room.and_then(|()| seat.levels_of_all(transaction)).and_then(|(all, bytes)| {
-            seat.begin_atomic((dests, bytes), &transaction.settles).map(|()| all)
-        });
-        let levels = match begun {
-            Ok(levels) => levels,
-            Err(error) => return self.clients.reply(client, token, Err(error)),
-        };
-        let time = seat.time(self.now);
-        for (append, levels) in transaction.appends.iter().zip(levels) {
-            let stamp = checked(seat, append).unwrap_or_default();
-            seat.append(append, levels.as_ref(), (time, stamp));
-        }
-        for settle in &transaction.settles {
-            self.settle(client, settle);
-        }
-        if let Some(seat) = self.seats.get_mut(&transaction.shard) {
-            seat.end_atomic();
-            seat.wait_settled(client, token);
-        }
-    }
-
     fn resume(&mut self, client: ClientId) {
         let Some(state) = self.clients.get_mut(client) else { return };
         state.stalled = false;
@@ -550,6 +493,7 @@ impl Worker {
         if self.now.since(self.swept) >= upkeep::SWEEP_EVERY {
             self.swept = self.now;
             self.sweep(upkeep::SWEEP_RUNS_MAX);
+            self.sweep_key_pages(false);
             self.copy_referred();
             self.count_schedules();
         }
@@ -565,14 +509,6 @@ impl Worker {
             }
         }
     }
-}
-
-/// Whether an append can go into a frame: some destination is there. Gives whether its batch gets the
-/// leader's time.
-fn checked(seat: &Seat, append: &Append) -> Result<bool, Error> {
-    let known = append.to.iter().filter_map(|dest| seat.shard.logs.get(&dest.log));
-    let stamp = known.map(|log| log.options.append_time).reduce(|one, other| one | other);
-    stamp.ok_or_else(no_log)
 }
 
 fn no_log() -> Error {

@@ -42,7 +42,8 @@ pub use gather::Gather;
 pub use identity::NotEntered;
 pub use listen::{bind, loopback};
 pub use local::{
-    Again, Browsed, Carried, Consumer, Filter, Home, Listing, Local, Page, RewindTo, State, Stretch,
+    Again, Browsed, Carried, Consumer, Expectation, Filter, History, Home, KeyRange, Listing,
+    Local, Page, RewindTo, State, Stretch,
 };
 pub use message::{Headers, Message, Place, Received};
 pub use pipeline::{Pipeline, Slot};

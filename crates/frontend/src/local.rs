@@ -3,6 +3,7 @@
 mod browse;
 mod carry;
 mod consumer;
+mod keyed;
 mod publish;
 mod replay;
 mod schedule;
@@ -21,6 +22,7 @@ use types::{Error, Kind, SubscriptionRef};
 pub use browse::{Browsed, Filter, Page, State, Stretch};
 pub use carry::{Carried, Home};
 pub use consumer::Consumer;
+pub use keyed::{Expectation, History, KeyRange};
 pub use replay::{Again, RewindTo};
 pub use schedule::Listing;
 

@@ -62,6 +62,9 @@ pub const FAULTS: &[(&str, &str)] = &[
     ("joined-load-forgotten", "of those who wait for the same load only the first goes on"),
     ("row-over-hole", "batches read together are counted on where some of them were settled"),
     ("slab-neighbour-read", "of batches that were loaded together the next one is delivered"),
+    ("expectation-ignored", "an append is taken though what it expects is not so"),
+    ("key-run-forgotten", "some runs of an index of keys are given up when they are put into it"),
+    ("key-told-late", "an append is told of a key what was in memory before its run was"),
     ("unindexed-forgotten", "a checkpoint leaves out the batches of a segment without an index"),
 ];
 

@@ -4,6 +4,7 @@
 //! Source: Apache Kafka, `TopicConfig` and `LogConfig` of 4.1, for names, types, defaults and ranges.
 
 use crate::errors::ErrorCode;
+use engine::catalog::KEY_INDEX;
 use std::collections::BTreeMap;
 use types::APPEND_BYTES_MAX;
 
@@ -95,6 +96,7 @@ pub const TOPIC_CONFIGS: &[TopicConfig] = {
         config("compression.lz4.level", Int(1, 17), "9", Inert),
         config("compression.type", COMPRESSION, "producer", Effective),
         config("compression.zstd.level", Int(-131_072, 22), "3", Inert),
+        config(KEY_INDEX, Bool, "false", Effective),
         config("delete.retention.ms", Long(0, LONG_MAX), "86400000", Inert),
         config("file.delete.delay.ms", Long(0, LONG_MAX), "60000", Inert),
         config("flush.messages", Long(1, LONG_MAX), "1", Inert),
@@ -213,6 +215,10 @@ pub fn alter(
             Some(check(name, Some(&words))?)
         }
     };
+    let is_on = |value: Option<&String>| value.is_some_and(|value| value == "true");
+    if name == KEY_INDEX && is_on(stored.as_ref()) != is_on(set.get(name)) {
+        return Err(refused(format!("{name} is what the topic was created with")));
+    }
     Ok((name.to_owned(), stored))
 }
 

@@ -64,6 +64,12 @@ impl<'a> Tails<'a> {
         Tails { cursor: Cursor::new(bytes), failed: false }
     }
 
+    /// Where the next entry begins.
+    #[must_use]
+    pub fn at(&self) -> usize {
+        self.cursor.at()
+    }
+
     fn entry(&mut self) -> Result<(Option<Millis>, &'a [u8]), Malformed> {
         let timestamp = self.cursor.i64()?;
         let length = self.cursor.u32()? as usize;

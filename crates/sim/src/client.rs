@@ -1,7 +1,9 @@
 //! A client of a run: what it asks at random, and what it makes of the answers.
 
 mod body;
+mod committing;
 mod draining;
+pub(crate) mod events;
 mod filling;
 mod moving;
 mod once;
@@ -14,11 +16,12 @@ use crate::world::{KEYED, QueueUnderTest, RANKED, SINGLE, World};
 use body::{encode, id_of, payload};
 use bytes::Bytes;
 use engine::api::{
-    Append, Call, Delivery, Disposition, Event, LeaseRange, Op, Payload, Reply, Settle, Source,
-    Take, Transaction, Trim, Verdict,
+    Append, Appended, Call, Delivery, Disposition, Event, LeaseRange, Op, Payload, Reply, Settle,
+    Source, Take, Transaction, Trim, Verdict,
 };
-use engine::groups::{self, Commit, Generation, OffsetKey, OffsetToCommit};
+use engine::groups;
 use engine::{Client, GroupName};
+use events::Expectation;
 use io::Clock as _;
 use io::sim::SimRandom;
 use record::batch::Builder;
@@ -49,6 +52,8 @@ enum Asked {
     Fill { bounded: LogId, others: Vec<LogId>, ids: Vec<Id> },
     Unschedule { log: LogId, entries: Vec<(Offset, Id)> },
     Replay(Replaying),
+    Expecting(Expectation),
+    ReadKey { log: LogId, key: u64, known: Vec<Offset> },
     Purge,
     Other,
 }
@@ -138,7 +143,7 @@ impl SimClient {
 
     /// Does one thing chosen by chance.
     pub(crate) fn act(&mut self, world: &mut World) {
-        match world.random.below(35) {
+        match world.random.below(41) {
             0..7 => self.append(world),
             7..9 => self.append_sequenced(world),
             9..12 => self.take(world),
@@ -153,6 +158,8 @@ impl SimClient {
             27..30 => self.fill(world),
             30..33 => self.append_once(world),
             33 => self.replay(world),
+            34..38 => self.append_events(world),
+            38..40 => self.read_events(world),
             _ => self.trim(world),
         }
     }
@@ -344,27 +351,6 @@ impl SimClient {
         self.send(world, Op::Transaction(transaction), asked);
     }
 
-    fn commit(&mut self, world: &mut World) {
-        let group = format!("g{}", self.number);
-        let value = i64::try_from(world.random.below(1 << 40)).unwrap_or(0);
-        let number = world.model.commit_asked(&group, value);
-        let command = groups::Command::Commit(Commit {
-            member: String::new(),
-            instance: None,
-            generation: Generation::NONE,
-            metadata_bytes_max: 100,
-            offsets: vec![OffsetToCommit {
-                key: OffsetKey { topic: "t0".to_owned(), partition: 0 },
-                offset: value,
-                leader_epoch: -1,
-                metadata: String::new(),
-            }],
-        });
-        let shard = world.engine().handle().names().group_shard("/", &group);
-        let op = Op::Group { shard, name: group_name(&group), command: Box::new(command) };
-        self.send(world, op, Asked::Commit { group, number });
-    }
-
     /// Looks at a topic's log, or trims it to some offset that it has.
     fn trim(&mut self, world: &mut World) {
         let log = world.topics[pick(&world.random, world.topics.len())];
@@ -375,6 +361,9 @@ impl SimClient {
         let stay = i64::try_from(world.random.below(TRIM_STAY_MAX)).unwrap_or(0);
         let before = Offset((end.0 - stay).max(0));
         world.model.log(log.log).trim_asked(before);
+        if Some(log) == world.events() {
+            world.model.events.trim_asked(before);
+        }
         let trim = Trim { log, before: Some(before) };
         self.send(world, Op::Trim(trim), Asked::Trim { log: log.log, before });
     }
@@ -448,15 +437,7 @@ impl SimClient {
         let model = &mut world.model;
         match (self.asked.remove(&token), result) {
             (Some(Asked::Append { logs, ids }), Ok(Reply::Appended(appended))) => {
-                match appended.verdict {
-                    Verdict::Appended | Verdict::Duplicate => {
-                        for (at, log) in logs.iter().enumerate() {
-                            let base = (at == 0).then_some(appended.base_offset);
-                            model.log(*log).acknowledged(&ids, base);
-                        }
-                    }
-                    verdict => return broken(format!("an append was refused: {verdict:?}")),
-                }
+                model.append_answered(&logs, &ids, &appended)?;
             }
             (Some(Asked::Settle { log, ids }), Ok(Reply::Done)) => {
                 ids.iter().for_each(|id| model.log(log).settle_proven(*id));
@@ -503,6 +484,12 @@ impl SimClient {
                 model.filled((bounded, &others), &ids, result)?;
             }
             (Some(Asked::Replay(asked)), Ok(reply)) => asked.answered(model, token, &reply)?,
+            (Some(Asked::Expecting(asked)), Ok(Reply::Appended(appended))) => {
+                model.expecting_answered(&asked, &appended)?;
+            }
+            (Some(Asked::ReadKey { log, key, known }), Ok(Reply::Keyed(keyed))) => {
+                model.key_read((log, key), &known, &keyed)?;
+            }
             (Some(Asked::Purge), Ok(_)) => {
                 world.ends.purges -= 1;
                 world.may_be_purged();
@@ -517,6 +504,28 @@ impl SimClient {
 }
 
 impl Model {
+    /// An append was answered.
+    fn append_answered(
+        &mut self,
+        logs: &[LogId],
+        ids: &[Id],
+        appended: &Appended,
+    ) -> Result<(), Violation> {
+        match appended.verdict {
+            Verdict::Appended if ids.iter().any(|id| id.is_event()) => {
+                self.events_acknowledged(logs[0], ids, appended.base_offset)
+            }
+            Verdict::Appended | Verdict::Duplicate => {
+                for (at, log) in logs.iter().enumerate() {
+                    let base = (at == 0).then_some(appended.base_offset);
+                    self.log(*log).acknowledged(ids, base);
+                }
+                Ok(())
+            }
+            verdict => broken(format!("an append was refused: {verdict:?}")),
+        }
+    }
+
     /// What the record holds and where it is must fit what is known.
     pub(crate) fn look(
         &mut self,
@@ -527,6 +536,9 @@ impl Model {
         let id = id_of(tail)?;
         self.log(log).timetable.on_time(id, now)?;
         self.log(log).seen(id, offset)?;
+        if id.is_event() {
+            self.events.noted(id, offset)?;
+        }
         Ok(id)
     }
 }

@@ -1,7 +1,8 @@
 //! After the work: everything that was acknowledged is there, and nothing else.
 
+use crate::client::events::read_of;
 use crate::client::{SimClient, group_name, group_shard};
-use crate::model::{Id, Violation, broken};
+use crate::model::{Id, KEYS, Violation, broken, key_of};
 use crate::world::{LEN_MAX, World};
 use engine::api::{Op, Read, ReadFrom, Reply, Scheduled};
 use io::Clock as _;
@@ -104,7 +105,25 @@ fn check_log(world: &mut World, log: LogRef, queue: bool) -> Result<(), Violatio
     }
     let model = world.model.log(log.log);
     model.in_order(&found)?;
-    model.all_there(&ids, queue).map_err(|why| Violation(format!("log {}: {why}", log.log)))
+    model.all_there(&ids, queue).map_err(|why| Violation(format!("log {}: {why}", log.log)))?;
+    if Some(log) == world.events() { check_keys(world, log, &found) } else { Ok(()) }
+}
+
+/// Reads every key of the log that indexes them: exactly what the log has of it.
+fn check_keys(world: &mut World, log: LogRef, found: &[(Offset, Id)]) -> Result<(), Violation> {
+    for key in 0..KEYS {
+        let backward = world.random.chance(50);
+        let Ok(Reply::Keyed(keyed)) = world.ask(read_of(log, key, backward))? else {
+            return broken("a read of a key was not answered with records");
+        };
+        let of_key = found.iter().filter(|(_, id)| id.is_event() && key_of(*id) == key);
+        let known: Vec<Offset> = of_key.map(|(offset, _)| *offset).collect();
+        let read = world.model.key_read((log.log, key), &known, &keyed)?;
+        if !read.iter().eq(&known) {
+            return broken(format!("key {key} is read at {read:?} and is at {known:?}"));
+        }
+    }
+    Ok(())
 }
 
 fn start_of(world: &mut World, log: LogRef) -> Result<Offset, Violation> {

@@ -2,6 +2,7 @@
 //!
 //! Source of the facts: the promises of `docs/durability.md`.
 
+pub(crate) mod events;
 mod replay;
 mod timetable;
 
@@ -17,7 +18,7 @@ use types::{LogId, Millis, Offset};
 pub(crate) struct Id(pub(crate) u64);
 
 /// So many keys there are.
-const KEYS: u64 = 5;
+pub(crate) const KEYS: u64 = 5;
 
 /// Set in what comes in an order of its own: what is scheduled, and what is sent again.
 const UNORDERED: u64 = 1 << 39;
@@ -98,6 +99,7 @@ pub(crate) struct LogModel {
 pub(crate) struct Model {
     pub(crate) logs: BTreeMap<LogId, LogModel>,
     commits: BTreeMap<String, Commits>,
+    pub(crate) events: events::Events,
     /// The client that the queue with one active consumer serves.
     pub(crate) active: Option<u64>,
 }

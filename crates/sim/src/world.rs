@@ -5,8 +5,8 @@ use crate::mood::Mood;
 use crate::run::Tally;
 use engine::api::{Call, Event, Op, Reply};
 use engine::catalog::{
-    Action, Change, Config, DeadLetter, DeclareQueue, DeclareTopic, Dedup, Growth, Keep, Outcome,
-    Overflow, Pace, QueueOptions, Remembered, Retry, RetryOn, Serving,
+    Action, Change, Config, DeadLetter, DeclareQueue, DeclareTopic, Dedup, Growth, KEY_INDEX, Keep,
+    Outcome, Overflow, Pace, QueueOptions, Remembered, Retry, RetryOn, Serving,
 };
 use engine::{Client, Options, Part, Sizes, Stepped, UnzipSizes};
 use io::sim::{SimClock, SimDisk, SimRandom};
@@ -55,8 +55,8 @@ pub(crate) const PRIORITY_MAX: u8 = 3;
 pub(crate) const KEYED: usize = 0;
 /// The queue that keeps what is settled, in some runs, by number: for ever, or a little of it.
 pub(crate) const KEPT: usize = 1;
-const ALL: Keep = Keep { age: Some(Millis(1 << 50)), bytes: None };
-const LITTLE: Keep = Keep { age: None, bytes: Some(4 << 10) };
+const ALL: Keep = Keep { age: Some(Millis(1 << 50)), bytes: None, key_index: false };
+const LITTLE: Keep = Keep { age: None, bytes: Some(4 << 10), key_index: false };
 /// The queue that takes no message twice, by number.
 pub(crate) const ONCE: usize = 1;
 
@@ -195,6 +195,11 @@ impl World {
         log.ids().into_iter().for_each(|id| log.settle_asked(id));
     }
 
+    /// The log that indexes its keys: the last of the topics.
+    pub(crate) fn events(&self) -> Option<LogRef> {
+        self.topics.last().copied()
+    }
+
     /// What is limited, and where what comes back too often goes.
     fn limited(&self) -> Option<(LogId, LogId)> {
         Some((self.queues.last()?.log.log, self.ends.grave?.log.log))
@@ -293,15 +298,7 @@ impl World {
     }
 
     fn declare(&mut self) -> Result<(), Violation> {
-        for number in 0..2 {
-            let id = self.engine().handle().new_topic_id();
-            let name = format!("t{number}").into();
-            let topic = DeclareTopic { name, id, partitions: 2, config: Config::default() };
-            match self.change(Action::DeclareTopic(topic))? {
-                Outcome::Topic { partitions, .. } => self.topics.extend(partitions.iter()),
-                other => return broken(format!("a topic was declared: {other:?}")),
-            }
-        }
+        self.declare_topics()?;
         let dead_to =
             |key: &str| Some(Arc::new(DeadLetter { router: "".into(), key: Some(key.into()) }));
         for number in 0..=SINGLE {
@@ -357,6 +354,21 @@ impl World {
             ..QueueOptions::default()
         };
         self.ends.bounded = Some(self.declare_queue("bounded", options)?);
+        Ok(())
+    }
+
+    fn declare_topics(&mut self) -> Result<(), Violation> {
+        let indexed = Config([(KEY_INDEX.to_owned(), "true".to_owned())].into());
+        for (name, partitions, config) in
+            [("t0", 2, Config::default()), ("t1", 2, Config::default()), ("events", 1, indexed)]
+        {
+            let id = self.engine().handle().new_topic_id();
+            let topic = DeclareTopic { name: name.into(), id, partitions, config };
+            match self.change(Action::DeclareTopic(topic))? {
+                Outcome::Topic { partitions, .. } => self.topics.extend(partitions.iter()),
+                other => return broken(format!("a topic was declared: {other:?}")),
+            }
+        }
         Ok(())
     }
 

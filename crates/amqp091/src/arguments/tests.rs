@@ -44,6 +44,7 @@ fn what_works_is_parsed_whatever_the_integer_width() {
         length_bytes_max: Some(1000),
         age_ms_max: None,
         keep: KeepArguments { age_ms: Some(5), bytes: Some(6) },
+        key_index: false,
         overflow: Overflow::DropHead,
         serving: ServingArguments { single_active: true, ..ServingArguments::default() },
         is_deduplicating: false,

@@ -350,12 +350,13 @@ fn copies_are_routed_and_bcc_is_not_stored() {
     ]);
     let sent = flags_and_list(&Properties::default(), Some(&headers));
     let content = Content::decode(&sent).unwrap();
-    assert_eq!(carbon_copies(&content), Ok(vec!["a".to_owned(), "b".into(), "c".into()]));
+    let copies = asked(&content).map(|asked| asked.copies);
+    assert_eq!(copies, Ok(vec!["a".to_owned(), "b".into(), "c".into()]));
     let tail = stored(&publication(&sent, b"x"));
     let left = seen(&message(&tail)).headers().unwrap();
     assert_eq!(left, [headers[0].clone(), headers[2].clone()]);
     let bad = flags_and_list(&Properties::default(), Some(&list(&[("CC", string("a"))])));
-    let refused = carbon_copies(&Content::decode(&bad).unwrap()).unwrap_err();
+    let refused = asked(&Content::decode(&bad).unwrap()).unwrap_err();
     assert_eq!((refused.code, refused.method), (Code::PreconditionFailed, (60, 40)));
 }
 

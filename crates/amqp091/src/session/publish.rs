@@ -8,6 +8,7 @@ use super::confirm::Confirms;
 use super::link::Link;
 use super::route::Route;
 use super::transaction::Transaction;
+use crate::codec::method::BASIC_PUBLISH;
 use crate::codec::{Content, Publication};
 use crate::errors::{self, Code, Exception};
 use crate::message::{self, ContentWriter};
@@ -172,9 +173,9 @@ impl Publisher {
             replies = lane.replies.clone().ok_or_else(no_reply_consumer)?;
             content.properties.reply_to = Some(replies.as_bytes());
         }
-        let copies = match content.headers {
-            Some(_) => message::carbon_copies(&content)?,
-            None => Vec::new(),
+        let message::Asked { copies, expects } = match content.headers {
+            Some(_) => message::asked(&content)?,
+            None => message::Asked::default(),
         };
         let asked = super::route::Asked {
             vhost: site.vhost,
@@ -183,6 +184,9 @@ impl Publisher {
             turn: self.turn,
         };
         lane.route.find(names, publication, &content, &asked, &mut self.routes)?;
+        if expects {
+            return self.publish_expecting(lane, publication, (&content, site.link), cx);
+        }
         if !lane.route.later().is_empty() {
             return self.publish_later(lane, publication, &content, cx);
         }
@@ -278,6 +282,43 @@ impl Publisher {
         }
         self.flush(cx);
         self.send(lane, vec![Op::Append(append)], cx);
+        Ok(())
+    }
+
+    /// Takes a publish that is refused unless a record is the last one.
+    #[cold]
+    fn publish_expecting(
+        &mut self,
+        lane: &mut Lane,
+        publication: &Publication<'_>,
+        (content, link): (&Content<'_>, &mut Link),
+        cx: &mut Cx<'_>,
+    ) -> Result<(), Exception> {
+        let expected = message::expected(content)?;
+        let refused = |why: &str| {
+            let text = format!("a message that expects an offset {why}");
+            Err(Exception::new(Code::PreconditionFailed, text).in_method(BASIC_PUBLISH))
+        };
+        if lane.transaction.is_some() {
+            return refused("is not part of a transaction");
+        }
+        if !lane.route.later().is_empty() {
+            return refused("does not wait");
+        }
+        match lane.route.destinations().len() {
+            0 => return self.nowhere(lane, publication, link),
+            1 => {}
+            _ => return refused("goes to one topic or stream"),
+        }
+        let mut group = Group::default();
+        group.push(lane.route.destinations(), publication, content)?;
+        let Some(append) = group.take() else { return Ok(()) };
+        let payload = match append.payload {
+            Payload::Tails { bytes, expiring } => Payload::Expecting { bytes, expiring, expected },
+            payload => payload,
+        };
+        self.flush(cx);
+        self.send(lane, vec![Op::Append(Append { payload, ..append })], cx);
         Ok(())
     }
 

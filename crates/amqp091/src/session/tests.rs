@@ -6,6 +6,7 @@ mod client;
 mod dead;
 mod delayed;
 mod errors;
+mod expecting;
 mod flows;
 mod hostile;
 mod once;

@@ -29,6 +29,7 @@ impl LogConfig {
             timestamp_type: TimestampType::Create,
             level_max: if stream { 0 } else { options.serving.priority_max },
             dedup: options.dedup.filter(|_| !stream),
+            key_index: stream && keep.key_index,
         }
     }
 }

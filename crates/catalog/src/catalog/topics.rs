@@ -4,7 +4,7 @@ use super::Catalog;
 use crate::change::{ConfigChange, DeclareTopic};
 use crate::entry::{Found, QueueOptions, Topic};
 use crate::outcome::{Deleted, LogChange, LogConfig, Outcome, Refusal, SubscriptionOptions, Thing};
-use crate::{Config, Name, PARTITIONS_MAX, naming};
+use crate::{Config, KEY_INDEX, Name, PARTITIONS_MAX, naming};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use types::{LogRef, Millis, SubscriptionRef};
@@ -19,6 +19,7 @@ impl LogConfig {
             timestamp_type: config.timestamp_type(),
             level_max: 0,
             dedup: None,
+            key_index: config.key_index(),
         }
     }
 }
@@ -139,6 +140,10 @@ impl Catalog {
                 config
             }
         };
+        if config.key_index() != topic.config.key_index() {
+            let why = format!("{KEY_INDEX} is as the topic was created with");
+            return Err(invalid(name, why));
+        }
         if config != *topic.config {
             let log_config = LogConfig::of_topic(&config);
             work.extend(

@@ -5,6 +5,7 @@
 mod admin;
 mod durable;
 mod embedded;
+mod events;
 mod import;
 mod management;
 mod running;

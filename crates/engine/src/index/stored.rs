@@ -4,7 +4,7 @@ use super::dues::turn_of;
 use super::runs::PackedRuns;
 use super::{Home, Index, LogIndex, PARTS, Place, Run, Stretch, less, place};
 use crate::envelope::Envelope;
-use crate::shard::{Outbox, Schedule};
+use crate::shard::{Keys, Outbox, Schedule};
 use journal::{Directory, IndexPart, Location, Order, PageEntry};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -464,14 +464,15 @@ fn stored_run(run: &Run) -> journal::Run {
 }
 
 /// Whether a log's runs may be anywhere but in memory. Those of outboxes are needed where nobody can
-/// wait for them.
+/// wait for them, and those of pages of keys are few.
 pub(crate) fn is_paged(log: LogId) -> bool {
-    Outbox::shards_of(log).is_none()
+    Outbox::shards_of(log).is_none() && Keys::log_of(log).is_none()
 }
 
-/// Whether what a log has in memory is packed: of schedules and outboxes there can be many.
+/// Whether what a log has in memory is packed: of schedules, outboxes and pages of keys there can be
+/// many.
 pub(super) fn is_packed(log: LogId) -> bool {
-    Schedule::log_of(log).is_some() || Outbox::shards_of(log).is_some()
+    Schedule::log_of(log).is_some() || !is_paged(log)
 }
 
 /// The offsets of a log that a segment has, from the first to the last.

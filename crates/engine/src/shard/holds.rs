@@ -10,6 +10,8 @@ pub(crate) struct Holds {
     pub(crate) producers: usize,
     /// Ids of messages that are remembered, of all logs.
     pub(crate) ids: usize,
+    /// What the indexes of keys take in memory.
+    pub(crate) key_bytes: usize,
     /// What groups take in memory.
     pub(crate) group_bytes: usize,
 }
@@ -65,6 +67,7 @@ impl Shard {
         Holds {
             ids: self.logs.values().map(|log| log.seen.len()).sum(),
             producers: self.logs.values().map(|log| log.producers.len()).sum(),
+            key_bytes: self.keys.values().map(|keys| keys.bytes()).sum(),
             group_bytes: self.groups.iter().map(|(_, groups)| groups.bytes()).sum(),
         }
     }

@@ -16,6 +16,7 @@ const SUBSCRIPTIONS: u64 = 2;
 const SCHEDULES: u64 = 3;
 const GROUPS: u64 = 4;
 const CATALOG: u64 = 5;
+const KEYS: u64 = 6;
 
 /// What is small, or changes with every frame.
 #[derive(Serialize)]
@@ -75,6 +76,7 @@ impl Shard {
         self.logs.begin_cut(cut);
         self.subscriptions.begin_cut(cut);
         self.schedules.begin_cut(cut);
+        self.keys.begin_cut(cut);
         self.groups.begin_cut(cut);
         self.cut = cut.number;
         let catalog = self.catalog.as_ref().filter(|_| cut.wants(self.renamed));
@@ -91,12 +93,13 @@ impl Shard {
             }
         };
         let (logs, subscriptions) = (each(LOGS), each(SUBSCRIPTIONS));
-        let (schedules, groups) = (each(SCHEDULES), each(GROUPS));
+        let (schedules, keys, groups) = (each(SCHEDULES), each(KEYS), each(GROUPS));
         self.logs.cut_on(room, |chunk, bytes| pages.push(logs(chunk, bytes)))
             && self.subscriptions.cut_on(room, |chunk, bytes| {
                 pages.push(subscriptions(chunk, bytes));
             })
             && self.schedules.cut_on(room, |chunk, bytes| pages.push(schedules(chunk, bytes)))
+            && self.keys.cut_on(room, |chunk, bytes| pages.push(keys(chunk, bytes)))
             && self.groups.cut_on(room, |chunk, bytes| pages.push(groups(chunk, bytes)))
     }
 
@@ -147,6 +150,7 @@ impl Shard {
             LOGS => self.logs.restore(bytes).ok(),
             SUBSCRIPTIONS => self.subscriptions.restore(bytes).ok(),
             SCHEDULES => self.schedules.restore(bytes).ok(),
+            KEYS => self.keys.restore(bytes).ok(),
             GROUPS => self.groups.restore(bytes).ok(),
             CATALOG => {
                 self.catalog = Some(postcard::from_bytes(bytes).ok()?);

@@ -10,6 +10,8 @@ use types::{LogId, Offset};
 
 /// Set in the id of a schedule; the rest is the id of its log. The catalog gives out no such ids.
 const SCHEDULES: u32 = 1 << 30;
+/// Set in the id of some hidden log.
+const HIDDEN: u32 = 1 << 30 | 1 << 29;
 
 /// What is scheduled for one log.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,7 +35,7 @@ impl Schedule {
 
     /// The log whose schedule has this id, if it is one.
     pub(crate) fn log_of(id: LogId) -> Option<LogId> {
-        (id.0 & SCHEDULES != 0).then_some(LogId(id.0 & !SCHEDULES))
+        (id.0 & HIDDEN == SCHEDULES).then_some(LogId(id.0 & !SCHEDULES))
     }
 
     pub(crate) fn append(&mut self, count: u32) -> Offset {

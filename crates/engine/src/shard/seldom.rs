@@ -7,6 +7,7 @@ use std::ops::{Deref, DerefMut};
 /// A map that takes a pointer while nothing was ever put into it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
+#[expect(clippy::box_collection, reason = "a map takes three words, and a pointer one")]
 pub(crate) struct Seldom<K: Ord, V>(Option<Box<BTreeMap<K, V>>>);
 
 impl<K: Ord + 'static, V: 'static> Seldom<K, V> {

@@ -14,7 +14,7 @@ type Queue = (LogRef, SubscriptionRef);
 const HOUR: Millis = Millis(3_600_000);
 
 fn keeping() -> QueueOptions {
-    let keep = Keep { age: Some(HOUR), bytes: None }.or_nothing();
+    let keep = Keep { age: Some(HOUR), ..Keep::default() }.or_nothing();
     QueueOptions { keep, ..QueueOptions::default() }
 }
 
@@ -225,7 +225,7 @@ fn what_is_too_old_is_forgotten_and_what_is_not_settled_stays() {
 #[test]
 fn no_more_is_kept_than_so_many_bytes() {
     let mut stage = Stage::new();
-    let keep = Keep { age: None, bytes: Some(2_000) }.or_nothing();
+    let keep = Keep { bytes: Some(2_000), ..Keep::default() }.or_nothing();
     let queue = stage.queue("q", QueueOptions { keep, ..QueueOptions::default() });
     let text = "x".repeat(300);
     for _ in 0..30 {

@@ -42,7 +42,12 @@ impl Worker {
     pub(super) fn schedule(&mut self, client: ClientId, token: Token, op: &ScheduleOp) {
         let append = &op.append;
         let Some(seat) = self.seats.get_mut(&append.to[0].shard) else { return };
-        let count = match super::checked(seat, append) {
+        let indexed = append.to.iter().any(|dest| seat.shard.keys.contains_key(&dest.log));
+        let count = match super::appending::checked(seat, append) {
+            Ok(_) if indexed => Err(Error::new(
+                Kind::Invalid,
+                "a log that indexes its keys takes nothing that is to be appended later",
+            )),
             Ok(stamp) => crate::draft::count_of(&append.payload).map(|count| (stamp, count)),
             Err(error) => Err(error),
         };

@@ -8,12 +8,14 @@ use crate::draft::{Awaits, Pending, Sealed};
 use crate::envelope::Envelope;
 use crate::index::{self, PageKey, Run};
 use crate::metrics;
-use crate::shard::{Effect, Entry, Schedule};
+use crate::shard::{Effect, Entry, Keys, Schedule};
 use catalog::LogChange;
 use journal::{AppliedBase, Dest, FrameKind, Location, Placed, REJECTED, ScannedFrame};
 use record::batch::Header;
 use std::collections::{BTreeMap, BTreeSet};
-use types::{ClientId, LogId, Millis, Offset, ShardId, SubscriptionId, SubscriptionRef, Token};
+use types::{
+    ClientId, Error, Kind, LogId, Millis, Offset, ShardId, SubscriptionId, SubscriptionRef, Token,
+};
 
 /// What is due within this time is kept in memory for whoever reads it then.
 const SOON: Millis = Millis(60_000);
@@ -137,9 +139,7 @@ impl Worker {
                     self.group_applied(shard, asker, &name, (reply, effects));
                 }
                 Effect::Producer { command, id } => {
-                    if let Some((client, token)) = askers.get(&command).copied() {
-                        self.clients.reply(client, token, Ok(Reply::Producer(id)));
-                    }
+                    self.tell(askers.get(&command).copied(), Reply::Producer(id));
                 }
                 Effect::Activated { log, proposed, moved } => {
                     self.activated(shard, (log, &proposed), &moved, sealed.time);
@@ -147,11 +147,10 @@ impl Worker {
                 Effect::Parked { subscription, log, entries } => {
                     self.parked(shard, (subscription, log), &entries);
                 }
+                Effect::KeyRun { log, first, end } => self.key_run_put(shard, log, (first, end)),
                 Effect::Unscheduled { command, log, offsets } => {
                     self.unscheduled(shard, log, &offsets);
-                    if let Some((client, token)) = askers.get(&command).copied() {
-                        self.clients.reply(client, token, Ok(Reply::Unscheduled(offsets)));
-                    }
+                    self.tell(askers.get(&command).copied(), Reply::Unscheduled(offsets));
                 }
             }
         }
@@ -170,12 +169,24 @@ impl Worker {
         }
     }
 
+    /// Answers who asked for a command, if somebody did.
+    fn tell(&mut self, asker: Option<(ClientId, Token)>, reply: Reply) {
+        if let Some((client, token)) = asker {
+            self.clients.reply(client, token, Ok(reply));
+        }
+    }
+
     fn answer(&mut self, shard: ShardId, sealed: &Sealed, bases: &Bases, pending: Pending) {
         let Some(seat) = self.seats.get(&shard) else { return };
         let start = |log| seat.shard.logs.get(&log).map_or(Offset(0), |log| log.start);
         let reply = match pending.awaits {
             Awaits::Append { dest, delta } => {
                 let (verdict, base) = bases[dest];
+                if verdict == Verdict::Unsure {
+                    let why = "what the append expects has to be looked up once more";
+                    let error = Error::new(Kind::Unavailable, why);
+                    return self.clients.reply(pending.client, pending.token, Err(error));
+                }
                 Reply::Appended(Appended {
                     verdict,
                     base_offset: base.plus(delta),
@@ -209,6 +220,9 @@ impl Worker {
         let batch = usize::from(dest.batch);
         let run = run_of(dest, &sealed.headers[batch], base, sealed.time, &locations[batch]);
         self.store.index.insert(dest.log, run, &locations[batch]);
+        if let Some(log) = Keys::log_of(dest.log) {
+            return self.key_page_placed(shard, log, base);
+        }
         if let Some(log) = Schedule::log_of(dest.log) {
             return self.scheduled_entry(shard, log, run);
         }
@@ -225,6 +239,7 @@ impl Worker {
             }
         }
         self.log_touched(shard, dest.log);
+        self.keys_grew(shard, dest.log);
     }
 
     /// After consumers had their chance at what arrived this turn: limits, and times to live.
@@ -296,8 +311,12 @@ impl Worker {
             Some(_) if !io::planted("settled-entry-dropped") => index.trim_pages(log, start),
             _ => index.trim(log, start),
         };
-        if let Some(seat) = self.seats.get_mut(&shard).filter(|_| inside) {
+        let Some(seat) = self.seats.get_mut(&shard) else { return };
+        if inside {
             seat.scattered.insert(log);
+        }
+        if let Some(keying) = seat.keying.get_mut(&log) {
+            keying.gives_up = true;
         }
     }
 
@@ -417,9 +436,9 @@ impl Worker {
                     self.store.index.trim(log, start);
                 }
                 Effect::Followed(LogChange::DropLog(log)) => {
-                    self.store.index.remove(log.log);
                     self.store.losses.forget(log.log);
-                    self.store.index.remove(Schedule::id_of(log.log));
+                    let hidden = [Schedule::id_of(log.log), Keys::id_of(log.log)];
+                    [log.log].into_iter().chain(hidden).for_each(|id| self.store.index.remove(id));
                 }
                 _ => {}
             }

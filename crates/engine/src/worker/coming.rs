@@ -110,6 +110,19 @@ impl Coming {
         self.ask(Wanted::Batches(locations), Of::Batches, Some(waiter), None);
     }
 
+    /// Asks for some batches that lie apart, and has the pages that name them found again with them.
+    pub(super) fn apart(
+        &mut self,
+        locations: Vec<Location>,
+        waiter: Waiter,
+        pages: impl Iterator<Item = HeldPage>,
+    ) {
+        let id = self.ask(Wanted::Batches(locations), Of::Batches, Some(waiter), None);
+        if let Some(waiting) = self.waiting.get_mut(&id) {
+            waiting.pages.extend(pages);
+        }
+    }
+
     /// Asks for a page; for one that nobody has asked for yet without a waiter.
     pub(super) fn page(&mut self, log: LogId, page: PageKey, waiter: Option<Waiter>) {
         if let Some(id) = self.pages.get(&page).map(|load| load.id) {
@@ -236,6 +249,8 @@ impl Worker {
             Waiter::Referred => self.referred_loaded(),
             Waiter::Unzip => self.unzip_loaded(),
             Waiter::Move { id } => self.move_loaded(id),
+            Waiter::Keying { shard, log } => self.keying_loaded(shard, log),
+            Waiter::Keyed { id } => self.keyed_loaded(id),
             Waiter::Listing { id } => self.listing_loaded(id),
             Waiter::Agenda(log) => self.agenda_loaded(log),
             Waiter::Outbox { from, to } => self.outbox_loaded(from, to),

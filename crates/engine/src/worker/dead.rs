@@ -372,16 +372,18 @@ impl Seat {
         // What has more targets than a frame can have is written in several, the settle in the last.
         let dests = letter.here.len() + letter.elsewhere.len();
         let level_bytes = if self.has_levels { Levels::one(0).bytes_max() } else { 0 };
-        let is_one_frame = self.begin_atomic((dests, level_bytes), &[]).is_ok();
+        let key_bytes: usize = letter.here.iter().map(|to| self.key_bytes_of(to.log, 1)).sum();
+        let said_bytes = level_bytes + key_bytes;
+        let is_one_frame = self.begin_atomic((dests, said_bytes), &[]).is_ok();
         let mut packed = Vec::with_capacity(letter.tail.len() + 16);
         tails::push(&mut packed, Some(dead.timestamp), &letter.tail);
         let packed = Bytes::from(packed);
         for to in letter.here.chunks(DESTS_MAX / 2) {
             let payload = Payload::Tails { bytes: packed.clone(), expiring: false };
             let append = Append { to: to.into(), payload, waits: false };
-            if let Ok(stamp) = super::checked(self, &append) {
+            if let Ok(stamp) = super::appending::checked(self, &append) {
                 let levels = self.levels_of(&append).ok().flatten();
-                self.make_room(to.len(), level_bytes);
+                self.make_room(to.len(), said_bytes);
                 self.append(&append, levels.as_ref(), (time, stamp));
             }
         }

@@ -142,7 +142,9 @@ impl Worker {
         }
         let is_ranked = here && seat.is_ranked(op.to.log);
         let level_bytes = if is_ranked { records.len() * Levels::one(0).bytes_max() } else { 0 };
-        seat.begin_atomic((records.len(), level_bytes), &[])?;
+        let key_bytes = if here { records.len() * seat.key_bytes_of(op.to.log, 1) } else { 0 };
+        seat.begin_atomic((records.len(), level_bytes + key_bytes), &[])?;
+        seat.draft.grow(key_bytes);
         let time = seat.time(self.now);
         let queue = seat.queues.get_mut(&id);
         let ledger = ledger_of(&seat.shard, id, op.range.log);
@@ -264,7 +266,9 @@ impl Worker {
         let Some(seat) = self.seats.get_mut(&to.shard) else { return };
         let way = Some(Way::In { outbox, offset, floor });
         let levels = seat.is_ranked(to.log).then(|| Levels::of_batch(&batch)).flatten();
-        seat.make_room(1, levels.as_ref().map_or(0, Levels::bytes_max));
+        let key_bytes = seat.key_bytes_of(to.log, 1);
+        seat.make_room(1, levels.as_ref().map_or(0, Levels::bytes_max) + key_bytes);
+        seat.draft.grow(key_bytes);
         let dest = seat.draft.put(to, batch, Envelope { expiring, way, ..Envelope::default() });
         levels.iter().for_each(|levels| seat.draft.rank(dest, 0, levels));
     }
@@ -283,6 +287,7 @@ impl Worker {
                     self.send_outbox(shard, to);
                 }
             }
+            Way::KeyPage => {}
         }
     }
 

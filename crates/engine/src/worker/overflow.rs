@@ -203,7 +203,9 @@ impl Amount {
     fn of(payload: &Payload) -> Amount {
         let mut amount = Amount::default();
         match payload {
-            Payload::Tails { bytes, .. } | Payload::Once { bytes, .. } => {
+            Payload::Tails { bytes, .. }
+            | Payload::Once { bytes, .. }
+            | Payload::Expecting { bytes, .. } => {
                 for (_, tail) in Tails::new(bytes).filter_map(Result::ok) {
                     let value = tail::decode(tail).ok().and_then(|view| view.value);
                     amount.messages += 1;
@@ -221,7 +223,9 @@ impl Amount {
 
 fn records_of(payload: &Payload) -> Vec<Refused> {
     match payload {
-        Payload::Tails { bytes, .. } | Payload::Once { bytes, .. } => Tails::new(bytes)
+        Payload::Tails { bytes, .. }
+        | Payload::Once { bytes, .. }
+        | Payload::Expecting { bytes, .. } => Tails::new(bytes)
             .filter_map(Result::ok)
             .map(|(timestamp, tail)| (timestamp, Bytes::copy_from_slice(tail)))
             .collect(),

@@ -2,6 +2,8 @@
 
 use super::Seat;
 use crate::api::{Append, Transaction};
+use crate::draft::{BATCH_BYTES, SMALL_BATCH_BYTES};
+use crate::key_list::KeyList;
 use crate::levels::Levels;
 use types::{Error, Kind, LogId, Millis};
 
@@ -26,15 +28,48 @@ impl Seat {
         }
     }
 
-    /// Those of each append of a transaction, and how many bytes all of them take in a frame.
+    /// Whether an append goes to a log that indexes its keys.
+    pub(super) fn indexes_keys(&self, append: &Append) -> bool {
+        let keys = &self.shard.keys;
+        !keys.is_empty() && append.to.iter().any(|dest| keys.contains_key(&dest.log))
+    }
+
+    /// Bytes that the keys of an append take in a frame, where a log indexes them.
+    ///
+    /// Fails with `TooLarge` when no frame can tell them.
+    pub(super) fn key_bytes(&self, append: &Append) -> Result<usize, Error> {
+        if !self.indexes_keys(append) {
+            return Ok(0);
+        }
+        let bytes = KeyList::bytes_of(&append.payload);
+        match bytes > self.draft.room().command_bytes {
+            true => {
+                Err(Error::new(Kind::TooLarge, "too many records at once for an index of keys"))
+            }
+            false => Ok(bytes),
+        }
+    }
+
+    /// The same of a batch of so many records that goes to one log.
+    pub(super) fn key_bytes_of(&self, log: LogId, records: usize) -> usize {
+        match !self.shard.keys.is_empty() && self.shard.keys.contains_key(&log) {
+            true => KeyList::bytes_of_count(records),
+            false => 0,
+        }
+    }
+
+    /// Those of each append of a transaction, and how many bytes all of them take in a frame, and their
+    /// keys.
     pub(super) fn levels_of_all(
         &self,
         transaction: &Transaction,
     ) -> Result<(Vec<Option<Levels>>, usize), Error> {
         let all = transaction.appends.iter().map(|append| self.levels_of(append));
         let all: Vec<Option<Levels>> = all.collect::<Result<_, _>>()?;
-        let bytes = all.iter().flatten().map(Levels::bytes_max).sum();
-        Ok((all, bytes))
+        let bytes: usize = all.iter().flatten().map(Levels::bytes_max).sum();
+        let keys = transaction.appends.iter().map(|append| self.key_bytes(append));
+        let keys = keys.sum::<Result<usize, Error>>()?;
+        Ok((all, bytes + keys))
     }
 
     /// Puts an append into the frame in the making, which has room for it. Gives the first
@@ -45,10 +80,14 @@ impl Seat {
         levels: Option<&Levels>,
         (time, stamp): (Millis, bool),
     ) -> (usize, u32) {
-        let (dest, before) = self.draft.append(append, time, stamp);
+        let batch_bytes =
+            if self.indexes_keys(append) { SMALL_BATCH_BYTES / 2 } else { BATCH_BYTES };
+        let (dest, before) = self.draft.append(append, (time, stamp), batch_bytes);
         if let Some(levels) = levels {
             self.draft.rank(dest, before, levels);
         }
+        // Refused before if it cannot be told.
+        self.draft.grow(self.key_bytes(append).unwrap_or_default());
         self.note_coming(append);
         (dest, before)
     }

@@ -499,5 +499,6 @@ impl Worker {
         let is_there = |log| seats.values().any(|seat| seat.shard.extent(log).is_some());
         self.store.index.dues.keep_logs(is_there);
         self.sweep(upkeep::SWEEP_RUNS_MAX);
+        self.sweep_key_pages(true);
     }
 }

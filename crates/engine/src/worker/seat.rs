@@ -6,6 +6,7 @@ mod tests;
 use super::agenda::Agenda;
 use super::dead::Dying;
 use super::grouping::Coordinator;
+use super::keying::Keying;
 use super::leasing::Leasing;
 use super::moving::Sending;
 use super::overflow::Bounds;
@@ -63,6 +64,8 @@ pub(crate) struct Seat {
     pub(crate) follows: VecDeque<(u64, usize, usize, u64)>,
     /// What is due next in the schedules of logs.
     pub(crate) agendas: BTreeMap<LogId, Agenda>,
+    /// What is under way with the indexes of keys.
+    pub(crate) keying: BTreeMap<LogId, Keying>,
     /// How far the outboxes to other shards are sent.
     pub(crate) sending: BTreeMap<ShardId, Sending>,
     /// What is written down before it is handed out.
@@ -109,6 +112,7 @@ impl Seat {
             groups: Coordinator::default(),
             follows: VecDeque::new(),
             agendas: BTreeMap::new(),
+            keying: BTreeMap::new(),
             sending: BTreeMap::new(),
             leasing: Leasing::default(),
             has_levels: false,
@@ -155,6 +159,14 @@ impl Seat {
         }
         self.full.push_back(self.draft.take());
         self.settles.clear();
+    }
+
+    /// What comes now goes into another frame than what came before.
+    pub(crate) fn begin_frame(&mut self) {
+        if !self.atomic && !self.draft.is_empty() {
+            self.full.push_back(self.draft.take());
+            self.settles.clear();
+        }
     }
 
     /// Has what comes until [`Seat::end_atomic`] go into one frame: so many destinations, levels that
@@ -405,7 +417,7 @@ impl Seat {
         };
         self.next_index += 1;
         let bases = self.take_bases();
-        let (frame, sealed) = draft.seal(stamp, bases, self.synced());
+        let (frame, sealed) = draft.seal(stamp, (bases, self.synced()), &self.shard.keys);
         self.in_flight_bytes += sealed.bytes;
         self.in_flight.push_back(sealed);
         Some(frame)

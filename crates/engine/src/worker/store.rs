@@ -93,6 +93,15 @@ pub(crate) enum Waiter {
     },
     /// Dead letters of a queue.
     Dead(SubscriptionRef),
+    /// A run of an index of keys that is made of others.
+    Keying {
+        shard: ShardId,
+        log: LogId,
+    },
+    /// A look into an index of keys.
+    Keyed {
+        id: u64,
+    },
     /// A listing of a schedule.
     Listing {
         id: u64,
@@ -321,6 +330,15 @@ impl Store {
 
     pub(crate) fn load_batches(&mut self, locations: Vec<Location>, waiter: Waiter) {
         self.coming.batches(locations, waiter);
+    }
+
+    /// Asks for the batches of some runs of a log, each by itself.
+    pub(crate) fn load_apart(&mut self, log: LogId, runs: &[Run], waiter: Waiter) {
+        let Some(index) = self.index.log(log) else { return };
+        let locations = runs.iter().map(|run| index.location(run)).collect();
+        // They are in memory, whatever becomes of their pages meanwhile.
+        let pages = runs.iter().filter_map(|run| self.index.page_of(log, run));
+        self.coming.apart(locations, waiter, pages);
     }
 
     /// Asks for a page of a log's index.

@@ -131,6 +131,8 @@ fn note(partition: &mut ProducedPartition, appended: &Appended, sent: &Sent) {
         Verdict::StaleProducerEpoch => ErrorCode::INVALID_PRODUCER_EPOCH,
         Verdict::Gone if sent.by_id => ErrorCode::UNKNOWN_TOPIC_ID,
         Verdict::Gone => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+        // Nothing here expects anything.
+        Verdict::Unexpected | Verdict::Unsure => ErrorCode::UNKNOWN_SERVER_ERROR,
     };
     if partition.error_code == ErrorCode::NONE {
         partition.base_offset = appended.base_offset.0;

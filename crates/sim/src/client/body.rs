@@ -31,6 +31,15 @@ pub(super) fn payload(random: &SimRandom, ids: &[Id]) -> Payload {
 
 /// A tail that says which record it is, and whether it is whole.
 pub(super) fn encode(random: &SimRandom, id: Id) -> Vec<u8> {
+    encode_with(random, id, None)
+}
+
+/// The same with a key that logs index.
+pub(super) fn encode_keyed(random: &SimRandom, id: Id) -> Vec<u8> {
+    encode_with(random, id, Some(key_of(id).to_string().as_bytes()))
+}
+
+fn encode_with(random: &SimRandom, id: Id, record_key: Option<&[u8]>) -> Vec<u8> {
     let long = random.below(400) == 0;
     let length = random.below(if long { 50_000 } else { VALUE_BYTES_MAX });
     let mut value = id.0.to_be_bytes().to_vec();
@@ -45,7 +54,7 @@ pub(super) fn encode(random: &SimRandom, id: Id) -> Vec<u8> {
     let key = key_of(id).to_string();
     let headers: [(&[u8], Option<&[u8]>); 2] =
         [(b"priority", Some(priority.as_bytes())), (b"key", Some(key.as_bytes()))];
-    tail::encode(&mut out, None, Some(&value), headers.into_iter());
+    tail::encode(&mut out, record_key, Some(&value), headers.into_iter());
     out
 }
 

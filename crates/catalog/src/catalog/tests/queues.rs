@@ -26,7 +26,7 @@ fn a_queue_is_a_log_and_its_own_subscription() {
         returns_max: None,
         dead_letter: None,
         dedup: None,
-        keep: Keep { age: Some(Millis(11)), bytes: Some(12) }.or_nothing(),
+        keep: Keep { age: Some(Millis(11)), bytes: Some(12), key_index: false }.or_nothing(),
         kind: QueueKind::Quorum,
         unsaid: Unsaid::default(),
     };

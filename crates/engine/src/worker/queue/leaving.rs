@@ -107,6 +107,7 @@ impl Worker {
         }
         self.drop_tailers(client);
         self.drop_waits(client);
+        self.drop_looks(client);
         if gone.has_local_names {
             self.remove_client_names(client);
         }

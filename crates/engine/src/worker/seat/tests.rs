@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::api::{Append, Disposition, LeaseRange, Payload, Source};
+use crate::draft::BATCH_BYTES;
 use bytes::Bytes;
 use journal::Queue;
 use record::{tail, tails};
@@ -113,7 +114,7 @@ fn appends_to_very_many_logs_are_spread_over_frames() {
         let payload = Payload::Tails { bytes: Bytes::from(bytes.clone()), expiring: false };
         let append = Append { to: to.collect(), payload, waits: true };
         seat.make_room(append.to.len(), 0);
-        seat.draft.append(&append, Millis(1), false);
+        seat.draft.append(&append, (Millis(1), false), BATCH_BYTES);
     }
     seat.bases =
         (0..100_000).map(|index| AppliedBase { index, dest: 0, base: Offset(1) }).collect();

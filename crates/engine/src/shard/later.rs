@@ -1,0 +1,92 @@
+//! What is to be appended later: into a schedule, and out of it again.
+
+use super::{Effect, Schedule, Shard, ranking};
+use crate::api::{Once, Verdict};
+use crate::command::Activation;
+use crate::levels::Levels;
+use catalog::{Dedup, Remembered};
+use types::{LogId, Offset};
+
+impl Shard {
+    /// Appends to a schedule. An id is remembered from now on, not from when the message is due; that a
+    /// queue holds a message says nothing of those that are still to come.
+    pub(super) fn schedule(
+        &mut self,
+        id: LogId,
+        records: u32,
+        (levels, once): (Option<&Levels>, Option<&Once>),
+    ) -> (Verdict, Offset) {
+        let Some(log) = self.logs.get(&id) else { return (Verdict::Gone, Offset(0)) };
+        let level_max = log.options.level_max;
+        let end = self.schedules.get(&id).map_or(Offset(0), |schedule| schedule.end);
+        if let (Some(once), Some(log)) = (once, self.logs.get_mut(id)) {
+            let timed = |dedup: &Dedup| dedup.remembered != Remembered::WhileHeld;
+            let own = log.options.dedup.filter(timed);
+            if let Some(base) = log.seen.find(once, own, self.time, |_| true) {
+                return (Verdict::Duplicate, base);
+            }
+            let known = log.seen.len();
+            log.seen.remember(once, own, (end, self.time), |_| true);
+            self.holds.ids = self.holds.ids - known + log.seen.len();
+        }
+        let schedule = self.schedules.get_or_insert_with(id, || Schedule::new(level_max));
+        let base = schedule.append(records);
+        if level_max > 0 {
+            ranking::rank_in(&mut schedule.ledger, (base, records), levels);
+        }
+        (Verdict::Appended, base)
+    }
+
+    /// Appends to a log what of its schedule is due and still waits.
+    pub(super) fn activate(
+        &mut self,
+        id: LogId,
+        entries: &[Activation],
+        effects: &mut Vec<Effect>,
+    ) {
+        let schedule = self.schedules.get_mut(id);
+        let (Some(schedule), Some(log)) = (schedule, self.logs.get_mut(id)) else { return };
+        let mut moved = Vec::new();
+        for entry in entries.iter().copied() {
+            let Activation { offset, due } = entry;
+            let early = due > self.time && !io::planted("timer-early");
+            if early || !schedule.waits(offset) {
+                continue;
+            }
+            let level = schedule.ledger.level_of(offset);
+            if !(io::planted("activated-twice") && offset.0 % 5 == 2) {
+                schedule.settle(offset);
+            }
+            moved.push((entry, log.end));
+            if log.options.level_max > 0 {
+                let levels = Levels::one(level);
+                let at = (id, log.end, 1);
+                ranking::rank(&mut self.subscriptions, &log.subscriptions, at, Some(&levels));
+            }
+            log.end = log.end.next();
+        }
+        let start = schedule.ledger.floor();
+        effects.push(Effect::Activated { log: id, proposed: entries.to_vec(), moved });
+        effects.push(Effect::Trimmed { log: Schedule::id_of(id), start });
+    }
+
+    /// Cancels what of a schedule still waits; gives which.
+    pub(super) fn unschedule(
+        &mut self,
+        id: LogId,
+        offsets: &[Offset],
+        effects: &mut Vec<Effect>,
+    ) -> Vec<Offset> {
+        let Some(schedule) = self.schedules.get_mut(id) else { return Vec::new() };
+        let waiting = offsets.iter().filter(|offset| schedule.waits(**offset));
+        let waiting: Vec<Offset> = waiting.copied().collect();
+        for offset in &waiting {
+            if !(io::planted("cancel-lost") && offset.0 % 3 == 0) {
+                schedule.settle(*offset);
+            }
+        }
+        let start = schedule.ledger.floor();
+        effects.push(Effect::Trimmed { log: Schedule::id_of(id), start });
+        waiting
+    }
+}
