@@ -20,7 +20,7 @@ use crate::index::{Look, PageKey, Run};
 use crate::levels::Levels;
 use crate::shard::Schedule;
 use journal::Dest;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use types::{ClientId, Error, Kind, LogId, LogRef, Millis, Offset, ShardId, Token};
 
 /// Entries that one turn proposes to activate.
@@ -156,9 +156,11 @@ impl Worker {
             for (log, schedule) in &seat.shard.schedules {
                 let id = Schedule::id_of(*log);
                 let mut agenda = Agenda::new(near_max, schedule.count() > 0);
+                let stored: BTreeSet<u32> =
+                    index.dues.of(id).iter().map(|row| row.segment).collect();
                 let runs = index.log(id).into_iter().flat_map(|index| index.in_memory(Offset(0)));
                 for run in runs.filter(|run| schedule.waits(run.first)) {
-                    if !index.dues.has(id, run.at.segment) {
+                    if !stored.contains(&run.at.segment) {
                         agenda.add(run);
                     }
                 }
