@@ -10,6 +10,9 @@ use types::{LogId, Offset, Token};
 pub(super) struct Replay {
     /// Taken out for certain, and not by a consumer: they never come again.
     withdrawn: BTreeSet<Id>,
+    /// Asked to be taken out once, which may have been done without an answer: whether they come again is
+    /// not certain.
+    maybe_withdrawn: BTreeSet<Id>,
     /// What comes again for certain when a rewind is answered.
     asked: BTreeMap<Token, BTreeSet<Id>>,
     /// A rewind was asked for since they were settled, or may have been: that they are is not certain, nor
@@ -53,7 +56,8 @@ impl LogModel {
         for (id, is_placed) in after {
             if self.settled.remove(&id) {
                 self.maybe_settled.insert(id);
-                certain.extend((is_placed && is_certain).then_some(id));
+                let may_come = !self.returns.replay.maybe_withdrawn.contains(&id);
+                certain.extend((is_placed && is_certain && may_come).then_some(id));
             }
             self.returns.replay.unsure.insert(id);
             self.returns.certain.remove(&id);
@@ -77,6 +81,7 @@ impl LogModel {
         if !self.settled.contains(&id) {
             self.maybe_settled.insert(id);
         }
+        self.returns.replay.maybe_withdrawn.insert(id);
         self.returns.replay.settle_asked(id);
     }
 
