@@ -7,8 +7,6 @@ use std::time::Duration;
 
 const FRAME_END: u8 = 0xCE;
 const CHANNEL: u16 = 1;
-/// The tag of the one consumer.
-const CONSUMER: &str = "c";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A connection with one open channel.
@@ -163,7 +161,8 @@ impl Amqp {
         self.expect((60, 11))?;
         let mut arguments = vec![0, 0];
         short(&mut arguments, queue);
-        short(&mut arguments, CONSUMER);
+        // The consumer's tag: there is one of each queue.
+        short(&mut arguments, queue);
         arguments.push(0);
         long(&mut arguments, &[]);
         self.method(CHANNEL, (60, 20), &arguments)?;
@@ -227,9 +226,9 @@ impl Amqp {
     }
 
     /// Ends the consumer, and gives what came before its end.
-    pub(super) fn cancel(&mut self) -> Result<Vec<Message>> {
+    pub(super) fn cancel(&mut self, queue: &str) -> Result<Vec<Message>> {
         let mut cancel = Vec::new();
-        short(&mut cancel, CONSUMER);
+        short(&mut cancel, queue);
         cancel.push(0);
         self.method(CHANNEL, (60, 30), &cancel)?;
         self.messages_until((60, 31))

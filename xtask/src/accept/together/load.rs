@@ -225,7 +225,7 @@ impl Load {
                 // What it has settled shall be, so that it loses what it holds. Most read all that
                 // they hold before that; what the others were sent last they never see.
                 let is_blind = mix(count, index as u64 + 2_000).is_multiple_of(BLIND_ONCE_IN);
-                let more = if is_blind { amqp.round_trip(QUEUE)? } else { amqp.cancel()? };
+                let more = if is_blind { amqp.round_trip(QUEUE)? } else { amqp.cancel(QUEUE)? };
                 let first = seen.len() - 1;
                 for message in &more {
                     seen.push(noted(message, place.life)?);
