@@ -1,7 +1,7 @@
 //! A client of the real engine on a simulated disk: methods as Rust values in, frames as text out.
 
 use crate::codec::frame::{self, FrameKind, PROTOCOL_HEADER};
-use crate::codec::{ContentHeader, Frame, Method, Table};
+use crate::codec::{ContentHeader, Frame, Method, Table, table};
 use crate::{Amqp, Options};
 use engine::Stepped;
 use engine::api::{Call, Event, Op, Reply};
@@ -9,6 +9,7 @@ use engine::catalog::{Action, Change};
 use frontend::transcript::peer;
 use frontend::{Connection, Door, Wire as _};
 use io::sim::{SimClock, SimDisk, SimRandom};
+use record::properties::Value;
 use std::io::IoSlice;
 use std::sync::Arc;
 use types::{Millis, Token};
@@ -305,4 +306,29 @@ fn open(disk: &Arc<SimDisk>, clock: &Arc<SimClock>) -> Stepped {
         sizes: engine::Sizes::default(),
     };
     Stepped::open(options).expect("the store opens")
+}
+
+/// A table as it goes over the wire, with its length.
+pub(in crate::session) fn encoded(list: &[(&str, Value)]) -> Vec<u8> {
+    let list: Vec<(String, Value)> =
+        list.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    let mut bytes = Vec::new();
+    table::push(&mut bytes, &list);
+    bytes
+}
+
+/// Declares a durable queue, and waits for nothing.
+pub(in crate::session) fn declare(client: &mut Client, queue: &str, arguments: &[(&str, Value)]) {
+    let arguments = encoded(arguments);
+    let declare = Method::QueueDeclare {
+        ticket: 0,
+        queue,
+        passive: false,
+        durable: true,
+        exclusive: false,
+        auto_delete: false,
+        nowait: true,
+        arguments: Table::of(&arguments[4..]),
+    };
+    client.method(1, &declare);
 }

@@ -1,31 +1,13 @@
 //! Dead letters as a client sees them.
 
-use super::client::{Broker, Client};
+use super::client::{Broker, declare};
 use crate::codec::content::ContentHeader;
 use crate::codec::frame::FrameKind;
-use crate::codec::{Content, Frame, Method, Table, table};
+use crate::codec::{Content, Frame, Method};
 use record::properties::Value;
 
 fn text(text: &str) -> Value {
     Value::String(text.to_owned())
-}
-
-fn declare(client: &mut Client, queue: &str, arguments: &[(&str, Value)]) {
-    let list: Vec<(String, Value)> =
-        arguments.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-    let mut encoded = Vec::new();
-    table::push(&mut encoded, &list);
-    let declare = Method::QueueDeclare {
-        ticket: 0,
-        queue,
-        passive: false,
-        durable: true,
-        exclusive: false,
-        auto_delete: false,
-        nowait: true,
-        arguments: Table::of(&encoded[4..]),
-    };
-    client.method(1, &declare);
 }
 
 /// Headers and expiration of the one message that came.

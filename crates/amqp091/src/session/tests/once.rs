@@ -1,31 +1,8 @@
 //! Messages that are taken once, as a client sees them.
 
-use super::client::{Broker, Client};
-use crate::codec::{Method, Table, table};
+use super::client::{Broker, Client, declare, encoded};
+use crate::codec::{Method, Table};
 use record::properties::Value;
-
-fn encoded(list: &[(&str, Value)]) -> Vec<u8> {
-    let list: Vec<(String, Value)> =
-        list.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-    let mut bytes = Vec::new();
-    table::push(&mut bytes, &list);
-    bytes
-}
-
-fn declare(client: &mut Client, queue: &str, arguments: &[(&str, Value)]) {
-    let arguments = encoded(arguments);
-    let declare = Method::QueueDeclare {
-        ticket: 0,
-        queue,
-        passive: false,
-        durable: true,
-        exclusive: false,
-        auto_delete: false,
-        nowait: true,
-        arguments: Table::of(&arguments[4..]),
-    };
-    client.method(1, &declare);
-}
 
 fn declare_exchange(client: &mut Client, arguments: &[(&str, Value)]) {
     let arguments = encoded(arguments);

@@ -1,26 +1,8 @@
 //! Queues that refuse what is too much, as a client sees them.
 
-use super::client::{Broker, Client};
-use crate::codec::{Method, Table, table};
+use super::client::{Broker, declare};
+use crate::codec::{Method, Table};
 use record::properties::Value;
-
-fn declare(client: &mut Client, queue: &str, arguments: &[(&str, Value)]) {
-    let list: Vec<(String, Value)> =
-        arguments.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-    let mut encoded = Vec::new();
-    table::push(&mut encoded, &list);
-    let declare = Method::QueueDeclare {
-        ticket: 0,
-        queue,
-        passive: false,
-        durable: true,
-        exclusive: false,
-        auto_delete: false,
-        nowait: true,
-        arguments: Table::of(&encoded[4..]),
-    };
-    client.method(1, &declare);
-}
 
 fn text(text: &str) -> Value {
     Value::String(text.to_owned())
