@@ -1,5 +1,6 @@
 //! What a frame says besides appending: the commands of the replicated state machine.
 
+use crate::id_list::IdList;
 use crate::key_list::KeyList;
 use crate::levels::Levels;
 use crate::shard::KeyRun;
@@ -58,6 +59,9 @@ pub(crate) enum Command {
     KeyRun { log: LogId, run: KeyRun },
     /// Pages of the index of a log's keys that are in no run are given up.
     GiveUpKeyStrays { log: LogId },
+    /// The ids of the records of a batch of the frame, which every log that it goes to takes, and
+    /// remembers them.
+    Remember { batch: u16, ids: IdList },
 }
 
 /// Offsets `first..=last` of a log, and when they may be handed out again.
@@ -116,6 +120,7 @@ pub(crate) fn bytes_max(command: &Command) -> usize {
         Command::Park { entries, .. } => OTHERS + PARKING_BYTES * entries.len(),
         Command::Unschedule { offsets, .. } => OTHERS + NUMBER_BYTES * offsets.len(),
         Command::Rank { levels, .. } => levels.bytes_max(),
+        Command::Remember { ids, .. } => IdList::bytes_of_count(ids.len()),
         Command::Keys { keys, .. } => KeyList::bytes_of_count(keys.len()),
         Command::KeyRun { run, .. } => OTHERS + KEY_PAGE_BYTES * run.pages.len(),
         Command::Change(_) | Command::Group { .. } => encode(std::slice::from_ref(command)).len(),

@@ -19,6 +19,7 @@ pub const FAULTS: &[(&str, &str)] = &[
     ("early-checkpoint", "a checkpoint claims one frame more than it has"),
     ("duplicate-accepted", "a producer's repeated batch is appended again"),
     ("duplicate-message-accepted", "a message whose id is remembered is appended again"),
+    ("duplicate-under-way-accepted", "a message comes again before the first one is applied"),
     ("producers-forgotten-early", "producers are forgotten before they are silent for long"),
     ("unordered-packing", "an open batch is reused though a later one went to the same log"),
     ("half-a-change", "a change of names that was cut off between two shards is not finished"),

@@ -14,7 +14,7 @@ use crate::errors::{self, Code, Exception};
 use crate::message::{self, ContentWriter};
 use bytes::Bytes;
 use engine::Names;
-use engine::api::{Append, Once, Op, Payload, Reply, Schedule, Verdict};
+use engine::api::{Append, MessageId, Once, Op, Payload, Reply, Schedule, Verdict, Within};
 use engine::catalog::{IMPERSONATOR, Name, Routes};
 use frontend::Cx;
 use record::tails;
@@ -54,6 +54,9 @@ pub(super) struct Group {
     pub(super) to: Option<Arc<[LogRef]>>,
     pub(super) bytes: Vec<u8>,
     pub(super) expiring: bool,
+    /// Of each of them, if they are taken once.
+    ids: Vec<MessageId>,
+    within: Option<Within>,
 }
 
 /// Which channels wait for an append.
@@ -104,8 +107,13 @@ pub(super) struct Publisher {
 impl Group {
     /// Whether publications to `to` belong in here.
     #[inline]
-    pub(super) fn takes(&self, to: &Arc<[LogRef]>) -> bool {
-        self.to.as_ref().is_none_or(|own| Arc::ptr_eq(own, to) || own == to)
+    pub(super) fn takes(&self, to: &Arc<[LogRef]>, once: Option<&Once>) -> bool {
+        let alike = |own: &Arc<[LogRef]>| {
+            let once = once.map(|once| once.within);
+            let own_once = (!self.ids.is_empty()).then_some(self.within);
+            (Arc::ptr_eq(own, to) || own == to) && once == own_once
+        };
+        self.to.as_ref().is_none_or(alike)
     }
 
     /// Appends a publication.
@@ -115,6 +123,7 @@ impl Group {
         to: &Arc<[LogRef]>,
         publication: &Publication<'_>,
         content: &Content<'_>,
+        once: Option<&Once>,
     ) -> Result<(), Exception> {
         let mark = tails::begin(&mut self.bytes, content.properties.timestamp);
         if let Err(exception) = message::push_tail(&mut self.bytes, publication, content) {
@@ -126,6 +135,10 @@ impl Group {
             self.to = Some(Arc::clone(to));
         }
         self.expiring |= content.properties.expiration.is_some();
+        if let Some(once) = once {
+            self.ids.push(once.id);
+            self.within = once.within;
+        }
         Ok(())
     }
 
@@ -134,14 +147,16 @@ impl Group {
         let to = self.to.take()?;
         let bytes = std::mem::take(&mut self.bytes);
         let expiring = std::mem::take(&mut self.expiring);
+        let (ids, within) = (std::mem::take(&mut self.ids), self.within.take());
         if bytes.is_empty() {
             return None;
         }
-        Some(Append {
-            to,
-            payload: Payload::Tails { bytes: Bytes::from(bytes), expiring },
-            waits: true,
-        })
+        let bytes = Bytes::from(bytes);
+        let payload = match ids.is_empty() {
+            true => Payload::Tails { bytes, expiring },
+            false => Payload::Once { bytes, expiring, ids, within },
+        };
+        Some(Append { to, payload, waits: true })
     }
 }
 
@@ -190,27 +205,26 @@ impl Publisher {
         if !lane.route.later().is_empty() {
             return self.publish_later(lane, publication, &content, cx);
         }
-        if lane.route.is_remembered()
-            && !lane.route.destinations().is_empty()
-            && let Some(once) = lane.route.once(&content)
-        {
-            return self.publish_once(lane, publication, &content, once, cx);
-        }
         let to = lane.route.destinations();
         if to.is_empty() {
             return self.nowhere(lane, publication, site.link);
         }
+        let once = match lane.route.is_remembered() {
+            true => lane.route.once(&content),
+            false => None,
+        };
+        let once = once.as_ref();
         if let Some(transaction) = &mut lane.transaction {
-            return transaction.publish(to, publication, &content);
+            return transaction.publish(to, publication, &content, once);
         }
         let is_alone = lane.route.is_refusable();
-        if is_alone || !self.group.takes(to) || self.group.bytes.len() >= GROUP_BYTES {
+        if is_alone || !self.group.takes(to, once) || self.group.bytes.len() >= GROUP_BYTES {
             self.flush(cx);
         }
         if self.group.bytes.capacity() == 0 {
             self.group.bytes.reserve(self.usual_bytes.min(GROUP_BYTES));
         }
-        self.group.push(to, publication, &content)?;
+        self.group.push(to, publication, &content, once)?;
         if let Some(confirms) = &mut lane.confirms {
             confirms.publish(self.number);
             let lane = (lane.channel, lane.epoch);
@@ -238,50 +252,26 @@ impl Publisher {
         waiting.properties.reply_to = content.properties.reply_to;
         let mut group = Group::default();
         let told = Publication { properties: &properties, ..*publication };
-        group.push(lane.route.later(), &told, &waiting)?;
         let once = lane.route.once(content).filter(|_| lane.route.is_remembered());
-        let Some(append) = group.take().map(|append| append_once(append, once)) else {
-            return Ok(());
-        };
+        let once = once.as_ref();
+        group.push(lane.route.later(), &told, &waiting, once)?;
+        let Some(append) = group.take() else { return Ok(()) };
         let to = lane.route.destinations();
         if let Some(transaction) = &mut lane.transaction {
             transaction.publish_later(append, delay)?;
             return match to.is_empty() {
                 true => Ok(()),
-                false => transaction.publish(to, publication, content),
+                false => transaction.publish(to, publication, content, once),
             };
         }
         self.flush(cx);
         let mut ops = vec![Op::Schedule(Schedule { append, due: cx.time().plus(delay) })];
         if !to.is_empty() {
-            group.push(to, publication, content)?;
-            ops.extend(group.take().map(|append| Op::Append(append_once(append, once))));
+            group.push(to, publication, content, once)?;
+            ops.extend(group.take().map(Op::Append));
             self.parts.insert(self.number, Parts { missing: ops.len(), stored: true });
         }
         self.send(lane, ops, cx);
-        Ok(())
-    }
-
-    /// Takes a publish that is dropped where its id is remembered; it is confirmed all the same.
-    #[cold]
-    fn publish_once(
-        &mut self,
-        lane: &mut Lane,
-        publication: &Publication<'_>,
-        content: &Content<'_>,
-        once: Once,
-        cx: &mut Cx<'_>,
-    ) -> Result<(), Exception> {
-        let mut group = Group::default();
-        group.push(lane.route.destinations(), publication, content)?;
-        let Some(append) = group.take().map(|append| append_once(append, Some(once))) else {
-            return Ok(());
-        };
-        if let Some(transaction) = &mut lane.transaction {
-            return transaction.publish_alone(append);
-        }
-        self.flush(cx);
-        self.send(lane, vec![Op::Append(append)], cx);
         Ok(())
     }
 
@@ -311,7 +301,7 @@ impl Publisher {
             _ => return refused("goes to one topic or stream"),
         }
         let mut group = Group::default();
-        group.push(lane.route.destinations(), publication, content)?;
+        group.push(lane.route.destinations(), publication, content, None)?;
         let Some(append) = group.take() else { return Ok(()) };
         let payload = match append.payload {
             Payload::Tails { bytes, expiring } => Payload::Expecting { bytes, expiring, expected },
@@ -362,9 +352,7 @@ impl Publisher {
     /// Sends what is packed.
     pub(super) fn flush(&mut self, cx: &mut Cx<'_>) {
         let Some(append) = self.group.take() else { return };
-        if let Payload::Tails { bytes, .. } = &append.payload {
-            self.usual_bytes = bytes.len();
-        }
+        self.usual_bytes = append.payload.bytes().len();
         let token = cx.submit(Op::Append(append));
         let lanes = std::mem::take(&mut self.lanes);
         self.tickets.insert(token, Ticket { group: self.number, lanes });
@@ -407,15 +395,6 @@ impl Publisher {
         }
         true
     }
-}
-
-/// An append of one message, which is dropped where its id is remembered.
-fn append_once(append: Append, once: Option<Once>) -> Append {
-    let payload = match (append.payload, once) {
-        (Payload::Tails { bytes, expiring }, Some(once)) => Payload::Once { bytes, expiring, once },
-        (payload, _) => payload,
-    };
-    Append { payload, ..append }
 }
 
 /// Whether an append counts as done: also where its queue was deleted meanwhile, as for any message

@@ -1,8 +1,9 @@
 //! Where a publication goes, remembered for the next one with the same address.
 
+use crate::codec::table::RawValue;
 use crate::codec::{Content, Publication};
 use crate::errors::{Exception, Resource};
-use crate::message::{DELAY, KAFKA_KEY, delay_of, once_of};
+use crate::message::{DELAY, ID, KAFKA_KEY, delay_of, id_of_text, once_of};
 use engine::Names;
 use engine::api::Once;
 use engine::catalog::{
@@ -84,9 +85,13 @@ impl Route {
     }
 
     /// How the publication is known again where ids are remembered, if it has one.
-    #[cold]
     pub(super) fn once(&self, content: &Content<'_>) -> Option<Once> {
         let said = Said(content);
+        if self.within.is_none()
+            && let Some(text) = said.raw(ID).filter(|raw| matches!(raw.kind, b'S' | b'x'))
+        {
+            return Some(Once { id: id_of_text(text.bytes), within: None });
+        }
         once_of(|name| said.header(name).map(Cow::into_owned), self.within)
     }
 
@@ -200,11 +205,16 @@ fn kafka_key<'a>(content: &Content<'a>) -> Option<&'a [u8]> {
 /// Headers that are decoded when they are asked for.
 struct Said<'a>(&'a Content<'a>);
 
+impl<'a> Said<'a> {
+    fn raw(&self, name: &str) -> Option<RawValue<'a>> {
+        let mut fields = self.0.headers?.raw().filter_map(Result::ok);
+        fields.find(|(found, _)| *found == name.as_bytes()).map(|(_, raw)| raw)
+    }
+}
+
 impl Headers for Said<'_> {
     fn header(&self, name: &str) -> Option<Cow<'_, Value>> {
-        let mut fields = self.0.headers?.raw().filter_map(Result::ok);
-        let (_, raw) = fields.find(|(found, _)| *found == name.as_bytes())?;
-        raw.decode().ok().map(Cow::Owned)
+        self.raw(name)?.decode().ok().map(Cow::Owned)
     }
 
     fn property(&self, property: Property) -> Option<Cow<'_, [u8]>> {

@@ -22,11 +22,14 @@ impl Shard {
         if let (Some(once), Some(log)) = (once, self.logs.get_mut(id)) {
             let timed = |dedup: &Dedup| dedup.remembered != Remembered::WhileHeld;
             let own = log.options.dedup.filter(timed);
-            if let Some(base) = log.seen.find(once, own, self.time, |_| true) {
+            let looks = log.seen.looks(once.within, own, self.time);
+            if let Some(base) = looks.find(&once.id, |_| true) {
                 return (Verdict::Duplicate, base);
             }
             let known = log.seen.len();
-            log.seen.remember(once, own, (end, self.time), |_| true);
+            let held = (|_| true, u64::MAX);
+            let ids = std::iter::once(once.id);
+            log.seen.remember((ids, once.within), own, (end, self.time), held);
             self.holds.ids = self.holds.ids - known + log.seen.len();
         }
         let schedule = self.schedules.get_or_insert_with(id, || Schedule::new(level_max));

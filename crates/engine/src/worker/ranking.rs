@@ -1,11 +1,11 @@
 //! Levels of what is appended, told in the frame that appends it.
 
 use super::Seat;
-use crate::api::{Append, Transaction};
+use crate::api::{Append, Payload, Transaction};
 use crate::draft::{BATCH_BYTES, SMALL_BATCH_BYTES};
 use crate::key_list::KeyList;
 use crate::levels::Levels;
-use types::{Error, Kind, LogId, Millis};
+use types::{Error, Kind, LogId, Millis, Offset};
 
 impl Seat {
     /// Whether a log has levels.
@@ -84,12 +84,41 @@ impl Seat {
             if self.indexes_keys(append) { SMALL_BATCH_BYTES / 2 } else { BATCH_BYTES };
         let (dest, before) = self.draft.append(append, (time, stamp), batch_bytes);
         if let Some(levels) = levels {
-            self.draft.rank(dest, before, levels);
+            self.rank(append, (dest, before), levels);
         }
         // Refused before if it cannot be told.
         self.draft.grow(self.key_bytes(append).unwrap_or_default());
         self.note_coming(append);
         (dest, before)
+    }
+
+    /// Puts messages with ids that are new where they go into the frame in the making. Gives the same.
+    pub(super) fn append_new(
+        &mut self,
+        append: &Append,
+        levels: Option<&Levels>,
+        (time, stamp): (Millis, bool),
+    ) -> (usize, u32) {
+        let (dest, before) = self.draft.append_new(append, (time, stamp), BATCH_BYTES);
+        if let Some(levels) = levels {
+            self.draft.rank(dest, before, levels);
+        }
+        self.note_coming(append);
+        (dest, before)
+    }
+
+    /// Notes the levels of what was just added. Messages about which each log decides have a batch each.
+    fn rank(&mut self, append: &Append, (dest, before): (usize, u32), levels: &Levels) {
+        let Payload::Once { ids, .. } = &append.payload else {
+            return self.draft.rank(dest, before, levels);
+        };
+        let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+        for (span, level) in levels.spans(Offset(0), count) {
+            for record in span.offsets() {
+                let record = usize::try_from(record.0).unwrap_or_default();
+                self.rank_at(dest + record * append.to.len(), level);
+            }
+        }
     }
 
     /// The only record of a batch has a level.
