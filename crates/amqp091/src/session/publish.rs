@@ -20,13 +20,16 @@ use frontend::Cx;
 use record::tails;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use types::{Error, Kind, LogRef, Token};
+use types::{Error, Kind, LogRef, Millis, Token};
 
 /// The queue that stands for the channel's own replies.
 pub(super) const REPLY_TO: &str = "amq.rabbitmq.reply-to";
 
 /// An append is sent when it has grown to this many bytes.
 const GROUP_BYTES: usize = 256 << 10;
+
+/// What waits is sent when it goes to so many schedules: a frame has room for several times as much.
+const LATER_MAX: usize = 256;
 
 /// The publishing side of a channel.
 #[derive(Debug, Default)]
@@ -57,6 +60,9 @@ pub(super) struct Group {
     /// Of each of them, if they are taken once.
     ids: Vec<MessageId>,
     within: Option<Within>,
+    /// When they are to be appended, if not now.
+    due: Option<Millis>,
+    count: usize,
 }
 
 /// Which channels wait for an append.
@@ -107,11 +113,16 @@ pub(super) struct Publisher {
 impl Group {
     /// Whether publications to `to` belong in here.
     #[inline]
-    pub(super) fn takes(&self, to: &Arc<[LogRef]>, once: Option<&Once>) -> bool {
+    pub(super) fn takes(
+        &self,
+        to: &Arc<[LogRef]>,
+        once: Option<&Once>,
+        due: Option<Millis>,
+    ) -> bool {
         let alike = |own: &Arc<[LogRef]>| {
             let once = once.map(|once| once.within);
             let own_once = (!self.ids.is_empty()).then_some(self.within);
-            (Arc::ptr_eq(own, to) || own == to) && once == own_once
+            (Arc::ptr_eq(own, to) || own == to) && once == own_once && due == self.due
         };
         self.to.as_ref().is_none_or(alike)
     }
@@ -134,6 +145,7 @@ impl Group {
         if self.to.is_none() {
             self.to = Some(Arc::clone(to));
         }
+        self.count += 1;
         self.expiring |= content.properties.expiration.is_some();
         if let Some(once) = once {
             self.ids.push(once.id);
@@ -148,6 +160,7 @@ impl Group {
         let bytes = std::mem::take(&mut self.bytes);
         let expiring = std::mem::take(&mut self.expiring);
         let (ids, within) = (std::mem::take(&mut self.ids), self.within.take());
+        self.count = 0;
         if bytes.is_empty() {
             return None;
         }
@@ -218,24 +231,29 @@ impl Publisher {
             return transaction.publish(to, publication, &content, once);
         }
         let is_alone = lane.route.is_refusable();
-        if is_alone || !self.group.takes(to, once) || self.group.bytes.len() >= GROUP_BYTES {
+        if is_alone || !self.group.takes(to, once, None) || self.group.bytes.len() >= GROUP_BYTES {
             self.flush(cx);
         }
         if self.group.bytes.capacity() == 0 {
             self.group.bytes.reserve(self.usual_bytes.min(GROUP_BYTES));
         }
         self.group.push(to, publication, &content, once)?;
-        if let Some(confirms) = &mut lane.confirms {
-            confirms.publish(self.number);
-            let lane = (lane.channel, lane.epoch);
-            if self.lanes.last() != Some(&lane) && !self.lanes.contains(&lane) {
-                self.lanes.push(lane);
-            }
-        }
+        self.confirm_group(lane);
         if is_alone {
             self.flush(cx);
         }
         Ok(())
+    }
+
+    /// A channel's publication is in the group.
+    #[inline]
+    fn confirm_group(&mut self, lane: &mut Lane) {
+        let Some(confirms) = &mut lane.confirms else { return };
+        confirms.publish(self.number);
+        let lane = (lane.channel, lane.epoch);
+        if self.lanes.last() != Some(&lane) && !self.lanes.contains(&lane) {
+            self.lanes.push(lane);
+        }
     }
 
     /// Takes a publish that waits, on some of its ways at least.
@@ -250,10 +268,22 @@ impl Publisher {
         let (delay, properties) = message::delayed(publication.properties).ok_or_else(malformed)?;
         let mut waiting = Content::decode(&properties).map_err(|_| malformed())?;
         waiting.properties.reply_to = content.properties.reply_to;
-        let mut group = Group::default();
         let told = Publication { properties: &properties, ..*publication };
         let once = lane.route.once(content).filter(|_| lane.route.is_remembered());
         let once = once.as_ref();
+        let later = lane.route.later();
+        if lane.transaction.is_none() && lane.route.destinations().is_empty() {
+            let due = Some(cx.time().plus(delay));
+            let is_full = (self.group.count + 1) * later.len() > LATER_MAX;
+            if is_full || !self.group.takes(later, once, due) {
+                self.flush(cx);
+            }
+            self.group.push(later, &told, &waiting, once)?;
+            self.group.due = due;
+            self.confirm_group(lane);
+            return Ok(());
+        }
+        let mut group = Group::default();
         group.push(lane.route.later(), &told, &waiting, once)?;
         let Some(append) = group.take() else { return Ok(()) };
         let to = lane.route.destinations();
@@ -353,7 +383,10 @@ impl Publisher {
     pub(super) fn flush(&mut self, cx: &mut Cx<'_>) {
         let Some(append) = self.group.take() else { return };
         self.usual_bytes = append.payload.bytes().len();
-        let token = cx.submit(Op::Append(append));
+        let token = cx.submit(match self.group.due.take() {
+            Some(due) => Op::Schedule(Schedule { append, due }),
+            None => Op::Append(append),
+        });
         let lanes = std::mem::take(&mut self.lanes);
         self.tickets.insert(token, Ticket { group: self.number, lanes });
         self.number += 1;

@@ -18,6 +18,8 @@ use types::LogRef;
 pub(super) struct Route {
     /// The version of names that it holds for.
     version: Option<u64>,
+    /// Holds for what waits, or for what does not.
+    waits: Option<bool>,
     exchange: String,
     key: String,
     /// Logs of queues.
@@ -52,6 +54,7 @@ impl Default for Route {
         let none: Arc<[LogRef]> = Arc::from([]);
         Route {
             version: None,
+            waits: None,
             exchange: String::new(),
             key: String::new(),
             logs: Arc::clone(&none),
@@ -114,7 +117,8 @@ impl Route {
         let known = self.version == Some(names.version())
             && self.key == publication.routing_key
             && self.exchange == publication.exchange
-            && asked.copies.is_empty();
+            && asked.copies.is_empty()
+            && self.waits.is_none_or(|waits| waits == Said(content).waits());
         if !known {
             self.route(names, publication, content, asked, routes)?;
         }
@@ -156,8 +160,11 @@ impl Route {
         self.logs = routes.logs.as_slice().into();
         self.to = Arc::clone(&self.logs);
         self.is_refusable = names.any_refuses(&self.logs);
+        self.waits = routes.by_waiting.then(|| headers.waits());
+        let mut is_chosen = false;
         if routes.later.is_some() || !self.later.is_empty() {
             let later = routes.later.take().unwrap_or_default();
+            is_chosen = !later.topics.is_empty();
             self.later = chosen(&later.logs, &later.topics, content, asked.turn).into();
         }
         self.within = routes.within;
@@ -166,7 +173,7 @@ impl Route {
             || names.any_remembers(&self.later);
         self.topics.clear();
         self.topics.append(&mut routes.topics);
-        if !routes.by_headers && asked.copies.is_empty() {
+        if !routes.by_headers && !is_chosen && asked.copies.is_empty() {
             self.version = Some(names.version());
             self.exchange.clear();
             self.exchange.push_str(exchange);

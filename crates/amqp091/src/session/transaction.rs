@@ -46,7 +46,7 @@ impl Transaction {
         once: Option<&Once>,
     ) -> Result<(), Exception> {
         self.count(publication.body.len() + publication.properties.len() + ENTRY_BYTES)?;
-        if !self.group.takes(to, once) {
+        if !self.group.takes(to, once, None) {
             self.appends.extend(self.group.take());
         }
         self.group.push(to, publication, content, once)

@@ -15,11 +15,9 @@ use super::upkeep::Due;
 use crate::api::{Reply, Schedule as ScheduleOp, Scheduled, ScheduledEntry, Unschedule};
 use crate::command::{Activation, Command};
 use crate::draft::{Awaits, DESTS_MAX};
-use crate::envelope::Envelope;
 use crate::index::{Look, PageKey, Run};
 use crate::levels::Levels;
 use crate::shard::Schedule;
-use journal::Dest;
 use std::collections::{BTreeMap, BTreeSet};
 use types::{ClientId, Error, Kind, LogId, LogRef, Millis, Offset, ShardId, Token};
 
@@ -261,31 +259,34 @@ impl Worker {
         time: Millis,
     ) {
         self.wake_readers(shard, log);
-        for (entry, base) in moved {
-            let Some(seat) = self.seats.get_mut(&shard) else { return };
-            let agenda = seat.agendas.get_mut(&log);
-            let Some(run) = agenda.and_then(|agenda| agenda.proposed.remove(&entry.offset)) else {
-                continue;
-            };
-            let run = self.store.refer(log, run, (*base, time));
-            self.arrived.add(shard, reference(log, &run), time);
-            for id in seat.shard.readers(log) {
-                let Some(queue) = seat.queues.get_mut(id) else { continue };
-                queue.tally.published += 1;
-                if queue.options.max_bytes.is_some()
-                    && let Some(log) = queue.log_mut(log)
-                {
-                    log.add_lengths(*base, std::iter::once(run.at.len));
+        let Some(seat) = self.seats.get_mut(&shard) else { return };
+        let mut runs = Vec::with_capacity(moved.len());
+        if let Some(agenda) = seat.agendas.get_mut(&log) {
+            for (entry, base) in moved {
+                let run = agenda.proposed.remove(&entry.offset);
+                runs.extend(run.map(|run| self.store.refer(log, run, (*base, time))));
+            }
+            if runs.len() < proposed.len() {
+                for entry in proposed {
+                    agenda.proposed.remove(&entry.offset);
+                }
+            }
+        }
+        for run in &runs {
+            self.arrived.add(shard, (log, run.expiring), time);
+        }
+        for id in seat.shard.readers(log) {
+            let Some(queue) = seat.queues.get_mut(id) else { continue };
+            queue.tally.published += runs.len() as u64;
+            if queue.options.max_bytes.is_some()
+                && let Some(log) = queue.log_mut(log)
+            {
+                for run in &runs {
+                    log.add_lengths(run.first, std::iter::once(run.at.len));
                 }
             }
         }
         self.log_touched(shard, log);
-        let Some(seat) = self.seats.get_mut(&shard) else { return };
-        if let Some(agenda) = seat.agendas.get_mut(&log) {
-            for entry in proposed {
-                agenda.proposed.remove(&entry.offset);
-            }
-        }
         self.settled_entries(shard, log, proposed.iter().map(|entry| entry.offset));
         self.rearm_agenda(shard, log);
     }
@@ -364,10 +365,4 @@ impl Worker {
         }
         self.schedule_bytes = bytes;
     }
-}
-
-/// An activated entry as a destination of the frame that activated it.
-fn reference(log: LogId, run: &Run) -> Dest {
-    let envelope = Envelope { expiring: run.expiring, ..Envelope::default() };
-    Dest { log, batch: 0, records: run.count, envelope: envelope.encode() }
 }
