@@ -72,11 +72,12 @@ pub(crate) struct Parking {
     pub(crate) due: Millis,
 }
 
-/// An entry of a schedule whose time has come.
+/// Entries of a schedule that are one batch, and whose time has come: so many from an offset on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Activation {
     pub(crate) offset: Offset,
     pub(crate) due: Millis,
+    pub(crate) count: u32,
 }
 
 /// A consumer group within a namespace.
@@ -116,7 +117,7 @@ pub(crate) fn bytes_max(command: &Command) -> usize {
         Command::Log(
             LogChange::CreateSubscription { over, .. } | LogChange::ExtendSubscription { over, .. },
         ) => OTHERS + LOG_BYTES * over.len(),
-        Command::Activate { entries, .. } => OTHERS + 2 * NUMBER_BYTES * entries.len(),
+        Command::Activate { entries, .. } => OTHERS + 3 * NUMBER_BYTES * entries.len(),
         Command::Park { entries, .. } => OTHERS + PARKING_BYTES * entries.len(),
         Command::Unschedule { offsets, .. } => OTHERS + NUMBER_BYTES * offsets.len(),
         Command::Rank { levels, .. } => levels.bytes_max(),

@@ -373,14 +373,14 @@ impl Draft {
         (first, &mut self.batches[batch])
     }
 
-    /// Adds an append to be done at `due`: every record is a batch of its own, so that it can be
-    /// cancelled and referred to by itself. Gives the first destination's place.
+    /// Adds an append to be done at `due`: its records `together` share batches, unless each has an id.
+    /// Gives the first destination's place.
     pub(crate) fn schedule(
         &mut self,
         append: &Append,
         due: Millis,
-        time: Millis,
-        stamp: bool,
+        (time, stamp): (Millis, bool),
+        together: bool,
     ) -> usize {
         let (bytes, expiring, ids, within) = match &append.payload {
             Payload::Tails { bytes, expiring } => (bytes, expiring, &[][..], None),
@@ -395,11 +395,17 @@ impl Draft {
         let envelope = Envelope { expiring: *expiring, due: Some(due), way: None };
         let first = self.dests.len();
         self.bytes += bytes.len();
-        for (at, entry) in Tails::new(bytes).enumerate() {
-            let (timestamp, tail) = entry.expect("packed by record::tails");
-            let timestamp = if stamp { time } else { timestamp.unwrap_or(time) };
+        let together = together && ids.is_empty();
+        let mut tails = Tails::new(bytes).enumerate().peekable();
+        while let Some((at, entry)) = tails.next() {
+            let (mut timestamp, mut tail) = entry.expect("packed by record::tails");
             let mut builder = Builder::with_capacity(time, tail.len());
-            builder.push(timestamp, tail);
+            loop {
+                builder.push(if stamp { time } else { timestamp.unwrap_or(time) }, tail);
+                let has_room = together && builder.len() < SMALL_BATCH_BYTES;
+                let Some((_, entry)) = tails.next_if(|_| has_room) else { break };
+                (timestamp, tail) = entry.expect("packed by record::tails");
+            }
             if let Some(id) = ids.get(at) {
                 let once = Once { id: *id, within };
                 self.asked.put(self.batches.len(), Condition::Once(once));

@@ -118,7 +118,8 @@ pub(crate) enum Effect {
     SettledForgotten { log: LogId, span: Span },
     /// Command `command` has a subscription deliver again what was settled.
     Rewound { command: usize, subscription: SubscriptionId, log: LogId, rewound: Rewound },
-    /// A span of a subscription is gone because its log was trimmed.
+    /// A span of a subscription is gone, and its leader did not ask for that: its log was trimmed, or the
+    /// span was cancelled before it came.
     Forgotten { subscription: SubscriptionId, log: LogId, span: Span },
     /// Command `command` changed the names, or was refused.
     Changed { command: usize, result: Box<Result<Outcome, Refusal>> },

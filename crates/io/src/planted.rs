@@ -27,6 +27,7 @@ pub const FAULTS: &[(&str, &str)] = &[
     ("activation-forgotten", "a checkpoint leaves out where activated records lie"),
     ("activated-twice", "an activated entry sometimes stays in its schedule"),
     ("cancel-lost", "a cancel is sometimes told but not written down"),
+    ("cancelled-delivered", "what was cancelled comes with what it was scheduled together with"),
     ("schedule-forgotten", "a start does not look at what was scheduled"),
     ("due-page-forgotten", "some pages of an index file that say what is due are passed over"),
     ("settled-entry-dropped", "entries of a schedule are dropped while a replay may look for them"),

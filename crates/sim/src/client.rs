@@ -13,7 +13,8 @@ mod scheduling;
 
 use crate::model::{Id, Model, Violation, broken};
 use crate::world::{KEYED, QueueUnderTest, RANKED, SINGLE, World};
-use body::{encode, id_of, payload};
+pub(crate) use body::id_of;
+use body::{encode, payload};
 use bytes::Bytes;
 use engine::api::{
     Append, Appended, Call, Delivery, Disposition, Event, LeaseRange, Op, Payload, Reply, Settle,

@@ -459,7 +459,7 @@ impl Worker {
         &mut self,
         mut read: impl FnMut(LogId, PageKey) -> Result<Vec<Run>, E>,
     ) -> Result<(), E> {
-        for (log, Activation { offset, due }, to) in std::mem::take(&mut self.unreferred) {
+        for (log, Activation { offset, due, .. }, to) in std::mem::take(&mut self.unreferred) {
             let id = Schedule::id_of(log);
             let in_memory =
                 self.store.index.log(id).and_then(|runs| {
