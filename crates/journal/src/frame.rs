@@ -2,12 +2,14 @@
 
 mod decode;
 mod encode;
+mod vote;
 
 use bytes::Bytes;
 use types::{LogId, Millis, Offset, ShardId};
 
 pub(crate) use decode::{ParsedBatch, ParsedFrame, parse};
 pub(crate) use encode::{EntryFrame, PartFrame, entry_bytes, part_bytes, put_entry, put_part};
+pub use vote::Vote;
 
 use crate::fields::crc32c;
 
@@ -22,6 +24,7 @@ const BATCH_ENTRY_BYTES: usize = 8;
 const PART_ENTRY_BYTES: usize = 12;
 const DEST_BYTES: usize = 12;
 const APPLIED_BYTES: usize = 18;
+const FLAG_SYNCED: u8 = 1;
 /// Commands of a PART frame: which batch, where in it, checksum of the piece.
 const PART_COMMAND_BYTES: usize = 12;
 
@@ -38,6 +41,17 @@ pub enum FrameKind {
     Relocate,
     /// Nothing but `applied`; of this replica only.
     Witness,
+    /// The next entry of a shard, in which there is nothing: a new leader begins with one.
+    Blank,
+    /// The next entry of a shard, which says in its commands who its replicas are.
+    Membership,
+    /// Whom this replica of the shard voted for, see [`Vote`]; the last one counts.
+    Vote,
+    /// Entries of the shard from this frame's index on, in the frames before it, do not count any
+    /// more: the frames after it have others.
+    Truncate,
+    /// Nobody needs the shard's entries up to this frame's term and index any more.
+    Purge,
 }
 
 /// One frame to be written.
@@ -90,13 +104,61 @@ pub struct AppliedBase {
     pub base: Offset,
 }
 
+impl FrameDraft {
+    /// A frame without batches and commands, whose sync somebody waits for.
+    pub fn bare(kind: FrameKind, shard: ShardId, (term, index): (u32, u64)) -> FrameDraft {
+        FrameDraft {
+            shard,
+            term,
+            index,
+            leader_ts: Millis(0),
+            kind,
+            synced: true,
+            dests: Vec::new(),
+            applied: Vec::new(),
+            commands: Bytes::new(),
+            batches: Vec::new(),
+        }
+    }
+
+    /// Whether its batches are whole RecordBatches and its destinations name some of them: what a
+    /// queue takes. Checksums are not looked at.
+    pub fn is_sound(&self) -> bool {
+        let batches = self.batches.len();
+        self.batches.iter().all(|batch| is_whole(batch))
+            && self.dests.iter().all(|dest| usize::from(dest.batch) < batches)
+    }
+}
+
 impl FrameKind {
+    /// Whether it is only in stores of shards with several replicas.
+    pub fn is_replicas(self) -> bool {
+        !matches!(
+            self,
+            FrameKind::Entry | FrameKind::Part | FrameKind::Relocate | FrameKind::Witness
+        )
+    }
+
+    /// How many bytes of commands it has, if it has nothing else and always as many.
+    fn command_bytes(self) -> Option<usize> {
+        match self {
+            FrameKind::Vote => Some(vote::VOTE_BYTES),
+            FrameKind::Blank | FrameKind::Truncate | FrameKind::Purge => Some(0),
+            _ => None,
+        }
+    }
+
     fn code(self) -> u8 {
         match self {
             FrameKind::Entry => 1,
             FrameKind::Part => 2,
             FrameKind::Relocate => 3,
             FrameKind::Witness => 4,
+            FrameKind::Blank => 5,
+            FrameKind::Membership => 6,
+            FrameKind::Vote => 7,
+            FrameKind::Truncate => 8,
+            FrameKind::Purge => 9,
         }
     }
 
@@ -106,6 +168,11 @@ impl FrameKind {
             2 => FrameKind::Part,
             3 => FrameKind::Relocate,
             4 => FrameKind::Witness,
+            5 => FrameKind::Blank,
+            6 => FrameKind::Membership,
+            7 => FrameKind::Vote,
+            8 => FrameKind::Truncate,
+            9 => FrameKind::Purge,
             _ => return None,
         })
     }

@@ -28,7 +28,7 @@ pub use check::{Report, check};
 pub use checkpoint::{Applied, Checkpoint, Page, PageKind};
 pub use error::{Failed, FailedKind, OpenError, ReadError};
 pub use finding::{Damage, Finding};
-pub use frame::{AppliedBase, Dest, FrameDraft, FrameKind, REJECTED};
+pub use frame::{AppliedBase, Dest, FrameDraft, FrameKind, REJECTED, Vote};
 pub use index_file::{
     Directory, IndexPart, Layout, Order, PageEntry, PagePlace, Run, SegmentIndex,
 };

@@ -43,7 +43,7 @@ pub struct Parts {
     pub list: Vec<Part>,
 }
 
-/// Where one piece of a batch is.
+/// Where one piece of a batch is, or a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     /// Number of the segment.

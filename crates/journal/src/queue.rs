@@ -6,8 +6,7 @@ use types::ShardId;
 
 use crate::fields::Put;
 use crate::frame::{
-    EntryFrame, FrameDraft, FrameKind, PartFrame, entry_bytes, is_whole, part_bytes, put_entry,
-    put_part,
+    EntryFrame, FrameDraft, FrameKind, PartFrame, entry_bytes, part_bytes, put_entry, put_part,
 };
 use crate::layout::ROUND_HEADER_BYTES;
 use crate::location::{Part, Position};
@@ -84,11 +83,9 @@ impl Queue {
     /// Adds a frame, an entry or one of this replica only. Its batches are whole RecordBatches.
     pub fn push(&mut self, draft: FrameDraft) -> Result<(), Refused> {
         assert!(draft.kind != FrameKind::Part, "parts are made here");
-        assert!(draft.batches.iter().all(|batch| is_whole(batch)), "batches come whole");
-        let batches = draft.batches.len();
-        assert!(draft.dests.iter().all(|dest| usize::from(dest.batch) < batches));
+        assert!(draft.is_sound(), "batches come whole, with their destinations");
         let counted = u16::try_from(draft.dests.len()).is_ok()
-            && u16::try_from(batches).is_ok()
+            && u16::try_from(draft.batches.len()).is_ok()
             && draft.dests.iter().all(|dest| u16::try_from(dest.envelope.len()).is_ok());
         if !counted {
             return Err(Refused::TooLarge(Box::new(draft)));
@@ -206,12 +203,16 @@ impl Queue {
                     let pieces = |batch| {
                         splits.iter().find(|s| s.batch == batch).map(|split| &split.parts[..])
                     };
+                    let (segment, base) = place;
+                    let byte = base + u32::try_from(put.at).expect("a round is small");
+                    let len = u32::try_from(*frame_bytes).expect("a round is small");
                     let entry = EntryFrame { draft, frame_bytes: *frame_bytes, pieces };
                     placed.push(Placed {
                         batches: put_entry(put, entry, place),
                         shard: draft.shard,
                         index: draft.index,
                         kind: draft.kind,
+                        place: Part { segment, position: byte, len },
                         position,
                     });
                     *done = true;

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use types::LogId;
 
 use crate::error::{OpenError, ReadError};
-use crate::frame::is_intact;
+use crate::frame::{FrameDraft, is_intact, parse};
 use crate::index_file::{PagePlace, Run};
 use crate::layout::BLOCK;
 use crate::location::{Location, Part};
@@ -135,6 +135,24 @@ impl Reader {
             }
         }
         found.done()
+    }
+
+    /// The frame at `place`, with its batches, all of it verified.
+    pub fn frame(&self, place: Part) -> Result<FrameDraft, ReadError> {
+        self.frame_once(place).or_else(|_| self.frame_once(place))
+    }
+
+    fn frame_once(&self, place: Part) -> Result<FrameDraft, ReadError> {
+        let Part { segment, position, .. } = place;
+        let bytes = self.read_part(place, Bytes::copy_from_slice)?;
+        let frame = parse(&bytes, segment, position)
+            .map_err(|_| ReadError::Corrupt { segment, position })?;
+        let batches = frame.batches.iter().map(|batch| match &batch.body {
+            Some(body) => verified(body.clone(), &batch.location),
+            None => self.read(&batch.location),
+        });
+        let batches = batches.collect::<Result<_, _>>()?;
+        Ok(frame.into_draft(batches))
     }
 
     /// A page of a segment's index file, its checksum verified.

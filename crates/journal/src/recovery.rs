@@ -46,6 +46,8 @@ pub struct ScannedFrame {
     pub leader_ts: Millis,
     /// What it is.
     pub kind: FrameKind,
+    /// Where it is itself.
+    pub place: Part,
     /// The round that completed it.
     pub position: Position,
     /// Which logs take which batch.
@@ -264,7 +266,9 @@ impl Recovery {
         found: FoundFrame,
         position: Position,
     ) -> Result<ScannedFrame, OpenError> {
-        let FoundFrame { frame, corrupt, .. } = found;
+        let FoundFrame { byte, frame, corrupt } = found;
+        let len = u32::try_from(frame.frame_bytes).unwrap_or(u32::MAX);
+        let place = Part { segment: position.segment, position: byte, len };
         let mut batches = Vec::with_capacity(frame.batches.len());
         for (i, ParsedBatch { location, header, body }) in frame.batches.into_iter().enumerate() {
             let is_spoiled =
@@ -291,6 +295,7 @@ impl Recovery {
             index: frame.index,
             leader_ts: frame.leader_ts,
             kind: frame.kind,
+            place,
             position,
             dests: frame.dests,
             applied: frame.applied,

@@ -6,5 +6,6 @@ mod damage;
 mod files;
 mod loss;
 mod numbers;
+mod replicas;
 mod rounds;
 mod store;

@@ -10,7 +10,7 @@ use crate::error::{Failed, FailedKind};
 use crate::fields::Put;
 use crate::frame::FrameKind;
 use crate::layout::{BLOCK, FORMAT_VERSION, ROUND_HEADER_BYTES, RoundHeader, Superblock};
-use crate::location::{Location, Position};
+use crate::location::{Location, Part, Position};
 use crate::pool::Pool;
 use crate::queue::{Planned, Queue};
 
@@ -55,6 +55,8 @@ pub struct Placed {
     pub index: u64,
     /// What it is.
     pub kind: FrameKind,
+    /// Where it is itself.
+    pub place: Part,
     /// Where each of its batches is.
     pub batches: Vec<Location>,
     /// The round that completed it; replay from here gives the frame.

@@ -59,7 +59,7 @@ impl Worker {
         match placed.kind {
             FrameKind::Entry => self.entry_placed(placed),
             FrameKind::Relocate => self.relocated(&placed),
-            FrameKind::Part | FrameKind::Witness => {}
+            kind => debug_assert!(!kind.is_replicas(), "there is one replica of each shard"),
         }
     }
 
@@ -378,6 +378,10 @@ impl Worker {
     /// True when it was an entry not applied yet. Fails when a command cannot be read.
     pub(crate) fn replay(&mut self, frame: &ScannedFrame) -> Result<bool, crate::Unreadable> {
         let Some(seat) = self.seats.get_mut(&frame.shard) else { return Ok(false) };
+        // To pass over what took entries back would be to apply them.
+        if frame.kind.is_replicas() {
+            return Err(crate::Unreadable);
+        }
         if frame.kind != FrameKind::Relocate {
             seat.bases_told(&frame.applied);
         }

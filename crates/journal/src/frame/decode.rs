@@ -7,7 +7,8 @@ use types::{LogId, Millis, Offset, ShardId};
 
 use super::{
     APPLIED_BYTES, AppliedBase, BATCH_ENTRY_BYTES, BATCH_HEADER_BYTES, DEST_BYTES, Dest,
-    FRAME_HEADER_BYTES, FrameKind, PART_COMMAND_BYTES, PART_ENTRY_BYTES, is_intact,
+    FLAG_SYNCED, FRAME_HEADER_BYTES, FrameDraft, FrameKind, PART_COMMAND_BYTES, PART_ENTRY_BYTES,
+    is_intact,
 };
 use crate::fields::{Crc, Malformed, Take, crc32c};
 use crate::location::{Location, Part, Parts};
@@ -21,6 +22,7 @@ pub(crate) struct ParsedFrame {
     pub(crate) term: u32,
     pub(crate) index: u64,
     pub(crate) leader_ts: Millis,
+    pub(crate) synced: bool,
     pub(crate) dests: Vec<Dest>,
     pub(crate) applied: Vec<AppliedBase>,
     pub(crate) commands: Bytes,
@@ -59,7 +61,7 @@ pub(crate) fn parse(bytes: &Bytes, segment: u32, base: u32) -> Result<ParsedFram
     let mut take = Take::new(bytes);
     take.u64()?;
     let kind = FrameKind::of(take.u8()?).ok_or(take.wrong("unknown kind of frame"))?;
-    take.u8()?;
+    let synced = take.u8()? & FLAG_SYNCED != 0;
     let (shard, term, index) = (ShardId(take.u16()?), take.u32()?, take.u64()?);
     let leader_ts = Millis(take.i64()?);
     let (dest_count, batch_count) = (u64::from(take.u16()?), u64::from(take.u16()?));
@@ -97,6 +99,10 @@ pub(crate) fn parse(bytes: &Bytes, segment: u32, base: u32) -> Result<ParsedFram
     if kind == FrameKind::Part && (batches.len() != 1 || commands.len() != PART_COMMAND_BYTES) {
         return Err(take.wrong("not a part"));
     }
+    let is_bare = dests.is_empty() && applied.is_empty() && batches.is_empty();
+    if kind.command_bytes().is_some_and(|bytes| !is_bare || commands.len() != bytes) {
+        return Err(take.wrong("more or less than its kind has"));
+    }
     Ok(ParsedFrame {
         frame_bytes,
         kind,
@@ -104,6 +110,7 @@ pub(crate) fn parse(bytes: &Bytes, segment: u32, base: u32) -> Result<ParsedFram
         term,
         index,
         leader_ts,
+        synced,
         dests,
         applied,
         commands,
@@ -171,6 +178,22 @@ fn tables(take: &mut Take<'_>, counts: &Counts, batches: usize) -> Result<Tables
 }
 
 impl ParsedFrame {
+    /// The frame as it was handed over, with `batches` as its batches.
+    pub(crate) fn into_draft(self, batches: Vec<Bytes>) -> FrameDraft {
+        FrameDraft {
+            shard: self.shard,
+            term: self.term,
+            index: self.index,
+            leader_ts: self.leader_ts,
+            kind: self.kind,
+            synced: self.synced,
+            dests: self.dests,
+            applied: self.applied,
+            commands: self.commands,
+            batches,
+        }
+    }
+
     /// The ordinals of batches that are in this frame and not what was written.
     pub(crate) fn corrupt_bodies(&self) -> Vec<usize> {
         let mut corrupt = Vec::new();

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use super::{
-    APPLIED_BYTES, BATCH_ENTRY_BYTES, BATCH_HEADER_BYTES, DEST_BYTES, FRAME_HEADER_BYTES,
-    FrameDraft, FrameKind, PART_COMMAND_BYTES, PART_ENTRY_BYTES,
+    APPLIED_BYTES, BATCH_ENTRY_BYTES, BATCH_HEADER_BYTES, DEST_BYTES, FLAG_SYNCED,
+    FRAME_HEADER_BYTES, FrameDraft, FrameKind, PART_COMMAND_BYTES, PART_ENTRY_BYTES,
 };
 use crate::fields::{Crc, Put, crc32c};
 use crate::location::{Location, Part, Parts};
-
-const FLAG_SYNCED: u8 = 1;
 
 /// A piece of a batch, and the entry it belongs to.
 #[derive(Debug)]

@@ -1,0 +1,56 @@
+//! What a replica promised to a leader, or to who wants to be one.
+
+use bytes::Bytes;
+use types::ShardId;
+
+use super::{FrameDraft, FrameKind};
+use crate::recovery::ScannedFrame;
+
+/// Commands of a VOTE frame.
+pub(super) const VOTE_BYTES: usize = 12;
+
+const HAS_NODE: u32 = 1;
+const IS_COMMITTED: u32 = 2;
+
+/// A vote of this replica of a shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Vote {
+    /// The term it is for.
+    pub term: u32,
+    /// Who got it.
+    pub node: Option<u64>,
+    /// Whether that one is known to have become the leader.
+    pub is_committed: bool,
+}
+
+impl Vote {
+    /// The frame that says so.
+    pub fn frame(self, shard: ShardId) -> FrameDraft {
+        let mut flags = 0;
+        if self.node.is_some() {
+            flags |= HAS_NODE;
+        }
+        if self.is_committed {
+            flags |= IS_COMMITTED;
+        }
+        let mut commands = Vec::with_capacity(VOTE_BYTES);
+        commands.extend_from_slice(&self.node.unwrap_or(0).to_le_bytes());
+        commands.extend_from_slice(&flags.to_le_bytes());
+        let commands = Bytes::from(commands);
+        FrameDraft { commands, ..FrameDraft::bare(FrameKind::Vote, shard, (self.term, 0)) }
+    }
+
+    /// What a frame of the kind says; `None` for any other.
+    pub fn of(frame: &ScannedFrame) -> Option<Vote> {
+        if frame.kind != FrameKind::Vote {
+            return None;
+        }
+        let (node, flags) = frame.commands.split_first_chunk::<8>()?;
+        let flags = u32::from_le_bytes(flags.try_into().ok()?);
+        Some(Vote {
+            term: frame.term,
+            node: (flags & HAS_NODE != 0).then(|| u64::from_le_bytes(*node)),
+            is_committed: flags & IS_COMMITTED != 0,
+        })
+    }
+}
