@@ -16,6 +16,7 @@ pub(super) const LAYERS: &[(&str, &[&str])] = &[
     ("catalog", &["types", "record"]),
     ("groups", &["types"]),
     ("journal", &["types", "record", "io"]),
+    ("replica", &["types", "io", "journal"]),
     ("engine", &["types", "record", "io", "ledger", "catalog", "groups", "journal"]),
     ("frontend", &["types", "record", "io", "engine"]),
     ("kafka", &["types", "record", "engine", "frontend"]),
@@ -27,8 +28,8 @@ pub(super) const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 const EVERYTHING: &[&str] = &[
-    "types", "record", "io", "ledger", "catalog", "groups", "journal", "engine", "frontend",
-    "kafka", "amqp091", "admin",
+    "types", "record", "io", "ledger", "catalog", "groups", "journal", "replica", "engine",
+    "frontend", "kafka", "amqp091", "admin",
 ];
 
 const EVERYTHING_BUT_THE_BINARY: &[&str] = EVERYTHING;
@@ -44,10 +45,11 @@ const FENCED: &[(&str, &[&str])] = &[
     ("http-body", &["admin"]),
     ("rustix", &["io", "crossdock"]),
     ("libc", &[]),
+    ("openraft", &["replica"]),
     ("rand", &["io"]),
     ("regex", &["catalog", "admin"]),
     ("sha2", &["catalog", "crossdock"]),
-    ("tokio", &["frontend", "kafka", "amqp091", "admin", "crossdock", "sim"]),
+    ("tokio", &["replica", "frontend", "kafka", "amqp091", "admin", "crossdock", "sim"]),
 ];
 
 /// Gives what in a manifest breaks the table.
