@@ -5,7 +5,15 @@
 
 static PLANTED: std::sync::OnceLock<String> = std::sync::OnceLock::new();
 
-/// Every fault that can be planted, and what it does.
+/// Faults of what only a shard with several replicas has: its crash tests find them, as there is none
+/// in the simulator.
+pub const REPLICA_FAULTS: &[(&str, &str)] = &[
+    ("vote-not-synced", "a vote is acknowledged when it is queued, not when it is synced"),
+    ("append-acknowledged-early", "an append of a replica is acknowledged when it is queued"),
+    ("truncation-not-durable", "a truncation is acknowledged when it is queued"),
+];
+
+/// Every fault that can be planted in a broker, and what it does.
 pub const FAULTS: &[(&str, &str)] = &[
     ("ack-before-sync", "clients are answered when a round is written, not when it is synced"),
     ("no-sync", "rounds are never synced"),
@@ -74,7 +82,7 @@ pub const FAULTS: &[(&str, &str)] = &[
 #[must_use]
 pub fn plant(name: &str) -> bool {
     cfg!(plant)
-        && FAULTS.iter().any(|(known, _)| *known == name)
+        && FAULTS.iter().chain(REPLICA_FAULTS).any(|(known, _)| *known == name)
         && PLANTED.set(name.to_owned()).is_ok()
 }
 

@@ -1,0 +1,8 @@
+//! The logs of shards on a simulated disk.
+
+mod crash;
+mod machine;
+mod node;
+mod plants;
+mod suite;
+mod world;
