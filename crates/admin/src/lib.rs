@@ -15,6 +15,7 @@ mod management;
 mod messages;
 mod metrics;
 mod names;
+mod recurring;
 mod redrives;
 mod replay;
 mod schedules;

@@ -2,7 +2,7 @@
 
 use crate::{
     About, Admin, Dialect, WireStatus, browsing, events, groups, guard, management, messages,
-    metrics, names, redrives, replay, schedules,
+    metrics, names, recurring, redrives, replay, schedules,
 };
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -111,6 +111,10 @@ fn router(admin: Admin) -> Router {
         .route("/v1/topics/{name}/scheduled/cancel", post(schedules::cancel_many))
         .route("/v1/queues/{name}/scheduled/{id}", delete(schedules::cancel))
         .route("/v1/topics/{name}/scheduled/{id}", delete(schedules::cancel))
+        .route("/v1/queues/{name}/recurring", get(recurring::list))
+        .route("/v1/topics/{name}/recurring", get(recurring::list))
+        .merge(recurring_of("/v1/queues/{name}/recurring/{id}"))
+        .merge(recurring_of("/v1/topics/{name}/recurring/{id}"))
         .route("/v1/groups", get(groups::groups))
         .route("/v1/groups/{name}", get(groups::group))
         .merge(management::router())
@@ -119,4 +123,13 @@ fn router(admin: Admin) -> Router {
         .layer(from_fn(guard::no_foreign_page))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(admin)
+}
+
+/// What there is for one message that recurs.
+fn recurring_of(path: &str) -> Router<Admin> {
+    let one = get(recurring::one).put(recurring::put).delete(recurring::cancel);
+    Router::new()
+        .route(path, one)
+        .route(&format!("{path}/pause"), post(recurring::pause))
+        .route(&format!("{path}/resume"), post(recurring::resume))
 }

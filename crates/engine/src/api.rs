@@ -8,6 +8,7 @@ mod keyed;
 mod moving;
 mod once;
 mod read_batches;
+mod recurring;
 mod replay;
 mod schedule;
 
@@ -17,6 +18,10 @@ pub(crate) use keyed::{Expecting, Told};
 pub use moving::{IfGone, Move};
 pub use once::Once;
 pub use read_batches::{ReadBatch, ReadBatches};
+pub use recurring::{
+    LATE_MAX, Missed, RECURRENCE, RECURRENCE_BYTES_MAX, RECURRENCE_DUE, RECURRENCE_NAME_BYTES_MAX,
+    RECURRENCES_MAX, Recur, RecurStep, Recurred, Recurrence, RecurrenceEntry, Recurrences,
+};
 pub use replay::{PLACES_MAX, Remove, Removed, Rewind, Stand, Standing, Stood};
 pub use schedule::{Schedule, Scheduled, ScheduledEntry, Unschedule};
 
@@ -54,6 +59,10 @@ pub enum Op {
     Unschedule(Unschedule),
     /// Lists a schedule. Reply: [`Reply::Scheduled`].
     Scheduled(Scheduled),
+    /// Makes, ends, stops or continues a recurrence. Reply: [`Reply::Recurred`].
+    Recur(Recur),
+    /// Lists recurrences. Reply: [`Reply::Recurrences`].
+    Recurrences(Recurrences),
     /// Moves leased messages to another log. Reply: [`Reply::Moved`], when it is certain.
     Move(Move),
     /// Has a subscription deliver again what it settled. Reply: [`Reply::Rewound`].
@@ -499,6 +508,17 @@ pub enum Reply {
         /// How many there are in all.
         total: u64,
     },
+    /// What a recurrence is now, if it is there.
+    Recurred(Recurred, Option<Box<RecurrenceEntry>>),
+    /// Some recurrences.
+    Recurrences {
+        /// In the order of their names.
+        entries: Vec<RecurrenceEntry>,
+        /// Where to go on; `None`: there are no more.
+        next: Option<Name>,
+        /// How many there are in all.
+        total: u64,
+    },
     /// Batches read.
     Read(Vec<ReadLog>),
     /// Records of a key.
@@ -609,6 +629,8 @@ impl Op {
             Op::Schedule(schedule) => schedule.append.to[0].shard,
             Op::Unschedule(unschedule) => unschedule.log.shard,
             Op::Scheduled(scheduled) => scheduled.log.shard,
+            Op::Recur(recur) => recur.home.shard,
+            Op::Recurrences(recurrences) => recurrences.home.shard,
             Op::Move(moving) => moving.source.shard,
             Op::Rewind(rewind) => rewind.subscription.shard,
             Op::Stand(stand) => stand.subscription.shard,

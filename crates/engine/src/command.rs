@@ -1,9 +1,10 @@
 //! What a frame says besides appending: the commands of the replicated state machine.
 
+use crate::api::Recurrence;
 use crate::key_list::KeyList;
 use crate::levels::Levels;
 use crate::shard::KeyRun;
-use catalog::{Change, LogChange};
+use catalog::{Change, LogChange, Name};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use types::{LogId, Millis, Offset, ShardId, SubscriptionId};
@@ -58,6 +59,33 @@ pub(crate) enum Command {
     KeyRun { log: LogId, run: KeyRun },
     /// Pages of the index of a log's keys that are in no run are given up.
     GiveUpKeyStrays { log: LogId },
+    /// A recurrence is made, ended, stopped or continued.
+    Recur { home: LogId, name: Name, step: Recurs },
+    /// A recurrence was due.
+    Fire(Box<Fire>),
+}
+
+/// What becomes of a recurrence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Recurs {
+    Put { what: Box<Recurrence>, made: Millis, due: Millis },
+    Cancel,
+    Pause,
+    Resume { due: Millis },
+}
+
+/// What follows from a recurrence's time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Fire {
+    pub(crate) home: LogId,
+    pub(crate) name: Name,
+    /// The version of it that this was decided for.
+    pub(crate) version: u64,
+    pub(crate) due: Millis,
+    /// When it is due next; `None`: not any more.
+    pub(crate) next: Option<Millis>,
+    /// The batch of the frame that is its message; `None`: it has none this time.
+    pub(crate) batch: Option<u16>,
 }
 
 /// Offsets `first..=last` of a log, and when they may be handed out again.
@@ -118,7 +146,10 @@ pub(crate) fn bytes_max(command: &Command) -> usize {
         Command::Rank { levels, .. } => levels.bytes_max(),
         Command::Keys { keys, .. } => KeyList::bytes_of_count(keys.len()),
         Command::KeyRun { run, .. } => OTHERS + KEY_PAGE_BYTES * run.pages.len(),
-        Command::Change(_) | Command::Group { .. } => encode(std::slice::from_ref(command)).len(),
+        Command::Fire(fire) => OTHERS + fire.name.len() + 3 * NUMBER_BYTES,
+        Command::Change(_) | Command::Group { .. } | Command::Recur { .. } => {
+            encode(std::slice::from_ref(command)).len()
+        }
         _ => OTHERS,
     }
 }

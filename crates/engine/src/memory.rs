@@ -62,10 +62,12 @@ pub enum MemoryPool {
     Groups,
     /// Where what is scheduled lies and when it is due, as far as no index file has it.
     Schedules,
+    /// Messages that recur.
+    Recurrences,
 }
 
 /// All pools, with the names metrics have for them.
-pub const POOLS: [(MemoryPool, &str); 12] = [
+pub const POOLS: [(MemoryPool, &str); 13] = [
     (MemoryPool::Input, "input"),
     (MemoryPool::Submitted, "submitted"),
     (MemoryPool::Output, "output"),
@@ -78,6 +80,7 @@ pub const POOLS: [(MemoryPool, &str); 12] = [
     (MemoryPool::Keys, "keys"),
     (MemoryPool::Groups, "groups"),
     (MemoryPool::Schedules, "schedules"),
+    (MemoryPool::Recurrences, "recurrences"),
 ];
 
 /// The limit, the pools' budgets, and what is used of them.
@@ -116,7 +119,8 @@ impl Memory {
             (MemoryPool::Ids, limit / 16),
             (MemoryPool::Keys, limit / 32),
             (MemoryPool::Groups, limit / 16),
-            (MemoryPool::Schedules, SCHEDULES_BYTES.min(limit / 16)),
+            (MemoryPool::Schedules, SCHEDULES_BYTES.min(limit / 64 * 3)),
+            (MemoryPool::Recurrences, limit / 64),
         ] {
             memory.set_budget(pool, bytes);
         }

@@ -18,6 +18,7 @@ mod outbox;
 mod pages;
 mod producers;
 mod ranking;
+mod recurring;
 mod schedule;
 mod seen;
 mod seldom;
@@ -34,14 +35,15 @@ pub(crate) use outbox::{Outbound, Outbox};
 pub(crate) use pages::Names;
 pub(crate) use producers::PRODUCER_BYTES;
 use ranking::Ranking;
+pub(crate) use recurring::{Recurring, Recurrings};
 pub(crate) use schedule::Schedule;
 pub(crate) use seen::ID_BYTES;
 
-use crate::api::{Expecting, Once, Verdict};
+use crate::api::{Expecting, Once, Recurred, Verdict};
 use crate::command::{Activation, Command, GroupName, Parking, Range};
 use crate::envelope::{Envelope, Way};
 use crate::levels::Levels;
-use catalog::{Catalog, Change, LogChange, Outcome, Refusal};
+use catalog::{Catalog, Change, LogChange, Name, Outcome, Refusal};
 use journal::Dest;
 use ledger::{Ledger, Rewound, Span};
 use record::batch::Header;
@@ -50,7 +52,7 @@ use std::collections::BTreeMap;
 use types::{LogId, Millis, Offset, ShardId, SubscriptionId};
 
 /// Behaviour of `apply`; a change that would make replicas diverge raises it (architecture: machine version).
-pub(crate) const MACHINE_VERSION: u16 = 12;
+pub(crate) const MACHINE_VERSION: u16 = 13;
 
 /// One shard's replicated state.
 #[derive(Clone, Debug, Serialize)]
@@ -71,6 +73,8 @@ pub(crate) struct Shard {
     pub(crate) schedules: Chunked<LogId, Schedule>,
     /// Where the records of each key are, of the logs that index their keys.
     pub(crate) keys: Chunked<LogId, Box<Keys>>,
+    /// What recurs, by the log it is listed under.
+    pub(crate) recurring: Chunked<LogId, Recurrings>,
     /// What is on its way to other shards.
     pub(crate) outboxes: BTreeMap<ShardId, Outbox>,
     /// What came from the outboxes of others.
@@ -138,6 +142,10 @@ pub(crate) enum Effect {
     KeyRun { log: LogId, first: Offset, end: Offset },
     /// Command `command` cancelled these entries of a log's schedule.
     Unscheduled { command: usize, log: LogId, offsets: Vec<Offset> },
+    /// Command `command` was about a recurrence.
+    Recurred { command: usize, home: LogId, name: Name, result: Recurred },
+    /// A recurrence was due, and is due next when it says now.
+    Fired { home: LogId, name: Name },
 }
 
 impl Shard {
@@ -156,6 +164,7 @@ impl Shard {
             next_producer: 1,
             schedules: Chunked::new(chunk_bits),
             keys: Chunked::new(0),
+            recurring: Chunked::new(0),
             outboxes: BTreeMap::new(),
             received: BTreeMap::new(),
             cut: 0,
@@ -174,14 +183,21 @@ impl Shard {
         assert_eq!(entry.index, self.applied + 1, "frames of a shard are applied in order");
         self.applied = entry.index;
         self.time = self.time.max(entry.time);
+        let mut unfired = Vec::new();
         for (at, command) in entry.commands.iter().enumerate() {
-            self.command(at, command, effects);
+            match command {
+                Command::Fire(fire) => unfired.extend(self.fire(fire, effects)),
+                _ => self.command(at, command, effects),
+            }
         }
         let ranking = Ranking::of(entry.commands);
         let keys_told = KeysTold::of(if self.keys.is_empty() { &[] } else { entry.commands });
         for (at, dest) in entry.dests.iter().enumerate() {
             let header = &entry.headers[usize::from(dest.batch)];
-            let (verdict, base) = self.append(dest, header, ranking.at(dest.batch));
+            let (verdict, base) = match unfired.contains(&dest.batch) {
+                true => (Verdict::Gone, Offset(0)),
+                false => self.append(dest, header, ranking.at(dest.batch)),
+            };
             if verdict == Verdict::Appended {
                 self.note_keys(dest.log, base, dest.batch, &keys_told);
             }
@@ -233,7 +249,9 @@ impl Shard {
                 self.next_producer += 1;
                 effects.push(Effect::Producer { command: at, id });
             }
-            Command::Started | Command::Rank { .. } | Command::Keys { .. } => {}
+            // The last one is looked at before the frame's appends, by itself.
+            Command::Started | Command::Rank { .. } | Command::Keys { .. } | Command::Fire(_) => {}
+            Command::Recur { home, name, step } => self.recur(at, (*home, name, step), effects),
             Command::KeyRun { log, run } => self.put_key_run(*log, run, effects),
             Command::GiveUpKeyStrays { log } => self.give_up_key_strays(*log, effects),
             Command::Sent { to, offset } => self.sent(*to, *offset, effects),
@@ -460,6 +478,7 @@ impl Shard {
                     effects.push(Effect::Trimmed { log: log.log, start: gone.end });
                 }
                 self.drop_keys(log.log, effects);
+                self.drop_recurrings(log.log);
                 if let Some(gone) = self.schedules.remove(log.log) {
                     let log = Schedule::id_of(log.log);
                     effects.push(Effect::Trimmed { log, start: gone.end });

@@ -16,6 +16,7 @@ mod pacing;
 mod policies;
 mod priorities;
 mod queues;
+mod recurring;
 mod replaying;
 mod retries;
 mod returns;

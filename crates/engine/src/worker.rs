@@ -28,6 +28,7 @@ mod pacing;
 mod queue;
 mod ranking;
 mod reading;
+mod recurring;
 mod relocate;
 mod replaying;
 mod retrying;
@@ -297,6 +298,7 @@ impl Worker {
             self.wake_unless_idle(subscription, &options, (!clean).then_some(()));
         }
         self.start_outboxes();
+        self.start_rotas();
         self.start_keys();
     }
 
@@ -414,6 +416,8 @@ impl Worker {
             Op::Stand(op) => self.tell_standing(client, token, &op),
             Op::Remove(op) => self.remove(client, token, &op),
             Op::Scheduled(scheduled) => self.scheduled(client, token, scheduled),
+            Op::Recur(op) => self.recur(client, token, op),
+            Op::Recurrences(op) => self.list_recurrences(client, token, &op),
             Op::Read(read) => self.read(client, token, read),
             Op::ReadKey(read) => self.read_key(client, token, read),
             Op::Find(find) => self.find(client, token, find),

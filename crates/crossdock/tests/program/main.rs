@@ -8,6 +8,7 @@ mod embedded;
 mod events;
 mod import;
 mod management;
+mod recurring;
 mod running;
 mod schedules;
 mod start;

@@ -14,6 +14,8 @@ pub(crate) struct Holds {
     pub(crate) key_bytes: usize,
     /// What groups take in memory.
     pub(crate) group_bytes: usize,
+    /// What recurs takes in memory.
+    pub(crate) recurrence_bytes: usize,
 }
 
 impl Shard {
@@ -68,6 +70,12 @@ impl Shard {
             ids: self.logs.values().map(|log| log.seen.len()).sum(),
             producers: self.logs.values().map(|log| log.producers.len()).sum(),
             key_bytes: self.keys.values().map(|keys| keys.bytes()).sum(),
+            recurrence_bytes: self
+                .recurring
+                .values()
+                .flat_map(|all| all.values())
+                .map(|it| it.bytes())
+                .sum(),
             group_bytes: self.groups.iter().map(|(_, groups)| groups.bytes()).sum(),
         }
     }

@@ -17,6 +17,7 @@ const SCHEDULES: u64 = 3;
 const GROUPS: u64 = 4;
 const CATALOG: u64 = 5;
 const KEYS: u64 = 6;
+const RECURRING: u64 = 7;
 
 /// What is small, or changes with every frame.
 #[derive(Serialize)]
@@ -77,6 +78,7 @@ impl Shard {
         self.subscriptions.begin_cut(cut);
         self.schedules.begin_cut(cut);
         self.keys.begin_cut(cut);
+        self.recurring.begin_cut(cut);
         self.groups.begin_cut(cut);
         self.cut = cut.number;
         let catalog = self.catalog.as_ref().filter(|_| cut.wants(self.renamed));
@@ -94,12 +96,14 @@ impl Shard {
         };
         let (logs, subscriptions) = (each(LOGS), each(SUBSCRIPTIONS));
         let (schedules, keys, groups) = (each(SCHEDULES), each(KEYS), each(GROUPS));
+        let recurring = each(RECURRING);
         self.logs.cut_on(room, |chunk, bytes| pages.push(logs(chunk, bytes)))
             && self.subscriptions.cut_on(room, |chunk, bytes| {
                 pages.push(subscriptions(chunk, bytes));
             })
             && self.schedules.cut_on(room, |chunk, bytes| pages.push(schedules(chunk, bytes)))
             && self.keys.cut_on(room, |chunk, bytes| pages.push(keys(chunk, bytes)))
+            && self.recurring.cut_on(room, |chunk, bytes| pages.push(recurring(chunk, bytes)))
             && self.groups.cut_on(room, |chunk, bytes| pages.push(groups(chunk, bytes)))
     }
 
@@ -151,6 +155,7 @@ impl Shard {
             SUBSCRIPTIONS => self.subscriptions.restore(bytes).ok(),
             SCHEDULES => self.schedules.restore(bytes).ok(),
             KEYS => self.keys.restore(bytes).ok(),
+            RECURRING => self.recurring.restore(bytes).ok(),
             GROUPS => self.groups.restore(bytes).ok(),
             CATALOG => {
                 self.catalog = Some(postcard::from_bytes(bytes).ok()?);

@@ -152,6 +152,9 @@ impl Worker {
                     self.unscheduled(shard, log, &offsets);
                     self.tell(askers.get(&command).copied(), Reply::Unscheduled(offsets));
                 }
+                effect @ (Effect::Recurred { .. } | Effect::Fired { .. }) => {
+                    self.recurrence_applied(shard, effect, &askers);
+                }
             }
         }
         // An outbox is sent when the index has all that the frame put into it.

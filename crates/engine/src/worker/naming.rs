@@ -156,6 +156,7 @@ impl Worker {
                 self.store.index.remove(log.log);
                 self.store.losses.forget(log.log);
                 self.drop_agenda(*log);
+                self.drop_rota(*log);
                 self.drop_keying(*log);
                 self.end_tailers_of(*log);
                 self.log_touched(log.shard, log.log);
