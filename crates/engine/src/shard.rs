@@ -142,8 +142,14 @@ pub(crate) enum Effect {
     KeyRun { log: LogId, first: Offset, end: Offset },
     /// Command `command` cancelled these entries of a log's schedule.
     Unscheduled { command: usize, log: LogId, offsets: Vec<Offset> },
-    /// Command `command` was about a recurrence.
-    Recurred { command: usize, home: LogId, name: Name, result: Recurred },
+    /// Command `command` was about a recurrence, which is this now.
+    Recurred {
+        command: usize,
+        home: LogId,
+        name: Name,
+        result: Recurred,
+        now: Option<Box<Recurring>>,
+    },
     /// A recurrence was due, and is due next when it says now.
     Fired { home: LogId, name: Name },
 }

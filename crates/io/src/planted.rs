@@ -28,6 +28,7 @@ pub const FAULTS: &[(&str, &str)] = &[
     ("cancel-lost", "a cancel is sometimes told but not written down"),
     ("schedule-forgotten", "a start does not look at what was scheduled"),
     ("fired-twice", "what recurs is sometimes due again at the time that it just was"),
+    ("firing-forgotten", "what recurs sometimes goes on to its next time without a message"),
     ("due-page-forgotten", "some pages of an index file that say what is due are passed over"),
     ("settled-entry-dropped", "entries of a schedule are dropped while a replay may look for them"),
     ("outbox-sent-twice", "what an outbox sends again is appended again"),

@@ -8,16 +8,19 @@ mod filling;
 mod moving;
 mod once;
 mod ranking;
+mod recurring;
 mod replaying;
 mod scheduling;
+mod trimming;
 
 use crate::model::{Id, Model, Violation, broken};
 use crate::world::{KEYED, QueueUnderTest, RANKED, SINGLE, World};
-use body::{encode, id_of, payload};
+pub(crate) use body::id_of;
+use body::{encode, payload};
 use bytes::Bytes;
 use engine::api::{
     Append, Appended, Call, Delivery, Disposition, Event, LeaseRange, Op, Payload, Reply, Settle,
-    Source, Take, Transaction, Trim, Verdict,
+    Source, Take, Transaction, Verdict,
 };
 use engine::groups;
 use engine::{Client, GroupName};
@@ -25,13 +28,11 @@ use events::Expectation;
 use io::Clock as _;
 use io::sim::SimRandom;
 use record::batch::Builder;
+use recurring::Recurs;
 use replaying::Replaying;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use types::{ConsumerId, Error, Kind, LogId, LogRef, Millis, Offset, ShardId, Token};
-
-/// A trim leaves fewer than so many of the records that are known.
-const TRIM_STAY_MAX: u64 = 40;
 
 /// What producers stamp their records with.
 const TIMESTAMP: Millis = Millis(1_700_000_000_000);
@@ -52,6 +53,7 @@ enum Asked {
     Fill { bounded: LogId, others: Vec<LogId>, ids: Vec<Id> },
     Unschedule { log: LogId, entries: Vec<(Offset, Id)> },
     Replay(Replaying),
+    Recurs(Recurs),
     Expecting(Expectation),
     ReadKey { log: LogId, key: u64, known: Vec<Offset> },
     Purge,
@@ -143,7 +145,7 @@ impl SimClient {
 
     /// Does one thing chosen by chance.
     pub(crate) fn act(&mut self, world: &mut World) {
-        match world.random.below(41) {
+        match world.random.below(43) {
             0..7 => self.append(world),
             7..9 => self.append_sequenced(world),
             9..12 => self.take(world),
@@ -160,6 +162,7 @@ impl SimClient {
             33 => self.replay(world),
             34..38 => self.append_events(world),
             38..40 => self.read_events(world),
+            40..42 => self.recur(world),
             _ => self.trim(world),
         }
     }
@@ -351,23 +354,6 @@ impl SimClient {
         self.send(world, Op::Transaction(transaction), asked);
     }
 
-    /// Looks at a topic's log, or trims it to some offset that it has.
-    fn trim(&mut self, world: &mut World) {
-        let log = world.topics[pick(&world.random, world.topics.len())];
-        let end = world.model.log(log.log).end();
-        if world.random.chance(50) || end == Offset(0) {
-            return self.send(world, Op::Extent(vec![log]), Asked::Other);
-        }
-        let stay = i64::try_from(world.random.below(TRIM_STAY_MAX)).unwrap_or(0);
-        let before = Offset((end.0 - stay).max(0));
-        world.model.log(log.log).trim_asked(before);
-        if Some(log) == world.events() {
-            world.model.events.trim_asked(before);
-        }
-        let trim = Trim { log, before: Some(before) };
-        self.send(world, Op::Trim(trim), Asked::Trim { log: log.log, before });
-    }
-
     /// Takes in what has arrived.
     pub(crate) fn listen(&mut self, world: &mut World) -> Result<(), Violation> {
         for event in self.client.outbox().take() {
@@ -484,6 +470,9 @@ impl SimClient {
                 model.filled((bounded, &others), &ids, result)?;
             }
             (Some(Asked::Replay(asked)), Ok(reply)) => asked.answered(model, token, &reply)?,
+            (Some(Asked::Recurs(asked)), Ok(Reply::Recurred(recurred, entry))) => {
+                asked.answered(model, (recurred, entry.as_deref()), world.clock.now())?;
+            }
             (Some(Asked::Expecting(asked)), Ok(Reply::Appended(appended))) => {
                 model.expecting_answered(&asked, &appended)?;
             }

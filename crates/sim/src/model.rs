@@ -3,6 +3,7 @@
 //! Source of the facts: the promises of `docs/durability.md`.
 
 pub(crate) mod events;
+pub(crate) mod recurring;
 mod replay;
 mod timetable;
 
@@ -100,6 +101,7 @@ pub(crate) struct Model {
     pub(crate) logs: BTreeMap<LogId, LogModel>,
     commits: BTreeMap<String, Commits>,
     pub(crate) events: events::Events,
+    pub(crate) recurring: recurring::Recurring,
     /// The client that the queue with one active consumer serves.
     pub(crate) active: Option<u64>,
 }

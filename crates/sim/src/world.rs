@@ -113,6 +113,8 @@ pub(crate) struct DeadEnds {
     pub(crate) purges: u64,
     /// Where what comes back too often of the last of the others goes.
     pub(crate) grave: Option<QueueUnderTest>,
+    /// What recurs comes here.
+    pub(crate) ticks: Option<QueueUnderTest>,
 }
 
 /// The disk failed under the engine, as it was to.
@@ -354,6 +356,7 @@ impl World {
             ..QueueOptions::default()
         };
         self.ends.bounded = Some(self.declare_queue("bounded", options)?);
+        self.ends.ticks = Some(self.declare_queue("ticks", QueueOptions::default())?);
         Ok(())
     }
 

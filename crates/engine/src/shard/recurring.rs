@@ -49,7 +49,10 @@ impl Shard {
         effects: &mut Vec<Effect>,
     ) {
         let result = self.recur_at(home, name, step);
-        effects.push(Effect::Recurred { command: at, home, name: Name::clone(name), result });
+        let all = self.recurring.get(&home);
+        let now = all.and_then(|all| all.get(name)).cloned().map(Box::new);
+        let name = Name::clone(name);
+        effects.push(Effect::Recurred { command: at, home, name, result, now });
     }
 
     fn recur_at(&mut self, home: LogId, name: &Name, step: &Recurs) -> Recurred {
