@@ -325,6 +325,9 @@ impl World {
                 ..QueueOptions::default()
             };
             let queue = self.declare_queue(&format!("q{number}"), options)?;
+            if number == RANKED {
+                self.model.log(queue.log.log).has_levels();
+            }
             if let Some(cap) = in_flight_max {
                 self.model.log(queue.log.log).cap_held(cap);
             }
