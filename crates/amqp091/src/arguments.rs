@@ -445,6 +445,8 @@ fn fits_kind(queue: Resource<'_>, kind: QueueKind, given: &Arguments) -> Result<
                 "x-single-active-consumer",
                 "x-consume-rate",
                 "x-consume-burst",
+                "x-consume-rate-per-key",
+                "x-consume-burst-per-key",
                 "x-max-in-flight",
                 "x-breaker-failures",
                 "x-breaker-window",

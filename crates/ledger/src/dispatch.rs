@@ -7,6 +7,7 @@
 //! and through what was returned. A dispatch therefore has to live as long as its shard is led:
 //! one built while settles are under way would deliver those again.
 
+mod buckets;
 mod consumers;
 mod keys;
 mod leases;

@@ -294,3 +294,29 @@ fn a_malformed_table_is_a_syntax_error() {
     assert_eq!(decode(Table::of(b"\x01aZ")).unwrap_err().code, Code::SyntaxError);
     assert_eq!(decode(Table::of(b"")), Ok(vec![]));
 }
+
+#[test]
+fn a_rate_may_be_of_the_queue_or_of_each_key() {
+    let parsed = |given: &[(&str, Value)]| {
+        let parsed = QueueArguments::parse(QUEUE, &list(given));
+        parsed.map(|parsed| (parsed.serving.pace.rate, parsed.serving.pace.key_rate))
+    };
+    let key = ("x-order-key", text("k"));
+    let (rate, burst) = ("x-consume-rate-per-key", "x-consume-burst-per-key");
+    let seven = || Value::I32(7);
+    assert_eq!(parsed(&[key.clone(), (rate, Value::I32(50))]), Ok((None, Some((50, 5)))));
+    let both = [key.clone(), (rate, seven()), (burst, Value::I32(3)), ("x-consume-rate", seven())];
+    assert_eq!(parsed(&both), Ok((Some((7, 1)), Some((7, 3)))));
+    let why = |given: &[(&str, Value)]| parsed(given).map_err(|refused| refused.text);
+    let said = |name: &str, why: &str| {
+        Err(format!("invalid arg '{name}' for queue 'q' in vhost '/': {why}"))
+    };
+    assert_eq!(why(&[(rate, seven())]), said(rate, "requires_x-order-key"));
+    assert_eq!(
+        why(&[key.clone(), (burst, seven())]),
+        said(burst, "requires_x-consume-rate-per-key")
+    );
+    assert_eq!(why(&[key.clone(), (rate, Value::I32(0))]), said(rate, "{value_zero,0}"));
+    assert!(parsed(&[key.clone(), (rate, text("many"))]).is_err());
+    assert!(parsed(&[key, (rate, seven()), ("x-queue-type", text("stream"))]).is_err());
+}

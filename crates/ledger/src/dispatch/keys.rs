@@ -1,5 +1,6 @@
 //! At most one message of a key, or so many, are with consumers: the others of the key wait, in their order.
 
+use super::buckets::Buckets;
 use crate::Span;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +36,8 @@ pub(super) struct Keys {
     /// Of each key that is not locked the first that is blocked, and the oldest.
     free: BTreeSet<(usize, Offset)>,
     free_by_age: BTreeSet<(Offset, usize)>,
+    /// Where each key has a rate.
+    pub(super) buckets: Option<Box<Buckets>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +61,7 @@ impl Keys {
             by_age: BTreeSet::new(),
             free: BTreeSet::new(),
             free_by_age: BTreeSet::new(),
+            buckets: None,
         }
     }
 
@@ -93,6 +97,7 @@ impl Keys {
 
     pub(super) fn is_locked(&self, key: u64) -> bool {
         self.locked.get(&key).is_some_and(|count| *count >= self.at_once)
+            || self.buckets.as_ref().is_some_and(|buckets| buckets.is_dry(key))
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -235,7 +240,7 @@ impl Keys {
     }
 
     /// Does what may change which message of a key is first, or whether it may go.
-    fn change(&mut self, key: u64, change: impl FnOnce(&mut Keys)) {
+    pub(super) fn change(&mut self, key: u64, change: impl FnOnce(&mut Keys)) {
         if let (Some(first), Some(oldest)) = (self.first_of(key), self.oldest_of(key)) {
             self.free.remove(&first);
             self.free_by_age.remove(&oldest);
@@ -247,6 +252,11 @@ impl Keys {
             self.free.insert(first);
             self.free_by_age.insert(oldest);
         }
+    }
+
+    /// Messages of a key wait.
+    pub(super) fn is_awaited(&self, key: u64) -> bool {
+        self.first_of(key).is_some()
     }
 
     fn first_of(&self, key: u64) -> Option<(usize, Offset)> {

@@ -122,6 +122,18 @@ impl Order {
         }
     }
 
+    /// A message of the key that was picked last goes out.
+    fn spend(&mut self) {
+        if let (Some(keys), Some(key)) = (&mut self.keys, self.picked) {
+            keys.spend(key);
+        }
+    }
+
+    /// The keys, where messages go by them.
+    pub(super) fn limited_keys(&mut self) -> Option<&mut Keys> {
+        self.keys.as_mut()
+    }
+
     pub(super) fn take_oldest_every(&mut self, every: u32) {
         let every = every.max(1);
         self.guard = Some(Guard { every, left: every - 1 });
@@ -317,6 +329,7 @@ impl Order {
             let (offset, history, is_fresh) = self.take_head(view, level, head);
             if let Some(bytes) = len_of(offset) {
                 self.count(1);
+                self.spend();
                 let level = u8::try_from(level).expect("256 levels at most");
                 return Some(Picked { offset, bytes, history, level, is_fresh });
             }
@@ -399,6 +412,9 @@ impl Order {
                 return Ok(free);
             }
             let Some(key) = keys.of(next) else { return Err(Untold) };
+            if keys.has_no_room_for(key) {
+                return Ok(free);
+            }
             let Some(key) = key.filter(|&key| keys.is_locked(key)) else {
                 return Ok(Some((next, Head::Next(next))));
             };
