@@ -110,8 +110,8 @@ pub(crate) struct Model {
     commits: BTreeMap<String, Commits>,
     pub(crate) events: events::Events,
     pub(crate) recurring: recurring::Recurring,
-    /// The client that the queue with one active consumer serves.
-    pub(crate) active: Option<u64>,
+    /// The client that a queue with one active consumer serves, by the queue's number.
+    pub(crate) active: BTreeMap<usize, u64>,
 }
 
 /// Values committed for one group, in the order they were asked for.
@@ -249,8 +249,12 @@ impl LogModel {
         if at_once > 1 {
             return Ok(());
         }
+        let level = |id: Id| self.by_level.then(|| level_of(id));
         let before = self.owed.iter().find(|(other, at)| {
-            is_like(other) && at.is_some_and(|at| at < offset) && !self.is_maybe_settled(**other)
+            is_like(other)
+                && level(**other) == level(id)
+                && at.is_some_and(|at| at < offset)
+                && !self.is_maybe_settled(**other)
         });
         match before {
             Some((other, at)) => {
@@ -397,7 +401,7 @@ impl Model {
 
     pub(crate) fn new_life(&mut self) {
         self.logs.values_mut().for_each(LogModel::new_life);
-        self.active = None;
+        self.active.clear();
     }
 
     pub(crate) fn commit_asked(&mut self, group: &str, value: i64) -> usize {
