@@ -26,8 +26,10 @@ struct Version {
     is_unsure: bool,
     /// So often it was asked to end, to stop or to go on: there may be times without a message.
     steps: u64,
-    /// Nothing is appended of it behind the first and before the second.
-    silent: Vec<(Millis, Option<Millis>)>,
+    /// It was stopped at the first and asked to go on at the second: nothing is appended of it in between.
+    stopped: Vec<(Millis, Option<Millis>)>,
+    /// It is not there any more since then.
+    gone: Option<Millis>,
     /// Where its messages are, by when they were due.
     found: BTreeMap<Millis, Offset>,
 }
@@ -66,7 +68,8 @@ impl Recurring {
             first: None,
             is_unsure: true,
             steps: 0,
-            silent: Vec::new(),
+            stopped: Vec::new(),
+            gone: None,
             found: BTreeMap::new(),
         };
         self.versions.insert(id, version);
@@ -96,14 +99,18 @@ impl Recurring {
     /// Something was asked of what a name stands for; gives how often that was.
     pub(crate) fn step_asked(&mut self, name: u64, step: Step, now: Millis) -> u64 {
         self.may_change(name);
-        let Some(last) = self.last_mut(name) else { return 0 };
-        last.steps += 1;
-        if step == Step::Resume
-            && let Some((_, end @ None)) = last.silent.last_mut()
-        {
-            *end = Some(now);
+        let mut steps = 0;
+        // Whether the last one is there is not certain: it may be asked of one before.
+        for version in self.versions.values_mut().filter(|version| version.name == name) {
+            version.steps += 1;
+            if step == Step::Resume
+                && let Some((_, end @ None)) = version.stopped.last_mut()
+            {
+                *end = Some(now);
+            }
+            steps = version.steps;
         }
-        last.steps
+        steps
     }
 
     /// That was done. `last`: the version it was asked of.
@@ -118,8 +125,8 @@ impl Recurring {
         let Some(version) = self.versions.get_mut(&last) else { return };
         match (step, recurred) {
             (Step::Cancel, _) | (_, Recurred::Absent) => self.silence(name, Id(last.0 + 1), now),
-            (Step::Pause, _) if is_last && version.steps == number => {
-                version.silent.push((now, None));
+            (Step::Pause, _) if is_last && version.steps == number && !version.is_stopped() => {
+                version.stopped.push((now, None));
             }
             // It may have been asked otherwise since.
             (Step::Resume | Step::Pause, _) => {}
@@ -136,11 +143,6 @@ impl Recurring {
         versions.map(|(id, version)| (*id, version))
     }
 
-    fn last_mut(&mut self, name: u64) -> Option<&mut Version> {
-        let last = self.last(name)?;
-        self.versions.get_mut(&last)
-    }
-
     fn may_change(&mut self, name: u64) {
         let of_name = self.versions.values_mut().filter(|version| version.name == name);
         of_name.for_each(|version| version.is_unsure = true);
@@ -149,20 +151,24 @@ impl Recurring {
     /// Of the versions before this one nothing comes from now on.
     fn silence(&mut self, name: u64, before: Id, now: Millis) {
         for (_, version) in self.versions.range_mut(..before).filter(|(_, it)| it.name == name) {
-            version.silent.push((now, None));
+            version.gone = version.gone.or(Some(now));
         }
     }
 }
 
 impl Version {
+    fn is_stopped(&self) -> bool {
+        matches!(self.stopped.last(), Some((_, None)))
+    }
+
     fn check(&mut self, fired: &Fired) -> Result<(), Violation> {
         let Fired { due, stamp, offset, .. } = *fired;
         if stamp < due {
             return broken(format!("it was appended at {stamp} and due at {due}"));
         }
-        let is_silent =
+        let was_stopped =
             |(from, to): &(Millis, Option<Millis>)| stamp > *from && to.is_none_or(|to| stamp < to);
-        if self.silent.iter().any(is_silent) {
+        if self.gone.is_some_and(|gone| stamp > gone) || self.stopped.iter().any(was_stopped) {
             return broken(format!("it was appended at {stamp}, and was to be silent"));
         }
         match self.found.insert(due, offset) {
