@@ -68,10 +68,18 @@ pub(crate) enum Command {
 /// What becomes of a recurrence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Recurs {
-    Put { what: Box<Recurrence>, made: Millis, due: Millis },
+    Put {
+        what: Box<Recurrence>,
+        made: Millis,
+        due: Millis,
+    },
     Cancel,
     Pause,
-    Resume { due: Millis },
+    /// `version`: the one of it that the time was computed for.
+    Resume {
+        version: u64,
+        due: Millis,
+    },
 }
 
 /// What follows from a recurrence's time.

@@ -86,6 +86,8 @@ pub enum Recurred {
     Absent,
     /// There are too many.
     Full,
+    /// It became another one at the same moment.
+    Unsure,
 }
 
 /// Lists recurrences in the order of their names.

@@ -84,13 +84,14 @@ impl Shard {
             }
             (Recurs::Pause, Some(known)) if known.due.is_none() => Recurred::Unchanged,
             (Recurs::Resume { .. }, Some(known)) if known.due.is_some() => Recurred::Unchanged,
+            (Recurs::Resume { version, .. }, Some(known)) if known.version != *version => {
+                Recurred::Unsure
+            }
             (Recurs::Pause | Recurs::Resume { .. }, Some(_)) => {
-                let version = self.applied;
                 let all = self.recurring.get_mut(home);
                 if let Some(known) = all.and_then(|all| all.get_mut(name)) {
-                    known.version = version;
                     known.due = match step {
-                        Recurs::Resume { due } => Some(*due),
+                        Recurs::Resume { due, .. } => Some(*due),
                         _ => None,
                     };
                 }

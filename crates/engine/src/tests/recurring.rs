@@ -239,6 +239,30 @@ fn what_was_decided_for_a_former_one_is_not_carried_out() {
 }
 
 #[test]
+fn what_goes_on_as_it_becomes_another_one_is_asked_again() {
+    let mut stage = Stage::new();
+    let (log, _) = stage.queue("q", QueueOptions::default());
+    put(&mut stage, log, "tick", every(log, 7)).expect("it is made");
+    for (was_there, name) in [(true, "tick"), (false, "tack")] {
+        let send = |stage: &mut Stage, step| {
+            stage.send(Op::Recur(Recur { home: log, name: name.into(), step }))
+        };
+        send(&mut stage, RecurStep::Put(Box::new(every(log, 1_000))));
+        send(&mut stage, RecurStep::Pause);
+        let resumed = send(&mut stage, RecurStep::Resume);
+        stage.run();
+        let answer = stage.answer(resumed).expect("it is answered");
+        let unsure = answer.expect_err("the time was computed for another one");
+        assert_eq!(unsure.kind, Kind::Throttled, "{was_there}");
+        assert_eq!(ask(&mut stage, log, name, RecurStep::Resume), Ok(Recurred::Changed));
+        let now = stage.clock.now();
+        let dues = list(&mut stage, log).into_iter().filter(|entry| *entry.name == *name);
+        let due = dues.map(|entry| entry.due.expect("it goes on")).next().expect("it is listed");
+        assert!(due.since(now) > Millis(900_000), "by its own timetable: {due} at {now}");
+    }
+}
+
+#[test]
 fn it_has_its_priority_and_goes_with_its_queue() {
     let mut stage = Stage::new();
     let serving = Serving { priority_max: 9, ..Serving::default() };

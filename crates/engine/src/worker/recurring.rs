@@ -95,11 +95,11 @@ impl Worker {
             RecurStep::Resume => {
                 let all = seat.shard.recurring.get(&home.log);
                 let Some(known) = all.and_then(|all| all.get(name)) else {
-                    // Apply says so.
-                    return Ok(Recurs::Pause);
+                    // Apply says whether it is there by then.
+                    return Ok(Recurs::Resume { version: 0, due: time });
                 };
                 let due = known.what.timetable.next_after(time, known.made)?;
-                Recurs::Resume { due: due.ok_or_else(never)? }
+                Recurs::Resume { version: known.version, due: due.ok_or_else(never)? }
             }
         })
     }
@@ -360,6 +360,10 @@ fn answer(result: Recurred, entry: Option<Box<RecurrenceEntry>>) -> Result<Reply
         Recurred::Full => {
             let why = format!("there are {RECURRENCES_MAX} recurring messages already");
             Err(Error::new(Kind::Full, why))
+        }
+        Recurred::Unsure => {
+            let why = "the recurring message became another one at the same moment";
+            Err(Error::new(Kind::Throttled, why))
         }
         result => Ok(Reply::Recurred(result, entry)),
     }
