@@ -303,6 +303,8 @@ pub struct Take {
     pub exclusive: bool,
     /// Higher is served first.
     pub priority: i32,
+    /// Of a queue whose keys are sessions so many at once at most; 0 is no limit.
+    pub sessions_max: u32,
 }
 
 /// What a consumer reads.

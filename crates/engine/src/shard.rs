@@ -50,7 +50,7 @@ use std::collections::BTreeMap;
 use types::{LogId, Millis, Offset, ShardId, SubscriptionId};
 
 /// Behaviour of `apply`; a change that would make replicas diverge raises it (architecture: machine version).
-pub(crate) const MACHINE_VERSION: u16 = 12;
+pub(crate) const MACHINE_VERSION: u16 = 13;
 
 /// One shard's replicated state.
 #[derive(Clone, Debug, Serialize)]

@@ -35,6 +35,7 @@ pub const FAULTS: &[(&str, &str)] = &[
     ("overflow-forgotten", "a queue that refuses what is too much takes it"),
     ("priority-forgotten", "of a queue with priorities some messages get the lowest"),
     ("key-cap-passed", "of a key more messages are handed out at a time than the queue says"),
+    ("session-shared", "messages of a session are with several consumers"),
     ("key-forgotten", "of a queue in the order of keys some messages have none"),
     ("active-consumer-shared", "a queue with one active consumer serves them all"),
     ("lease-forgotten", "a message is delivered and that it is about to be is not written down"),

@@ -204,6 +204,9 @@ impl Worker {
                 let more = u32::from(io::planted("key-cap-passed"));
                 dispatch.order_by_key(ledger, at_once.saturating_add(more));
             }
+            if queue.options.serving.sessions && !io::planted("session-shared") {
+                dispatch.keep_sessions();
+            }
             if let Some(every) = queue.options.serving.oldest_every {
                 dispatch.take_oldest_every(every);
             }

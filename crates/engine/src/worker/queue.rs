@@ -268,6 +268,7 @@ impl Worker {
             exclusive: take.exclusive,
             priority: take.priority,
             settle_now: take.settle_on_delivery,
+            sessions_max: take.sessions_max,
         };
         for log in &mut queue.logs {
             log.dispatch.add(key, options).map_err(|why| match why {

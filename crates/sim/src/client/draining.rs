@@ -20,6 +20,7 @@ impl SimClient {
                 settle_on_delivery: number == KEYED,
                 exclusive: false,
                 priority: 0,
+                sessions_max: 0,
             };
             self.send(world, Op::Take(take), Asked::Other);
         }

@@ -3,12 +3,14 @@
 mod changes;
 mod durable;
 mod handing;
+mod sessions;
 mod strategy;
 
 use crate::{
     ConsumerKey, ConsumerOptions, Dispatch, Held, Ledger, Span, Standing, Unsettled, Window,
 };
 use proptest::prelude::{Just, any, prop_oneof, proptest};
+use sessions::Asked;
 use std::collections::BTreeMap;
 use strategy::{keys, step};
 use types::{ClientId, Millis, Offset};
@@ -118,6 +120,9 @@ struct World {
     level_max: u8,
     /// Of each key so many messages at a time are handed out.
     keyed: Option<u32>,
+    /// Each key is one consumer's.
+    sessions: bool,
+    asked: Asked,
     /// Of the handouts every so many is of the oldest message.
     every: Option<u32>,
     /// Handouts since the last of those.
@@ -136,13 +141,16 @@ impl World {
         single: Option<bool>,
         level_max: u8,
         every: Option<u32>,
-        (keyed, keeps): (Option<u32>, bool),
+        (keyed, keeps, sessions): (Option<u32>, bool, bool),
     ) -> World {
         let mut ledger = Ledger::with_levels(Offset(0), level_max);
         ledger.keep_settled(keeps);
         let every = every.filter(|_| level_max > 0);
+        let sessions = sessions && keyed.is_some();
+        let keyed =
+            if sessions { keyed.filter(|at_once| *at_once > 1).or(Some(u32::MAX)) } else { keyed };
         World {
-            dispatch: dispatch(&ledger, None, single, (every, keyed)),
+            dispatch: dispatch(&ledger, None, single, (every, keyed, sessions)),
             checkpoint: postcard::to_stdvec(&ledger).unwrap(),
             ledger,
             messages: Vec::new(),
@@ -158,6 +166,8 @@ impl World {
             arrivals: Vec::new(),
             level_max,
             keyed,
+            sessions,
+            asked: Asked::default(),
             every,
             since: 0,
             keeps,
@@ -302,6 +312,9 @@ impl World {
         for key in keys() {
             assert_eq!(self.dispatch.unsettled_of(key), self.held(|holder| holder == key));
         }
+        if self.sessions {
+            self.compare_sessions();
+        }
         let of_client = self.dispatch.unsettled_of_client(ClientId(1));
         assert_eq!(of_client, self.held(|holder| holder.client == ClientId(1)));
     }
@@ -341,11 +354,14 @@ fn dispatch(
     ledger: &Ledger,
     before: Option<Offset>,
     single: Option<bool>,
-    (every, keyed): (Option<u32>, Option<u32>),
+    (every, keyed, sessions): (Option<u32>, Option<u32>, bool),
 ) -> Dispatch {
     let mut dispatch = Dispatch::new(ledger, before);
     if let Some(at_once) = keyed {
         dispatch.order_by_key(ledger, at_once);
+        if sessions {
+            dispatch.keep_sessions();
+        }
     }
     if let Some(every) = every {
         dispatch.take_oldest_every(every);
@@ -369,6 +385,7 @@ proptest! {
         every in proptest::option::weighted(0.3, 1..6u32),
         keyed in (
             proptest::option::weighted(0.4, prop_oneof![Just(1), 2..4u32]),
+            any::<bool>(),
             any::<bool>(),
         ),
         steps in proptest::collection::vec(step(), 1..120),

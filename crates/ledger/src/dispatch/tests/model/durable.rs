@@ -83,8 +83,12 @@ impl World {
         if !self.parks {
             leases.iter().for_each(|span| self.apply(Change::Return(*span, true)));
         }
-        self.dispatch =
-            dispatch(&self.ledger, Some(self.end()), self.single, (self.every, self.keyed));
+        self.dispatch = dispatch(
+            &self.ledger,
+            Some(self.end()),
+            self.single,
+            (self.every, self.keyed, self.sessions),
+        );
         self.since = 0;
         if self.parks {
             self.last_due = Millis(self.last_due.0 + 1);

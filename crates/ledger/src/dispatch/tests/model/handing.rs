@@ -41,24 +41,28 @@ impl World {
     pub(super) fn next_ready(
         &self,
         is_oldest_due: bool,
-        may: impl Fn(&Message) -> bool,
+        may: impl Fn(usize) -> bool,
     ) -> Option<usize> {
         let messages = self.messages.iter().enumerate();
-        let ready = messages.filter(|(_, it)| it.place == Place::Ready && may(it));
+        let ready = messages.filter(|(_, it)| it.place == Place::Ready);
         let rank = |level| if is_oldest_due { 0 } else { level };
+        let ready = ready.filter(|(at, _)| may(*at));
         ready.min_by_key(|(at, message)| (Reverse(rank(message.level)), *at)).map(|(at, _)| at)
     }
 
     /// The one that is handed out next: it waits for no other of its key.
     pub(super) fn next_to_go(&self) -> Option<usize> {
+        if self.sessions {
+            return self.next_in_sessions();
+        }
         let held = |key, at_once: u32| {
             let holds = |place| matches!(place, Place::Held(_) | Place::Parked);
             let of_key = |it: &&Message| holds(it.place) && it.key == Some(key);
             self.messages.iter().filter(of_key).count() >= at_once as usize
         };
         let is_oldest_due = self.every.is_some_and(|every| self.since + 1 >= every);
-        self.next_ready(is_oldest_due, |it| {
-            !it.key.zip(self.keyed).is_some_and(|(key, at_once)| held(key, at_once))
+        self.next_ready(is_oldest_due, |at| {
+            !self.messages[at].key.zip(self.keyed).is_some_and(|(key, at_once)| held(key, at_once))
         })
     }
 
@@ -78,6 +82,7 @@ impl World {
         let able: Vec<ConsumerKey> =
             self.consumers.keys().copied().filter(|&key| self.has_room(key)).collect();
         assert_eq!(self.dispatch.has_credit(), !able.is_empty());
+        self.note_owners(None);
         let given = loop {
             let given = self.dispatch.next(&self.ledger, self.end(), run_max, len_of);
             if given.is_some() || !self.tell() {
@@ -91,7 +96,9 @@ impl World {
         };
         let best = able.iter().map(|key| self.consumers[key].priority).max().unwrap();
         assert!(self.is_served(given.key), "{:?} is not active", given.key);
-        assert_eq!(self.consumers[&given.key].priority, best);
+        if !self.sessions {
+            assert_eq!(self.consumers[&given.key].priority, best);
+        }
         assert!(given.span.len() <= u64::from(run_max));
         let mut bytes = 0;
         for offset in given.span.offsets() {
@@ -125,6 +132,7 @@ impl World {
     pub(super) fn get(&mut self, key: ConsumerKey, settle_now: bool) {
         self.sync_before_leases();
         let by = (key, settle_now);
+        self.note_owners(Some(key));
         let taken = loop {
             let taken = self.dispatch.take_one(&self.ledger, self.end(), by, len_of);
             if taken.is_some() || !self.tell() {
@@ -149,8 +157,11 @@ impl World {
             _ => self.since + 1,
         };
         assert_eq!(next, Some(offset.0 as usize), "delivered out of order, or twice");
-        let message = &mut self.messages[offset.0 as usize];
         let (attempt, redelivered, settle_now) = told;
+        if self.sessions && !self.is_getting() {
+            self.check_taker(offset.0 as usize, key);
+        }
+        let message = &mut self.messages[offset.0 as usize];
         assert!(!message.is_durably_settled, "{offset} is settled");
         assert_eq!((attempt, redelivered), (message.returns + 1, message.redelivered));
         message.place = if settle_now { Place::Done } else { Place::Held(key) };

@@ -19,11 +19,12 @@ pub(super) fn keys() -> Vec<ConsumerKey> {
 pub(super) fn options() -> impl Strategy<Value = ConsumerOptions> {
     let window = prop_oneof![Just(0u32), 1..12u32];
     let bytes = prop_oneof![3 => Just(0u64), 1 => 1..30u64];
-    (window, bytes, 0..3i32, proptest::bool::weighted(0.2)).prop_map(
-        |(messages, bytes, priority, settle_now)| ConsumerOptions {
+    (window, bytes, 0..3i32, proptest::bool::weighted(0.2), 0..3u32).prop_map(
+        |(messages, bytes, priority, settle_now, sessions_max)| ConsumerOptions {
             window: Window { messages, bytes },
             priority,
             settle_now,
+            sessions_max,
             ..ConsumerOptions::default()
         },
     )
