@@ -4,6 +4,7 @@ from pika import exceptions
 
 from amqp_pika import Consumer, close, connect, depth, drain, get, publish, queue, with_channel
 from casebook import case, raises, restart_server, same, unique, wait_for
+from messages import ask, v1
 
 SESSIONS = {"x-order-key": "customer", "x-sessions": True}
 OURS = ["crossdock"]
@@ -263,6 +264,61 @@ def nonsense_is_refused(what):
          (406, f"PRECONDITION_FAILED - invalid arg '{argument}' for queue '{name}' in vhost '/': "
                f"{why}"))
     close(connection)
+
+
+@case(only=OURS)
+@with_channel
+def session_is_listed_with_its_consumer_and_what_is_out(channel):
+    name = filled(channel, "a1", "b1", "a2")
+    one = consumer_of(channel, name, sessions=1)
+    one.wait(2)
+    v1("PUT", f"queues/{name}/sessions/b", {"state": "half done"})
+    listed = v1("GET", f"queues/{name}/sessions")
+    same(listed["next"], None)
+    told = [(it["key"], it["in_flight"], it["version"] > 0, it["state_bytes"])
+            for it in listed["sessions"]]
+    same(told, [("a", 2, False, 0), ("b", 0, True, 9)])
+    same([it["consumer"] and it["consumer"]["tag"] for it in listed["sessions"]],
+         [one.tag, None])
+
+
+@case(only=OURS)
+@with_channel
+def state_goes_with_its_session_from_one_consumer_to_the_next(channel):
+    name = filled(channel, "a1", "a2", "a3")
+    for number in range(3):
+        one = consumer_of(channel, name, prefetch=1)
+        one.wait(1)
+        before = v1("GET", f"queues/{name}/sessions/a")
+        same(before["state"], str(number) if number else None)
+        new = {"state": str(number + 1), "expect_version": before["version"]}
+        v1("PUT", f"queues/{name}/sessions/a", new)
+        same(ask("PUT", f"queues/{name}/sessions/a", new)[0], 409)
+        channel.basic_ack(one.tags[0])
+        channel.basic_cancel(one.tag)
+        one.settle()
+        for tag in one.tags[1:]:
+            channel.basic_nack(tag, requeue=True)
+    same(v1("GET", f"queues/{name}/sessions/a")["state"], "3")
+
+
+@case(only=OURS, restart=True)
+def states_of_sessions_outlive_a_restart():
+    connection = connect()
+    name = queue(connection.channel(), durable=True, arguments=SESSIONS)
+    at = f"queues/{name}/sessions/a"
+    version = v1("PUT", at, {"state": "one"})["version"]
+    close(connection)
+    restart_server()
+    told = v1("GET", at)
+    same((told["state"], told["version"], told["consumer"]), ("one", version, None))
+    same(ask("PUT", at, {"state": "two", "expect_version": 0})[0], 409)
+    new = v1("PUT", at, {"state": "two", "expect_version": version})["version"]
+    assert new > version, (version, new)
+    connection = connect()
+    connection.channel().queue_delete(name)
+    close(connection)
+    same(ask("GET", at)[0], 404)
 
 
 @case(only=OURS, restart=True)

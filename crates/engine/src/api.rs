@@ -10,6 +10,7 @@ mod once;
 mod read_batches;
 mod replay;
 mod schedule;
+mod sessions;
 
 pub use catalog::MessageId;
 pub use keyed::{Expected, KeyHash, Keyed, KeyedRecord, ReadKey};
@@ -19,6 +20,10 @@ pub use once::Once;
 pub use read_batches::{ReadBatch, ReadBatches};
 pub use replay::{PLACES_MAX, Remove, Removed, Rewind, Stand, Standing, Stood};
 pub use schedule::{Schedule, Scheduled, ScheduledEntry, Unschedule};
+pub use sessions::{
+    SESSION_KEY_BYTES_MAX, SESSIONS_MAX, STATE_BYTES_MAX, STATES_BYTES_MAX, Session, SessionSet,
+    Sessions, SetSession,
+};
 
 use crate::command::GroupName;
 use bytes::Bytes;
@@ -58,6 +63,10 @@ pub enum Op {
     Move(Move),
     /// Has a subscription deliver again what it settled. Reply: [`Reply::Rewound`].
     Rewind(Rewind),
+    /// Keeps a state for a session. Reply: [`Reply::SessionSet`], when it is durable.
+    SetSession(SetSession),
+    /// Shows sessions. Reply: [`Reply::Sessions`].
+    Sessions(Sessions),
     /// Asks where messages stand. Reply: [`Reply::Stood`].
     Stand(Stand),
     /// Takes messages out by their offsets. Reply: [`Reply::Removed`].
@@ -486,6 +495,10 @@ pub enum Reply {
     Moved(u64),
     /// How many messages are to be delivered again.
     Rewound(u64),
+    /// What keeping a state came to.
+    SessionSet(SessionSet),
+    /// Sessions, and the key of the next one; `None`: there are no more.
+    Sessions(Vec<Session>, Option<Bytes>),
     /// In the order asked.
     Stood(Vec<Stood>),
     /// How many messages were taken out.
@@ -613,6 +626,8 @@ impl Op {
             Op::Scheduled(scheduled) => scheduled.log.shard,
             Op::Move(moving) => moving.source.shard,
             Op::Rewind(rewind) => rewind.subscription.shard,
+            Op::SetSession(set) => set.subscription.shard,
+            Op::Sessions(sessions) => sessions.subscription.shard,
             Op::Stand(stand) => stand.subscription.shard,
             Op::Remove(remove) => remove.subscription.shard,
             Op::Read(read) => read.logs.first().map_or(ShardId(0), |from| from.log.shard),

@@ -3,6 +3,7 @@
 use crate::key_list::KeyList;
 use crate::levels::Levels;
 use crate::shard::KeyRun;
+use bytes::Bytes;
 use catalog::{Change, LogChange};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -58,6 +59,13 @@ pub(crate) enum Command {
     KeyRun { log: LogId, run: KeyRun },
     /// Pages of the index of a log's keys that are in no run are given up.
     GiveUpKeyStrays { log: LogId },
+    /// A state of a session is kept, or taken away, if it has the version that is expected.
+    SetSession {
+        subscription: SubscriptionId,
+        key: Bytes,
+        expected: Option<u64>,
+        state: Option<Bytes>,
+    },
 }
 
 /// Offsets `first..=last` of a log, and when they may be handed out again.
@@ -118,6 +126,9 @@ pub(crate) fn bytes_max(command: &Command) -> usize {
         Command::Rank { levels, .. } => levels.bytes_max(),
         Command::Keys { keys, .. } => KeyList::bytes_of_count(keys.len()),
         Command::KeyRun { run, .. } => OTHERS + KEY_PAGE_BYTES * run.pages.len(),
+        Command::SetSession { key, state, .. } => {
+            OTHERS + key.len() + state.as_ref().map_or(0, Bytes::len)
+        }
         Command::Change(_) | Command::Group { .. } => encode(std::slice::from_ref(command)).len(),
         _ => OTHERS,
     }

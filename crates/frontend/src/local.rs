@@ -7,6 +7,7 @@ mod keyed;
 mod publish;
 mod replay;
 mod schedule;
+mod sessions;
 
 use crate::Caller;
 use engine::Handle;

@@ -36,6 +36,8 @@ pub const FAULTS: &[(&str, &str)] = &[
     ("priority-forgotten", "of a queue with priorities some messages get the lowest"),
     ("key-cap-passed", "of a key more messages are handed out at a time than the queue says"),
     ("session-shared", "messages of a session are with several consumers"),
+    ("session-state-lost", "a state of a session is replaced though it has another version"),
+    ("session-state-uncut", "what is kept for sessions is not in checkpoints"),
     ("key-forgotten", "of a queue in the order of keys some messages have none"),
     ("active-consumer-shared", "a queue with one active consumer serves them all"),
     ("lease-forgotten", "a message is delivered and that it is about to be is not written down"),

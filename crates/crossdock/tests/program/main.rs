@@ -10,4 +10,5 @@ mod import;
 mod management;
 mod running;
 mod schedules;
+mod sessions;
 mod start;

@@ -148,6 +148,9 @@ impl Worker {
                     self.parked(shard, (subscription, log), &entries);
                 }
                 Effect::KeyRun { log, first, end } => self.key_run_put(shard, log, (first, end)),
+                Effect::SessionSet { command, set } => {
+                    self.tell(askers.get(&command).copied(), Reply::SessionSet(set));
+                }
                 Effect::Unscheduled { command, log, offsets } => {
                     self.unscheduled(shard, log, &offsets);
                     self.tell(askers.get(&command).copied(), Reply::Unscheduled(offsets));

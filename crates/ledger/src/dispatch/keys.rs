@@ -217,6 +217,11 @@ impl Keys {
         }
     }
 
+    /// The key of what is with a holder, or waits.
+    pub(super) fn key_of_held(&self, offset: Offset) -> Option<u64> {
+        self.held.get(&offset).copied()
+    }
+
     /// Messages are with nobody any more, and may have to wait: they hold their sessions back.
     pub(super) fn hold_back(&mut self, span: Span) {
         if !self.has_sessions() {

@@ -281,10 +281,6 @@ impl Sessions {
     fn owner(&self, key: u64) -> Option<u32> {
         self.by_key.get(&key)?.owner
     }
-
-    fn all(&self) -> impl Iterator<Item = (u64, &Session)> {
-        self.by_key.iter().map(|(key, session)| (*key, session))
-    }
 }
 
 impl Keys {
@@ -341,13 +337,24 @@ impl Dispatch {
     /// The sessions that are somebody's, or are held back, by their numbers.
     pub fn sessions(&self) -> impl Iterator<Item = HeldSession> {
         let sessions = self.order.as_ref().and_then(|order| order.keys()?.sessions.as_deref());
-        let consumer = |slot| self.consumers.holder(slot).key;
-        sessions.into_iter().flat_map(Sessions::all).map(move |(key, session)| HeldSession {
+        let keys = sessions.into_iter().flat_map(|sessions| sessions.by_key.keys());
+        keys.filter_map(|key| self.session(*key))
+    }
+
+    /// One of them, by its number.
+    pub fn session(&self, key: u64) -> Option<HeldSession> {
+        let session = self.order.as_ref()?.keys()?.sessions.as_ref()?.by_key.get(&key)?;
+        Some(HeldSession {
             key,
-            owner: session.owner.map(consumer),
+            owner: session.owner.map(|slot| self.consumers.holder(slot).key),
             in_flight: session.in_flight,
             waiting: session.waiting,
         })
+    }
+
+    /// The number of the session of a message that is with a consumer, or waits.
+    pub fn session_of_leased(&self, offset: Offset) -> Option<u64> {
+        self.order.as_ref()?.keys()?.key_of_held(offset)
     }
 
     /// [`Dispatch::next`] where keys are sessions: what comes next of all that can go to somebody goes to its
