@@ -27,7 +27,7 @@ use super::seat::Seat;
 use super::sessions::SessionNames;
 use super::store::{At, Store, Waiter};
 use super::window::WindowId;
-use crate::api::{Delivery, Event, Reply, Source, Take};
+use crate::api::{Delivery, Reply, Source, Take};
 use crate::cache::Batch;
 use crate::index::{LogRuns, Look, Run};
 use catalog::QueueOptions;
