@@ -12,6 +12,7 @@ mod damage;
 mod events;
 mod faults;
 mod kafka;
+mod models;
 mod overload;
 mod pace;
 mod poison;
@@ -148,6 +149,13 @@ const UNDER_FIRE: &[Check] = &[
 
 /// The lines of "queues that do everything".
 const QUEUES: &[Check] = &[
+    Check {
+        line: 1,
+        states: "delivery agrees with its model, features combined",
+        run: models::delivery,
+    },
+    Check { line: 1, states: "so does the engine, with crashes", run: models::crashes },
+    Check { line: 1, states: "planted faults of the features are found", run: models::planted },
     Check {
         line: 4,
         states: "all features on one queue, failing consumers and SIGKILLs",

@@ -549,7 +549,8 @@ pub enum Reply {
 pub struct Appended {
     /// What the first destination said.
     pub verdict: Verdict,
-    /// Offset of the first record in the first destination.
+    /// Offset of the first record in the first destination. The others follow it; where all destinations
+    /// are read by queues with levels, those of its level do.
     pub base_offset: Offset,
     /// The leader's time of the append.
     pub time: Millis,

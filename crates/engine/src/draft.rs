@@ -4,12 +4,15 @@
 //! each log's order: a set's open batch is closed for a log as soon as another batch of the frame
 //! goes there.
 
+mod by_level;
+
 use crate::api::{Append, Expecting, Once, Payload, Removed, Told};
 use crate::command::{self, Command};
 use crate::envelope::Envelope;
 use crate::key_list::KeyList;
 use crate::levels::Levels;
 use crate::shard::{Keys, Schedule};
+use by_level::ByLevel;
 use bytes::Bytes;
 use journal::{AppliedBase, Dest, FrameDraft, FrameKind};
 use record::batch::{self, Builder, Header};
@@ -87,8 +90,7 @@ pub(crate) struct Draft {
     dests: Vec<Target>,
     open: BTreeMap<Arc<[LogRef]>, usize>,
     latest: BTreeMap<LogId, usize>,
-    /// By batch, where records have a priority and a queue takes notice.
-    levels: BTreeMap<usize, Levels>,
+    by_level: ByLevel,
     /// By batch, what has to be so where it is appended.
     conditions: BTreeMap<usize, Condition>,
     bytes: usize,
@@ -149,7 +151,7 @@ impl Draft {
             dests: Vec::new(),
             open: BTreeMap::new(),
             latest: BTreeMap::new(),
-            levels: BTreeMap::new(),
+            by_level: ByLevel::default(),
             conditions: BTreeMap::new(),
             bytes: 0,
             command_bytes: 0,
@@ -363,13 +365,14 @@ impl Draft {
     /// before them in their batch.
     pub(crate) fn rank(&mut self, dest: usize, before: u32, levels: &Levels) {
         let batch = self.dests[dest].batch;
-        self.levels.entry(batch).or_default().extend(before, levels);
+        self.by_level.told.entry(batch).or_default().extend(before, levels);
         self.grow(levels.bytes_max());
     }
 
     fn add_batch(&mut self, to: &[LogRef], packing: Packing, envelope: Envelope) -> usize {
         let (first, batch) = (self.dests.len(), self.batches.len());
         self.batches.push(packing);
+        self.by_level.close(to);
         for dest in to {
             self.dests.push(Target { log: dest.log, batch, envelope });
             self.latest.insert(dest.log, batch);
@@ -386,7 +389,7 @@ impl Draft {
         (applied, synced): (Vec<AppliedBase>, bool),
         keys: &BTreeMap<LogId, Box<Keys>>,
     ) -> (FrameDraft, Sealed) {
-        self.commands.extend(self.levels.into_iter().map(|(batch, levels)| {
+        self.commands.extend(self.by_level.told.into_iter().map(|(batch, levels)| {
             let batch = u16::try_from(batch).expect("a draft is flushed long before");
             Command::Rank { batch, levels }
         }));

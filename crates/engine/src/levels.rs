@@ -75,6 +75,25 @@ impl Levels {
         })
     }
 
+    /// That of each record; what follows has 0.
+    pub(crate) fn each(&self) -> impl Iterator<Item = u8> {
+        self.0.iter().flat_map(|(count, level)| (0..*count).map(|_| *level))
+    }
+
+    /// How many different ones there are, 0 counted whether it is there or not, and those above
+    /// `level_max` as that.
+    pub(crate) fn different(&self, level_max: u8) -> usize {
+        let mut seen = [false; 256];
+        seen[0] = true;
+        self.0.iter().for_each(|(_, level)| seen[usize::from((*level).min(level_max))] = true);
+        seen.iter().filter(|seen| **seen).count()
+    }
+
+    /// The same one of every record of a batch.
+    pub(crate) fn all(level: u8) -> Levels {
+        Levels(vec![(u32::MAX, level)])
+    }
+
     /// That of one record.
     pub(crate) fn one(level: u8) -> Levels {
         Levels(vec![(1, level)])

@@ -93,6 +93,13 @@ impl Ledger {
         levels.and_then(|levels| levels.of(offset)).unwrap_or(0)
     }
 
+    /// Whether an unsettled offset of a span has this level, of those there are.
+    pub fn has_at(&self, span: Span, level: u8) -> bool {
+        let Some(levels) = self.levels.as_ref() else { return level == 0 };
+        let set = (level <= levels.max()).then(|| levels.at(usize::from(level)));
+        set.and_then(|set| set.next_present(span.first)).is_some_and(|first| first < span.end)
+    }
+
     pub(crate) fn levels(&self) -> Option<&Levels> {
         self.levels.as_deref()
     }

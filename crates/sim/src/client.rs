@@ -12,9 +12,10 @@ mod replaying;
 mod scheduling;
 
 use crate::model::{Id, Model, Violation, broken};
-use crate::world::{KEYED, QueueUnderTest, RANKED, SINGLE, World};
+use crate::world::{KEYED, MIXED, QueueUnderTest, RANKED, SINGLE, World};
 use body::{encode, id_of, payload};
 use bytes::Bytes;
+use draining::settles_at_once;
 use engine::api::{
     Append, Appended, Call, Delivery, Disposition, Event, LeaseRange, Op, Payload, Reply, Settle,
     Source, Take, Transaction, Trim, Verdict,
@@ -126,7 +127,7 @@ impl SimClient {
             held.values().for_each(|id| world.model.log(log).returned(*id));
         }
         world.returned_unseen();
-        world.model.active = world.model.active.filter(|active| *active != self.number);
+        world.model.active.retain(|_, active| *active != self.number);
         self.reconnect(world);
     }
 
@@ -398,20 +399,26 @@ impl SimClient {
     ) -> Result<(), Violation> {
         let number = consumer.0 as usize;
         let id = id_of(&item.tail)?;
-        if number == SINGLE && *world.model.active.get_or_insert(self.number) != self.number {
+        let mixed = (number == MIXED).then_some(world.shape.mixed);
+        if (number == SINGLE || mixed.is_some_and(|mixed| mixed.is_single))
+            && *world.model.active.entry(number).or_insert(self.number) != self.number
+        {
             return broken(format!("{id:?} comes to a consumer that is not active"));
         }
         world.model.log(item.log).timetable.on_time(id, world.clock.now())?;
         let history = (item.redelivered, item.attempts);
         let now = world.clock.now();
         world.model.log(item.log).deliver(id, item.offset, history, now)?;
-        if number == KEYED {
-            let of_a_key = world.shape.of_a_key;
-            let log = world.model.log(item.log);
+        let of_a_key = match number == KEYED {
+            true => Some(world.shape.of_a_key),
+            false => mixed.and_then(|mixed| mixed.of_a_key),
+        };
+        let log = world.model.log(item.log);
+        if let Some(of_a_key) = of_a_key {
             log.in_key_order(id, item.offset, of_a_key)?;
-            if self.ranked.is_some() {
-                log.settle_asked(id);
-            }
+        }
+        if self.ranked.is_some() && settles_at_once(number) {
+            log.settle_asked(id);
         }
         self.held.entry(number).or_default().insert(item.offset, id);
         self.taken += 1;
@@ -420,6 +427,7 @@ impl SimClient {
         }
         // What waited for others of its key comes later than it would have.
         if number != KEYED
+            && mixed.is_none_or(|mixed| mixed.is_in_order())
             && !item.redelivered
             && let Some(before) = self.highest.insert(number, item.offset)
             && before > item.offset

@@ -8,7 +8,7 @@ use engine::api::{Op, Read, ReadFrom, Reply, Scheduled};
 use io::Clock as _;
 use record::batch::{HEADER_BYTES, Header, Records};
 use std::collections::BTreeSet;
-use types::{LogRef, Millis, Offset};
+use types::{LogId, LogRef, Millis, Offset};
 
 /// Steps between two looks at how far it is.
 const LOOK_EVERY: usize = 40;
@@ -149,8 +149,8 @@ pub(crate) fn activate(world: &mut World) -> Result<(), Violation> {
     // What has gone may be on its way to another shard.
     go_on(world)?;
     check(world, 100)?;
-    let grave = world.ends.grave.map(|grave| grave.log.log);
-    let logs = world.model.logs.iter().filter(|(id, _)| Some(**id) != grave);
+    let is_grave = |id: LogId| world.ends.graves.values().any(|grave| grave.log.log == id);
+    let logs = world.model.logs.iter().filter(|(id, _)| !is_grave(**id));
     logs.map(|(_, log)| log).try_for_each(|log| log.timetable.all_came())
 }
 
@@ -168,9 +168,12 @@ pub(crate) fn consume(world: &mut World) -> Result<(), Violation> {
         calm = if is_still && has_all(world, &client).is_ok() { calm + 1 } else { 0 };
     }
     has_all(world, &client)?;
-    let Some(grave) = world.ends.grave else { return Ok(()) };
-    check_log(world, grave.log, true)?;
-    world.model.log(grave.log.log).timetable.all_came()
+    let graves: Vec<LogRef> = world.ends.graves.values().map(|grave| grave.log).collect();
+    for grave in graves {
+        check_log(world, grave, true)?;
+        world.model.log(grave.log).timetable.all_came()?;
+    }
+    Ok(())
 }
 
 /// Whether a client holds all that the queues owe.

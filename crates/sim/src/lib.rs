@@ -7,6 +7,7 @@
 mod churn;
 mod client;
 mod drain;
+mod mixed;
 mod model;
 mod mood;
 mod run;

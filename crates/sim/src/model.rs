@@ -6,6 +6,7 @@ pub(crate) mod events;
 mod replay;
 mod timetable;
 
+use crate::world::PRIORITY_MAX;
 use engine::catalog::Retry;
 use replay::Replay;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,11 @@ impl Id {
 /// What a record is ordered by, where a queue orders by that.
 pub(crate) fn key_of(id: Id) -> u64 {
     id.0 / 4 % KEYS
+}
+
+/// The priority of a record.
+pub(crate) fn level_of(id: Id) -> u8 {
+    id.0.to_le_bytes()[0] % (PRIORITY_MAX + 1)
 }
 
 /// A promise that was broken.
@@ -83,6 +89,8 @@ pub(crate) struct LogModel {
     held: BTreeSet<Id>,
     /// So many records are held at once, at most.
     held_max: Option<u32>,
+    /// What one append brings lies together by level.
+    by_level: bool,
     returns: Returns,
     /// Where ids were seen.
     places: BTreeMap<Offset, Id>,
@@ -100,8 +108,8 @@ pub(crate) struct Model {
     pub(crate) logs: BTreeMap<LogId, LogModel>,
     commits: BTreeMap<String, Commits>,
     pub(crate) events: events::Events,
-    /// The client that the queue with one active consumer serves.
-    pub(crate) active: Option<u64>,
+    /// The client that a queue with one active consumer serves, by the queue's number.
+    pub(crate) active: BTreeMap<usize, u64>,
 }
 
 /// Values committed for one group, in the order they were asked for.
@@ -132,6 +140,7 @@ impl LogModel {
         for (at, id) in ids.iter().enumerate() {
             let delta = u32::try_from(at).unwrap_or(u32::MAX);
             self.maybe.remove(id);
+            let base = base.filter(|_| delta == 0 || !self.by_level);
             let offset = base.map(|base| base.plus(delta));
             self.end = self.end.max(offset.map_or(Offset(0), Offset::next));
             let known = self.owed.entry(*id).or_default();
@@ -148,6 +157,11 @@ impl LogModel {
     pub(crate) fn backlog(&self) -> usize {
         let trimmed = usize::try_from(self.trimmed.1.0).unwrap_or(0);
         self.owed.len().saturating_sub(self.settled.len().max(trimmed))
+    }
+
+    /// Its queue has levels.
+    pub(crate) fn has_levels(&mut self) {
+        self.by_level = true;
     }
 
     pub(crate) fn trim_asked(&mut self, before: Offset) {
@@ -233,8 +247,12 @@ impl LogModel {
         if at_once > 1 {
             return Ok(());
         }
+        let level = |id: Id| self.by_level.then(|| level_of(id));
         let before = self.owed.iter().find(|(other, at)| {
-            is_like(other) && at.is_some_and(|at| at < offset) && !self.is_maybe_settled(**other)
+            is_like(other)
+                && level(**other) == level(id)
+                && at.is_some_and(|at| at < offset)
+                && !self.is_maybe_settled(**other)
         });
         match before {
             Some((other, at)) => {
@@ -348,17 +366,17 @@ impl LogModel {
         Ok(())
     }
 
-    /// Records of one client are in the order it sent them, and none from before the start.
+    /// Records of one client, and of one level where there are any, are in the order it sent them, and none from before the start.
     pub(crate) fn in_order(&self, found: &[(Offset, Id)]) -> Result<(), Violation> {
         if let Some((offset, id)) = found.first().filter(|(offset, _)| *offset < self.trimmed.1) {
             return broken(format!("{id:?} at {offset} was trimmed and is back"));
         }
-        let mut last: BTreeMap<u64, Id> = BTreeMap::new();
+        let mut last: BTreeMap<(u64, u8), Id> = BTreeMap::new();
         let by_order = |id: Id| id.0 & UNORDERED == 0 && !self.timetable.has(id);
         let in_order = found.iter().filter(|(_, id)| by_order(*id));
         for (offset, id) in in_order {
-            let client = id.0 >> 40;
-            if let Some(before) = last.insert(client, *id)
+            let level = if self.by_level { level_of(*id) } else { 0 };
+            if let Some(before) = last.insert((id.0 >> 40, level), *id)
                 && before >= *id
             {
                 return broken(format!("{id:?} at {offset} comes after {before:?}"));
@@ -381,7 +399,7 @@ impl Model {
 
     pub(crate) fn new_life(&mut self) {
         self.logs.values_mut().for_each(LogModel::new_life);
-        self.active = None;
+        self.active.clear();
     }
 
     pub(crate) fn commit_asked(&mut self, group: &str, value: i64) -> usize {

@@ -1,5 +1,6 @@
 //! The machine a run happens on: disk, clock, engine, and what was declared.
 
+use crate::mixed::Mixed;
 use crate::model::{Id, Model, Violation, broken};
 use crate::mood::Mood;
 use crate::run::Tally;
@@ -11,6 +12,7 @@ use engine::catalog::{
 use engine::{Client, Options, Part, Sizes, Stepped, UnzipSizes};
 use io::sim::{SimClock, SimDisk, SimRandom};
 use io::{Clock as _, Random as _};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use types::{Error, LogId, LogRef, Millis, SubscriptionRef, Token};
@@ -25,7 +27,7 @@ const OPENING_CALLS: u64 = 12;
 pub(crate) const RETURNS_MAX: u16 = 2;
 
 /// How long a message waits that comes back to the last of the queues.
-const RETRY: Retry = Retry {
+pub(crate) const RETRY: Retry = Retry {
     on: RetryOn::Failed,
     min: Millis(200),
     max: Millis(500),
@@ -34,7 +36,7 @@ const RETRY: Retry = Retry {
 };
 
 /// The same for the queue of which what a crash returns does not count.
-const RETRY_ALL: Retry =
+pub(crate) const RETRY_ALL: Retry =
     Retry { on: RetryOn::All, min: Millis(100), growth: Growth::Times(2), jitter: 0, ..RETRY };
 
 /// That queue, by number.
@@ -42,7 +44,7 @@ const RETRIED: usize = 2;
 
 /// The queue of which few messages are with clients at once, by number, and how many.
 const CAPPED: usize = 0;
-const CAP: u32 = 4;
+pub(crate) const CAP: u32 = 4;
 
 /// The queue that serves one consumer at a time, by number.
 pub(crate) const SINGLE: usize = 2;
@@ -68,6 +70,9 @@ pub(crate) const LEN_MAX: u64 = 5;
 
 /// How long a message stays in the queue that nobody consumes.
 pub(crate) const FADES: Millis = Millis(50);
+
+/// The queue with features chosen by chance, by number.
+pub(crate) const MIXED: usize = 3;
 
 /// A queue of the run.
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +104,7 @@ pub(crate) struct Shape {
     pub(crate) keeps: Option<Keep>,
     /// Of each key of the queue that has keys so many messages are out at a time.
     pub(crate) of_a_key: u32,
+    pub(crate) mixed: Mixed,
     shards: u16,
 }
 
@@ -111,8 +117,8 @@ pub(crate) struct DeadEnds {
     pub(crate) bounded: Option<QueueUnderTest>,
     /// Purges of that one that were asked for and not answered.
     pub(crate) purges: u64,
-    /// Where what comes back too often of the last of the others goes.
-    pub(crate) grave: Option<QueueUnderTest>,
+    /// Where what comes back too often goes, by the log it was in.
+    pub(crate) graves: BTreeMap<LogId, QueueUnderTest>,
 }
 
 /// The disk failed under the engine, as it was to.
@@ -145,7 +151,7 @@ impl World {
             next_token: 0,
             mood: Mood::by_chance(&random),
             tally: Tally::default(),
-            shape: Shape { backlog_max, keeps, of_a_key, shards },
+            shape: Shape { backlog_max, keeps, of_a_key, mixed: Mixed::by_chance(&random), shards },
             random,
         };
         world.open()?;
@@ -200,34 +206,39 @@ impl World {
         self.topics.last().copied()
     }
 
-    /// What is limited, and where what comes back too often goes.
-    fn limited(&self) -> Option<(LogId, LogId)> {
-        Some((self.queues.last()?.log.log, self.ends.grave?.log.log))
+    /// The queues of which a message comes back so often at most.
+    fn limited(&self) -> Vec<LogId> {
+        self.ends.graves.keys().copied().collect()
     }
 
-    /// What clients held of the limited queue when the process ended came back, for certain.
+    /// Where what comes back to one of them too often goes.
+    fn grave_of(&self, log: LogId) -> Option<LogId> {
+        Some(self.ends.graves.get(&log)?.log.log)
+    }
+
+    /// What clients held of the limited queues when the process ended came back, for certain.
     fn count_crash(&mut self) {
-        let Some((limited, _)) = self.limited() else { return };
         let now = self.clock.now();
-        for id in self.model.log(limited).count_crash(now) {
-            self.died(limited, id);
+        for limited in self.limited() {
+            for id in self.model.log(limited).count_crash(now) {
+                self.died(limited, id);
+            }
         }
         self.returned_unseen();
     }
 
-    /// Messages of the limited queue may have come back without anybody's knowing.
+    /// Messages of the limited queues may have come back without anybody's knowing.
     pub(crate) fn returned_unseen(&mut self) {
-        let Some((limited, _)) = self.limited() else { return };
-        for id in self.model.log(limited).ids() {
-            self.may_have_returned(limited, id);
+        for limited in self.limited() {
+            for id in self.model.log(limited).ids() {
+                self.may_have_returned(limited, id);
+            }
         }
     }
 
     /// A message of a queue came back, or may have: it may have died of it.
     pub(crate) fn may_have_returned(&mut self, log: LogId, id: Id) {
-        let Some((_, grave)) = self.limited().filter(|(limited, _)| *limited == log) else {
-            return;
-        };
+        let Some(grave) = self.grave_of(log) else { return };
         if self.model.log(log).may_have_returned(id) {
             self.model.log(log).settle_asked(id);
             self.model.log(log).timetable.may_be_gone(id);
@@ -237,9 +248,7 @@ impl World {
 
     /// A message of the limited queue came back too often, for certain.
     pub(crate) fn died(&mut self, log: LogId, id: Id) {
-        let Some((_, grave)) = self.limited().filter(|(limited, _)| *limited == log) else {
-            return;
-        };
+        let Some(grave) = self.grave_of(log) else { return };
         self.model.log(log).settle_proven(id);
         self.model.log(grave).timetable.may_come(id);
         self.model.log(grave).timetable.acknowledged(&[id], None);
@@ -323,6 +332,9 @@ impl World {
                 ..QueueOptions::default()
             };
             let queue = self.declare_queue(&format!("q{number}"), options)?;
+            if number == RANKED {
+                self.model.log(queue.log.log).has_levels();
+            }
             if let Some(cap) = in_flight_max {
                 self.model.log(queue.log.log).cap_held(cap);
             }
@@ -330,6 +342,14 @@ impl World {
                 self.model.log(queue.log.log).delay_returns(retry);
             }
             self.queues.push(queue);
+        }
+        let mixed = self.shape.mixed;
+        let queue = self.declare_queue("mixed", mixed.options(dead_to("tomb")))?;
+        mixed.tell(self.model.log(queue.log.log));
+        self.queues.push(queue);
+        if mixed.is_limited {
+            let tomb = self.declare_queue("tomb", QueueOptions::default())?;
+            self.ends.graves.insert(queue.log.log, tomb);
         }
         let options = QueueOptions {
             returns_max: Some(RETURNS_MAX),
@@ -341,7 +361,8 @@ impl World {
         self.model.log(limited.log.log).limit_returns(RETURNS_MAX);
         self.model.log(limited.log.log).delay_returns(RETRY);
         self.queues.push(limited);
-        self.ends.grave = Some(self.declare_queue("grave", QueueOptions::default())?);
+        let grave = self.declare_queue("grave", QueueOptions::default())?;
+        self.ends.graves.insert(limited.log.log, grave);
         let options = QueueOptions {
             message_ttl: Some(FADES),
             dead_letter: dead_to("q2"),

@@ -167,7 +167,9 @@ fn a_crash_keeps_the_order_of_keys() {
 fn priorities_come_before_the_order_of_keys() {
     let mut stage = Stage::new();
     let queue = stage.queue("keyed", by(Serving { priority_max: 9, ..serving("customer") }));
-    publish(&mut stage, queue, &["a1", "b1:5", "a2:5", "a3:5", "a4"]);
+    for name in ["a1", "b1:5", "a2:5", "a3:5", "a4"] {
+        publish(&mut stage, queue, &[name]);
+    }
     take(&mut stage, queue, 1, 0);
     assert_eq!(names(&mut stage), ["b1", "a2"]);
     publish(&mut stage, queue, &["a5:9"]);

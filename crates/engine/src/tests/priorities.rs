@@ -11,6 +11,7 @@ use io::Clock as _;
 use record::batch::Builder;
 use record::{tail, tails};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use types::{ConsumerId, LogRef, Millis, Offset, SubscriptionRef};
 
 type Queue = (LogRef, SubscriptionRef);
@@ -135,6 +136,52 @@ fn the_highest_priority_comes_first_and_then_arrival() {
     // What is above the highest counts as that, and what has none as 0.
     assert_eq!(stage.delivered(), ["c9", "f200", "g9", "b5", "d5", "e1", "a", "h0"]);
     assert_eq!(counts(&mut stage, queue), (0, 8));
+}
+
+#[test]
+fn what_comes_together_lies_by_level_where_all_who_read_it_have_levels() {
+    let mut stage = Stage::new();
+    let (queue, plain) = (ranked(&mut stage), stage.queue("plain", QueueOptions::default()));
+    for (to, names) in [
+        (vec![queue], ["a1", "b2", "c1"]),
+        (vec![queue, plain], ["d2", "e1", "f2"]),
+        (vec![queue], ["g1", "h", "i2"]),
+    ] {
+        stage.send(Op::Append(append(&to, &names, None)));
+    }
+    stage.run();
+    take(&mut stage, queue, 0);
+    stage.run();
+    let events = std::mem::take(&mut stage.events).into_iter();
+    let items = events.flat_map(|event| match event {
+        Event::Deliver { items, .. } => items,
+        _ => Vec::new(),
+    });
+    let came: Vec<(String, i64)> = items.map(|item| (name_of(&item), item.offset.0)).collect();
+    let wanted = ["b2", "d2", "f2", "i2", "a1", "c1", "e1", "g1", "h"];
+    let wanted = wanted.into_iter().map(str::to_owned).zip([2, 3, 5, 8, 0, 1, 4, 6, 7]);
+    assert_eq!(came, wanted.collect::<Vec<_>>());
+    assert_eq!(drain(&mut stage, plain), ["d2", "e1", "f2"]);
+}
+
+#[test]
+fn a_backlog_larger_than_the_cache_is_read_once_whatever_levels_it_has() {
+    let mut stage = Stage::roomy();
+    stage.memory_limit = 64 << 20;
+    stage.crash();
+    let queue = ranked(&mut stage);
+    let value = "x".repeat(30 << 10);
+    let names: Vec<String> = (0..8).map(|at| format!("{value}{}", at % 4)).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    (0..60).for_each(|_| publish(&mut stage, queue, &names));
+    stage.crash();
+    let mut came = 0;
+    while get(&mut stage, queue, true).is_some() {
+        came += 1;
+    }
+    let read = stage.engine.handle().metrics().cold_reads.load(Ordering::Relaxed);
+    assert_eq!(came, 480);
+    assert!(read < 2 * 240, "240 batches have two messages of one level each: {read} reads");
 }
 
 #[test]
@@ -407,7 +454,7 @@ fn a_backlog_that_comes_from_the_disk_is_in_order() {
 fn deliveries_in_flight_of_other_priorities_stay_put_when_the_log_is_trimmed() {
     let mut stage = Stage::new();
     let queue = ranked(&mut stage);
-    publish(&mut stage, queue, &["a", "b5", "c9", "d5"]);
+    ["a", "b5", "c9", "d5"].iter().for_each(|name| publish(&mut stage, queue, &[name]));
     take(&mut stage, queue, 2);
     assert_eq!(stage.delivered(), ["c9", "b5"]);
     let events = stage.events.iter().filter(|event| matches!(event, Event::Deliver { .. }));

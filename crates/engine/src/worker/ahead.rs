@@ -29,12 +29,16 @@ pub(crate) struct Piece {
     /// Of each batch the first offset and how many it spans.
     pub(crate) spans: Vec<(Offset, u32)>,
     pub(super) bytes: usize,
+    /// Something in between was not wanted.
+    pub(super) has_gaps: bool,
 }
 
 impl Piece {
     /// Whether its batches are so short, and so many, that they are better kept together.
     pub(crate) fn is_of_small(&self) -> bool {
-        self.locations.len() > 1 && self.bytes / self.locations.len() <= SMALL_BYTES
+        !self.has_gaps
+            && self.locations.len() > 1
+            && self.bytes / self.locations.len() <= SMALL_BYTES
     }
 }
 

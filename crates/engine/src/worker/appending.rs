@@ -30,10 +30,13 @@ impl Worker {
         match checked(seat, append).and_then(|stamp| Ok((stamp, said?))) {
             Ok((stamp, (levels, key_bytes))) => {
                 let time = seat.time(self.now);
+                let by_level = seat.by_level(append, levels.as_ref());
+                let batches = by_level.map_or(0, |(_, batches)| batches);
                 let level_bytes = levels.as_ref().map_or(0, Levels::bytes_max);
+                let level_bytes = level_bytes.max(batches * Levels::all(1).bytes_max());
                 let parts = if key_bytes > 0 { parts_of(append, seat) } else { Vec::new() };
                 seat.make_room(
-                    append.to.len() * parts.len().max(1),
+                    append.to.len() * batches.max(parts.len()).max(1),
                     level_bytes + key_bytes + parts.len() * KEY_COMMAND_BYTES,
                 );
                 let (dest, delta) = match parts.split_first() {

@@ -431,7 +431,7 @@ impl Turn<'_> {
         let mut offset = handout.span.first;
         let mut settled = Vec::new();
         while offset < handout.span.end {
-            let (run, batch) = match self.batch_at(log, offset, waiter) {
+            let (run, batch) = match self.batch_at(log, (offset, handout.level), waiter) {
                 At::Batch(run, batch) => (run, batch),
                 At::Cold => {
                     self.seat.settle(id, log, &settled);
@@ -494,13 +494,19 @@ impl Turn<'_> {
         Handed::Out
     }
 
-    fn batch_at(&mut self, log: LogId, offset: Offset, waiter: Waiter) -> At {
+    fn batch_at(&mut self, log: LogId, (offset, level): (Offset, u8), waiter: Waiter) -> At {
         if let Some((of, run, batch)) = &self.last
             && (*of == log && run.first <= offset && offset < run.end())
         {
             return At::Batch(*run, Arc::clone(batch));
         }
-        let at = self.store.batch_at(log, offset, waiter);
+        let Waiter::Queue { subscription, .. } = waiter else {
+            return self.store.batch_at(log, offset, waiter);
+        };
+        let ledger = ledger_of(&self.seat.shard, subscription, log).map(|(ledger, _)| ledger);
+        let of_level = ledger.and_then(|ledger| of_level(ledger, level));
+        let filter = of_level.as_ref().map(|it| it as &dyn Fn(&Run) -> bool);
+        let at = self.store.wanted_at((log, offset), waiter, filter);
         if let At::Batch(run, batch) = &at {
             self.last = Some((log, *run, Arc::clone(batch)));
         }
@@ -555,6 +561,12 @@ pub(super) fn expiration(tail: &[u8]) -> Option<Millis> {
 /// Everything of the run has outlived the queue's time to live.
 pub(super) fn expired(run: &Run, ttl: Option<Millis>, now: Millis) -> bool {
     ttl.is_some_and(|ttl| run.appended.plus(ttl) <= now)
+}
+
+/// Tells runs that have something at a level from others, where a queue has levels.
+fn of_level(ledger: &Ledger, level: u8) -> Option<impl Fn(&Run) -> bool> {
+    ledger.level_max()?;
+    Some(move |run: &Run| ledger.has_at(Span::new(run.first, run.end()), level))
 }
 
 /// It came back too often, as the ledger knows.

@@ -1,11 +1,11 @@
 //! Levels of what is appended, told in the frame that appends it.
 
 use super::Seat;
-use crate::api::{Append, Transaction};
+use crate::api::{Append, Payload, Transaction};
 use crate::draft::{BATCH_BYTES, SMALL_BATCH_BYTES};
 use crate::key_list::KeyList;
 use crate::levels::Levels;
-use types::{Error, Kind, LogId, Millis};
+use types::{Error, Kind, LogId, LogRef, Millis};
 
 impl Seat {
     /// Whether a log has levels.
@@ -26,6 +26,22 @@ impl Seat {
             true => Err(Error::new(Kind::TooLarge, "too many records of different priorities")),
             false => Ok(levels),
         }
+    }
+
+    /// Whether the records of an append go into a batch for each level, since all who read them hand
+    /// out by level: the highest one, and how many batches there may be.
+    pub(super) fn by_level(&self, append: &Append, levels: Option<&Levels>) -> Option<(u8, usize)> {
+        if !self.has_levels || self.atomic || self.indexes_keys(append) {
+            return None;
+        }
+        let Payload::Tails { .. } = append.payload else { return None };
+        let max_of = |dest: &LogRef| self.shard.logs.get(&dest.log).map(|it| it.options.level_max);
+        let mut level_max = 0;
+        for dest in append.to.iter() {
+            level_max = level_max.max(max_of(dest).filter(|max| *max > 0)?);
+        }
+        let batches = levels.map_or(1, |levels| levels.different(level_max));
+        (batches * append.to.len() <= self.draft.room().dests).then_some((level_max, batches))
     }
 
     /// Whether an append goes to a log that indexes its keys.
@@ -82,10 +98,17 @@ impl Seat {
     ) -> (usize, u32) {
         let batch_bytes =
             if self.indexes_keys(append) { SMALL_BATCH_BYTES / 2 } else { BATCH_BYTES };
-        let (dest, before) = self.draft.append(append, (time, stamp), batch_bytes);
-        if let Some(levels) = levels {
-            self.draft.rank(dest, before, levels);
-        }
+        let (dest, before) = match (self.by_level(append, levels), &append.payload) {
+            (Some((max, _)), Payload::Tails { expiring, .. }) => {
+                let to = (append, *expiring);
+                self.draft.append_by_level(to, (levels, max), (time, stamp), batch_bytes)
+            }
+            _ => {
+                let placed = self.draft.append(append, (time, stamp), batch_bytes);
+                levels.into_iter().for_each(|levels| self.draft.rank(placed.0, placed.1, levels));
+                placed
+            }
+        };
         // Refused before if it cannot be told.
         self.draft.grow(self.key_bytes(append).unwrap_or_default());
         self.note_coming(append);

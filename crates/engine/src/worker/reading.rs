@@ -290,7 +290,7 @@ impl Worker {
             offset = end;
         }
         if !rows.is_empty() {
-            self.store.reached(log, offset);
+            self.store.reached(log, offset, None);
         }
         let runs = self.store.index.log(log);
         let is_last = runs.is_none_or(|runs| runs.at_or_after(offset) == Look::None);

@@ -88,7 +88,7 @@ pub(crate) struct Seat {
     lazy_since: Option<Millis>,
     settles: BTreeMap<SubscriptionId, usize>,
     /// What comes now goes into one frame, which has room for it.
-    atomic: bool,
+    pub(super) atomic: bool,
     /// Bases go into a frame of their own when no other is to come.
     pub(crate) bases_wanted: bool,
 }

@@ -16,6 +16,13 @@ use types::{LogId, LogRef, Millis, Offset, ShardId, SubscriptionId, Subscription
 
 /// Most bytes of consecutive batches fetched from the disk at once.
 const READ_AHEAD_BYTES: usize = 1 << 20;
+/// The same of batches that lie apart: each is an entry of the cache by itself.
+const READ_APART_BYTES: usize = 256 << 10;
+/// Runs that are passed over, since they are not wanted, for one load.
+const PASSED_MAX: usize = 4096;
+
+/// Whether somebody who reads a log wants a run of it; `None`: all of them.
+pub(crate) type RunFilter<'a> = Option<&'a dyn Fn(&Run) -> bool>;
 
 /// What a page of an index is taken for while it is on its way.
 const PAGE_BYTES: usize = 64 << 10;
@@ -241,6 +248,16 @@ impl Store {
 
     /// The batch that holds an offset, or has it fetched.
     pub(crate) fn batch_at(&mut self, log: LogId, offset: Offset, waiter: Waiter) -> At {
+        self.wanted_at((log, offset), waiter, None)
+    }
+
+    /// The same; of what follows, only what is wanted is loaded with it.
+    pub(crate) fn wanted_at(
+        &mut self,
+        (log, offset): (LogId, Offset),
+        waiter: Waiter,
+        is_wanted: RunFilter<'_>,
+    ) -> At {
         let run = match self.index.log(log).map_or(Look::None, |runs| runs.at(offset)) {
             Look::Run(run) => run,
             Look::Page(page) => {
@@ -253,7 +270,7 @@ impl Store {
         match self.find(log, &run) {
             Found::Here(batch) => At::Batch(run, batch),
             Found::Cold => {
-                self.load_from(log, &run, waiter);
+                self.load_wanted(log, &run, waiter, is_wanted);
                 At::Cold
             }
             Found::Lost(why) => {
@@ -265,28 +282,41 @@ impl Store {
 
     /// Asks for the run's batch and those that follow it in its log.
     pub(crate) fn load_from(&mut self, log: LogId, run: &Run, waiter: Waiter) {
+        self.load_wanted(log, run, waiter, None);
+    }
+
+    /// The same of those that follow and are wanted.
+    fn load_wanted(&mut self, log: LogId, run: &Run, waiter: Waiter, is_wanted: RunFilter<'_>) {
         // It is in memory, whatever becomes of its page meanwhile.
         let page = self.index.page_of(log, run);
         if self.coming.wait_for((log, run.first), waiter, page.clone()) {
             return;
         }
-        let piece = self.piece(log, run, READ_AHEAD_BYTES);
+        let bytes_max = if is_wanted.is_some() { READ_APART_BYTES } else { READ_AHEAD_BYTES };
+        let piece = self.piece(log, run, bytes_max, is_wanted);
         self.coming.piece(log, piece, Some(waiter), page);
         self.load_pages_ahead(log, run.end());
     }
 
     /// Somebody has read a log up to `offset`: begins to load what comes next, if that is due and there
-    /// is room for it.
-    pub(crate) fn reached(&mut self, log: LogId, offset: Offset) {
+    /// is room for it, as far as it is wanted.
+    pub(crate) fn reached(&mut self, log: LogId, offset: Offset, is_wanted: RunFilter<'_>) {
         let Some(from) = self.coming.reached(log, offset) else { return };
         let room = self.coming.room_ahead().min(READ_AHEAD_BYTES);
         let Some(runs) = self.index.log(log) else { return };
-        match runs.at_or_after(from) {
+        let next = match (runs.at_or_after(from), is_wanted) {
+            (Look::Run(run), Some(is_wanted)) => {
+                let mut next = std::iter::once(run).chain(runs.from(run.end())).take(PASSED_MAX);
+                next.find(is_wanted).map_or(Look::None, Look::Run)
+            }
+            (next, _) => next,
+        };
+        match next {
             Look::Run(run) if run.at.len as usize <= room => {
                 if !self.is_cold(log, &run) {
                     return;
                 }
-                let piece = self.piece(log, &run, room);
+                let piece = self.piece(log, &run, room, is_wanted);
                 let end = piece.end;
                 self.coming.piece(log, piece, None, None);
                 self.load_pages_ahead(log, end);
@@ -296,14 +326,22 @@ impl Store {
         }
     }
 
-    /// A run and those that follow it in its log, as far as the index has them in memory.
-    fn piece(&self, log: LogId, first: &Run, bytes_max: usize) -> Piece {
+    /// A run and those that follow it in its log and are wanted, as far as the index has them in memory.
+    fn piece(&self, log: LogId, first: &Run, bytes_max: usize, is_wanted: RunFilter<'_>) -> Piece {
         let (mut locations, mut spans, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let mut passed = 0;
         let (mut half, mut end) = (None, first.end());
         if let Some(index) = self.index.log(log) {
             for run in std::iter::once(*first).chain(index.from(first.end())) {
                 if bytes > 0 && bytes + run.at.len as usize > bytes_max {
                     break;
+                }
+                if bytes > 0 && is_wanted.is_some_and(|is_wanted| !is_wanted(&run)) {
+                    passed += 1;
+                    if passed == PASSED_MAX {
+                        break;
+                    }
+                    continue;
                 }
                 bytes += run.at.len as usize;
                 end = run.end();
@@ -314,7 +352,9 @@ impl Store {
                 spans.push((run.first, run.count));
             }
         }
-        Piece { first: first.first, half: half.unwrap_or(end), end, locations, spans, bytes }
+        let half = half.unwrap_or(end);
+        let has_gaps = passed > 0;
+        Piece { first: first.first, half, end, locations, spans, bytes, has_gaps }
     }
 
     /// Asks for the pages that whoever reads on will need next.

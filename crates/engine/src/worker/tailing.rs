@@ -194,7 +194,7 @@ impl Worker {
             }
             tailer.next = Next::At(offset.next());
             if offset.next() == run.end() {
-                self.store.reached(log, run.end());
+                self.store.reached(log, run.end(), None);
             }
         }
         false

@@ -1,7 +1,6 @@
 //! What is in a record: which one it is, and bytes that tell whether it is whole.
 
-use crate::model::{Id, Violation, broken, key_of};
-use crate::world::PRIORITY_MAX;
+use crate::model::{Id, Violation, broken, key_of, level_of};
 use bytes::Bytes;
 use engine::api::Payload;
 use io::sim::SimRandom;
@@ -56,11 +55,6 @@ fn encode_with(random: &SimRandom, id: Id, record_key: Option<&[u8]>) -> Vec<u8>
         [(b"priority", Some(priority.as_bytes())), (b"key", Some(key.as_bytes()))];
     tail::encode(&mut out, record_key, Some(&value), headers.into_iter());
     out
-}
-
-/// The priority of a record.
-pub(super) fn level_of(id: Id) -> u8 {
-    id.0.to_le_bytes()[0] % (PRIORITY_MAX + 1)
 }
 
 /// What a page of a record's bytes is mixed with.

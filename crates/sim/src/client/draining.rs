@@ -2,9 +2,15 @@
 
 use super::{Asked, SimClient, consumer};
 use crate::model::Id;
-use crate::world::{KEYED, World};
+use crate::world::{KEYED, MIXED, World};
 use engine::api::{Op, Source, Take};
 use std::collections::BTreeSet;
+
+/// Whether the client that takes all that is left settles as it takes: of a key that is held nothing more
+/// would come, nor of a queue of which few messages are out at once.
+pub(super) fn settles_at_once(number: usize) -> bool {
+    number == KEYED || number == MIXED
+}
 
 impl SimClient {
     /// Consumes every queue without bound: nothing more comes, and all of it is ready.
@@ -16,8 +22,7 @@ impl SimClient {
                 source: Source::Subscription(world.queues[number].subscription),
                 prefetch: 0,
                 window: None,
-                // Of a key that is held nothing more would come.
-                settle_on_delivery: number == KEYED,
+                settle_on_delivery: settles_at_once(number),
                 exclusive: false,
                 priority: 0,
                 sessions_max: 0,

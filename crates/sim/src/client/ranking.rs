@@ -1,8 +1,7 @@
 //! The order in which the queue with priorities delivers.
 
 use super::SimClient;
-use super::body::level_of;
-use crate::model::{Id, Violation, broken};
+use crate::model::{Id, Violation, broken, level_of};
 use std::cmp::Reverse;
 use types::Offset;
 

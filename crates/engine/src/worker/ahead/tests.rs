@@ -17,6 +17,7 @@ fn piece(first: i64) -> Piece {
         locations: Vec::new(),
         spans: Vec::new(),
         bytes: PIECE_BYTES,
+        has_gaps: false,
     }
 }
 

@@ -1,7 +1,8 @@
 //! Whose turn it is: queues of a shard, and logs of a queue, take turns by bytes.
 
 use super::keys::{Told, tell_keys};
-use super::{Handed, Queue, Turn};
+use super::{Handed, Handout, Queue, Turn, ledger_of, of_level};
+use crate::index::Run;
 use crate::worker::Worker;
 use std::collections::VecDeque;
 use types::{ShardId, SubscriptionId};
@@ -80,6 +81,15 @@ impl Turn<'_> {
         }
     }
 
+    /// What follows a handout may have to come from the disk.
+    fn reached(&mut self, queue: &Queue, at: usize, handout: &Handout) {
+        let (id, log) = (queue.subscription.subscription, queue.logs[at].log);
+        let ledger = ledger_of(&self.seat.shard, id, log).map(|(ledger, _)| ledger);
+        let of_level = ledger.and_then(|ledger| of_level(ledger, handout.level));
+        let filter = of_level.as_ref().map(|it| it as &dyn Fn(&Run) -> bool);
+        self.store.reached(log, handout.span.end, filter);
+    }
+
     /// Hands out of one log until so many bytes are left, or nothing is.
     fn run_log(&mut self, queue: &mut Queue, at: usize, end: usize) {
         while !queue.logs[at].loading {
@@ -93,7 +103,7 @@ impl Turn<'_> {
                 continue;
             }
             match self.hand_out(queue, at, handout) {
-                Handed::Out => self.store.reached(queue.logs[at].log, handout.span.end),
+                Handed::Out => self.reached(queue, at, &handout),
                 Handed::Full(rest) => queue.logs[at].held.push_front(rest),
                 Handed::Cold(rest) => {
                     queue.logs[at].held.push_front(rest);
