@@ -2,6 +2,7 @@
 
 mod body;
 mod committing;
+mod delivering;
 mod draining;
 pub(crate) mod events;
 mod filling;
@@ -10,15 +11,15 @@ mod once;
 mod ranking;
 mod replaying;
 mod scheduling;
+mod sessions;
 
 use crate::model::{Id, Model, Violation, broken};
-use crate::world::{KEYED, MIXED, QueueUnderTest, RANKED, SINGLE, World};
+use crate::world::{MIXED, QueueUnderTest, World};
 use body::{encode, id_of, payload};
 use bytes::Bytes;
-use draining::settles_at_once;
 use engine::api::{
-    Append, Appended, Call, Delivery, Disposition, Event, LeaseRange, Op, Payload, Reply, Settle,
-    Source, Take, Transaction, Trim, Verdict,
+    Append, Appended, Call, Disposition, Event, LeaseRange, Op, Payload, Reply, Settle, Source,
+    Take, Transaction, Trim, Verdict,
 };
 use engine::groups;
 use engine::{Client, GroupName};
@@ -27,6 +28,7 @@ use io::Clock as _;
 use io::sim::SimRandom;
 use record::batch::Builder;
 use replaying::Replaying;
+use sessions::{States, Stating};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use types::{ConsumerId, Error, Kind, LogId, LogRef, Millis, Offset, ShardId, Token};
@@ -53,6 +55,7 @@ enum Asked {
     Fill { bounded: LogId, others: Vec<LogId>, ids: Vec<Id> },
     Unschedule { log: LogId, entries: Vec<(Offset, Id)> },
     Replay(Replaying),
+    State(Stating),
     Expecting(Expectation),
     ReadKey { log: LogId, key: u64, known: Vec<Offset> },
     Purge,
@@ -91,6 +94,9 @@ pub(crate) struct SimClient {
     /// Messages that the queue takes once, and when each was sent first; a new life of the client
     /// still knows them.
     sent_once: Vec<(Id, Millis)>,
+    /// How many sessions it takes at once; 0: without bound.
+    sessions_max: u32,
+    states: States,
 }
 
 impl SimClient {
@@ -107,6 +113,8 @@ impl SimClient {
             ranked: None,
             taken: 0,
             sent_once: Vec::new(),
+            sessions_max: 0,
+            states: States::default(),
         }
     }
 
@@ -118,6 +126,7 @@ impl SimClient {
         self.consumes.clear();
         self.highest.clear();
         self.producer = None;
+        self.states.cut_off();
     }
 
     /// The connection breaks and the client comes back, with the process going on.
@@ -126,6 +135,7 @@ impl SimClient {
             let log = world.queues[number].log.log;
             held.values().for_each(|id| world.model.log(log).returned(*id));
         }
+        world.model.sessions.gone(self.number);
         world.returned_unseen();
         world.model.active.retain(|_, active| *active != self.number);
         self.reconnect(world);
@@ -144,7 +154,7 @@ impl SimClient {
 
     /// Does one thing chosen by chance.
     pub(crate) fn act(&mut self, world: &mut World) {
-        match world.random.below(41) {
+        match world.random.below(43) {
             0..7 => self.append(world),
             7..9 => self.append_sequenced(world),
             9..12 => self.take(world),
@@ -161,6 +171,7 @@ impl SimClient {
             33 => self.replay(world),
             34..38 => self.append_events(world),
             38..40 => self.read_events(world),
+            40..42 => self.keep_state(world),
             _ => self.trim(world),
         }
     }
@@ -253,6 +264,9 @@ impl SimClient {
             return;
         }
         let source = Source::Subscription(world.queues[number].subscription);
+        if number == MIXED {
+            self.sessions_max = u32::try_from(world.random.below(3)).unwrap_or(0);
+        }
         let take = Take {
             consumer: consumer(number),
             source,
@@ -261,7 +275,7 @@ impl SimClient {
             settle_on_delivery: false,
             exclusive: false,
             priority: 0,
-            sessions_max: 0,
+            sessions_max: if number == MIXED { self.sessions_max } else { 0 },
         };
         self.send(world, Op::Take(take), Asked::Other);
     }
@@ -282,6 +296,9 @@ impl SimClient {
         let failed = disposition == Disposition::Returned;
         let waits = ids.iter().filter_map(|id| model.wait_of(*id, failed, now)).collect();
         for id in &ids {
+            if number == MIXED && disposition != Disposition::Done {
+                world.model.sessions.returned(*id, self.number);
+            }
             match disposition {
                 Disposition::Returned => {
                     world.model.log(log.log).returned(*id);
@@ -391,52 +408,6 @@ impl SimClient {
         Ok(())
     }
 
-    fn delivered(
-        &mut self,
-        world: &mut World,
-        consumer: ConsumerId,
-        item: &Delivery,
-    ) -> Result<(), Violation> {
-        let number = consumer.0 as usize;
-        let id = id_of(&item.tail)?;
-        let mixed = (number == MIXED).then_some(world.shape.mixed);
-        if (number == SINGLE || mixed.is_some_and(|mixed| mixed.is_single))
-            && *world.model.active.entry(number).or_insert(self.number) != self.number
-        {
-            return broken(format!("{id:?} comes to a consumer that is not active"));
-        }
-        world.model.log(item.log).timetable.on_time(id, world.clock.now())?;
-        let history = (item.redelivered, item.attempts);
-        let now = world.clock.now();
-        world.model.log(item.log).deliver(id, item.offset, history, now)?;
-        let of_a_key = match number == KEYED {
-            true => Some(world.shape.of_a_key),
-            false => mixed.and_then(|mixed| mixed.of_a_key),
-        };
-        let log = world.model.log(item.log);
-        if let Some(of_a_key) = of_a_key {
-            log.in_key_order(id, item.offset, of_a_key)?;
-        }
-        if self.ranked.is_some() && settles_at_once(number) {
-            log.settle_asked(id);
-        }
-        self.held.entry(number).or_default().insert(item.offset, id);
-        self.taken += 1;
-        if number == RANKED {
-            return self.in_rank(id, item.offset);
-        }
-        // What waited for others of its key comes later than it would have.
-        if number != KEYED
-            && mixed.is_none_or(|mixed| mixed.is_in_order())
-            && !item.redelivered
-            && let Some(before) = self.highest.insert(number, item.offset)
-            && before > item.offset
-        {
-            return broken(format!("offset {} is delivered after {before}", item.offset));
-        }
-        Ok(())
-    }
-
     fn answered(
         &mut self,
         world: &mut World,
@@ -492,6 +463,7 @@ impl SimClient {
             (Some(Asked::Fill { bounded, others, ids }), result) => {
                 model.filled((bounded, &others), &ids, result)?;
             }
+            (Some(Asked::State(asked)), Ok(reply)) => self.states.answered(asked, reply)?,
             (Some(Asked::Replay(asked)), Ok(reply)) => asked.answered(model, token, &reply)?,
             (Some(Asked::Expecting(asked)), Ok(Reply::Appended(appended))) => {
                 model.expecting_answered(&asked, &appended)?;

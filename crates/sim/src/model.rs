@@ -4,6 +4,7 @@
 
 pub(crate) mod events;
 mod replay;
+pub(crate) mod sessions;
 mod timetable;
 
 use crate::world::PRIORITY_MAX;
@@ -110,6 +111,7 @@ pub(crate) struct Model {
     pub(crate) events: events::Events,
     /// The client that a queue with one active consumer serves, by the queue's number.
     pub(crate) active: BTreeMap<usize, u64>,
+    pub(crate) sessions: sessions::Sessions,
 }
 
 /// Values committed for one group, in the order they were asked for.
@@ -400,6 +402,7 @@ impl Model {
     pub(crate) fn new_life(&mut self) {
         self.logs.values_mut().for_each(LogModel::new_life);
         self.active.clear();
+        self.sessions = sessions::Sessions::default();
     }
 
     pub(crate) fn commit_asked(&mut self, group: &str, value: i64) -> usize {
