@@ -94,8 +94,6 @@ pub(crate) struct SimClient {
     /// Messages that the queue takes once, and when each was sent first; a new life of the client
     /// still knows them.
     sent_once: Vec<(Id, Millis)>,
-    /// How many sessions it takes at once; 0: without bound.
-    sessions_max: u32,
     states: States,
 }
 
@@ -113,7 +111,6 @@ impl SimClient {
             ranked: None,
             taken: 0,
             sent_once: Vec::new(),
-            sessions_max: 0,
             states: States::default(),
         }
     }
@@ -265,7 +262,7 @@ impl SimClient {
         }
         let source = Source::Subscription(world.queues[number].subscription);
         if number == MIXED {
-            self.sessions_max = u32::try_from(world.random.below(3)).unwrap_or(0);
+            self.states.sessions_max = u32::try_from(world.random.below(3)).unwrap_or(0);
         }
         let take = Take {
             consumer: consumer(number),
@@ -275,7 +272,7 @@ impl SimClient {
             settle_on_delivery: false,
             exclusive: false,
             priority: 0,
-            sessions_max: if number == MIXED { self.sessions_max } else { 0 },
+            sessions_max: if number == MIXED { self.states.sessions_max } else { 0 },
         };
         self.send(world, Op::Take(take), Asked::Other);
     }

@@ -225,14 +225,6 @@ impl QueueLog {
     }
 }
 
-impl QueueLog {
-    /// The queue is not limited in bytes any more.
-    fn forget_all_lengths(&mut self) {
-        self.lengths.clear();
-        self.length_total = 0;
-    }
-}
-
 /// The run that holds `offset`.
 fn run_at(runs: Option<LogRuns<'_>>, offset: Offset) -> Look {
     runs.map_or(Look::None, |runs| runs.at(offset))

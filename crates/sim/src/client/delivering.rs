@@ -39,7 +39,11 @@ impl SimClient {
         if mixed.is_some_and(|mixed| mixed.has_sessions()) {
             let model = &mut world.model;
             let log = model.logs.entry(item.log).or_default();
-            model.sessions.comes(log, (id, item.offset), (self.number, self.sessions_max))?;
+            model.sessions.comes(
+                log,
+                (id, item.offset),
+                (self.number, self.states.sessions_max),
+            )?;
         }
         let log = world.model.log(item.log);
         if self.ranked.is_some() && settles_at_once(number) {

@@ -21,9 +21,11 @@ pub(super) enum Stating {
     Read { key: u64 },
 }
 
-/// The states of a client; the next life of it has them still.
+/// What a client has to do with sessions; the next life of it has the states still.
 #[derive(Debug, Default)]
 pub(super) struct States {
+    /// How many sessions it takes at once; 0: without bound.
+    pub(super) sessions_max: u32,
     kept: BTreeMap<u64, Kept>,
     asked: BTreeMap<u64, Stating>,
 }
