@@ -14,6 +14,11 @@ const KNOWN_MAX: usize = 64 << 10;
 /// Of what is told at once so many are kept: so that those of all levels have room.
 const TOLD_MAX: usize = KNOWN_MAX / 256;
 
+/// Whose a key is, and the level and place of the first of its messages that are blocked.
+type Free = (u32, Reverse<usize>, Offset);
+/// Whose a key is, and the place and level of the oldest of those.
+type FreeByAge = (u32, Offset, usize);
+
 /// Keys of the messages of a log, as far as they matter now.
 #[derive(Debug)]
 pub(super) struct Keys {
@@ -34,8 +39,8 @@ pub(super) struct Keys {
     by_key: BTreeSet<(u64, Reverse<usize>, Offset)>,
     by_age: BTreeSet<(u64, Offset, usize)>,
     /// Of each key that is not locked the first that is blocked, and the oldest, by whose the key is.
-    free: BTreeSet<(u32, Reverse<usize>, Offset)>,
-    free_by_age: BTreeSet<(u32, Offset, usize)>,
+    free: BTreeSet<Free>,
+    free_by_age: BTreeSet<FreeByAge>,
     /// Where keys are somebody's.
     pub(super) sessions: Option<Box<Sessions>>,
 }
@@ -141,7 +146,7 @@ impl Keys {
 
     /// The oldest at a level that is blocked and waits for nothing any more.
     pub(super) fn first_free(&mut self, level: usize, who: &mut Who<'_>) -> Option<Offset> {
-        let of = |free: &BTreeSet<(u32, Reverse<usize>, Offset)>, slot| {
+        let of = |free: &BTreeSet<Free>, slot| {
             let at = |offset| (slot, Reverse(level), Offset(offset));
             free.range(at(i64::MIN)..=at(i64::MAX)).next().map(|&(.., offset)| offset)
         };
@@ -345,28 +350,38 @@ impl Keys {
 
     /// Does what may change which message of a key is first, whose it is, or whether it may go.
     pub(super) fn change(&mut self, key: u64, change: impl FnOnce(&mut Keys)) {
-        let before = self.whose(key);
-        if let (Some(whose), Some((level, offset)), Some((oldest, at))) =
-            (before, self.first_of(key), self.oldest_of(key))
+        // Without sessions it is nobody's, and there or not.
+        let before = if self.has_sessions() { self.whose(key) } else { Some(NOBODY) };
+        if let Some(whose) = before
+            && let Some((free, by_age)) = self.firsts_of(key, whose)
         {
-            self.free.remove(&(whose, Reverse(level), offset));
-            self.free_by_age.remove(&(whose, oldest, at));
+            self.free.remove(&free);
+            self.free_by_age.remove(&by_age);
         }
         change(self);
-        let first = self.first_of(key);
+        let has_blocked = self.first_of(key).is_some();
         if let Some(sessions) = &mut self.sessions {
-            sessions.tidy(key, first.is_some());
+            sessions.tidy(key, has_blocked);
+        } else if !has_blocked {
+            return;
         }
         let after = self.whose(key);
-        if let (Some(whose), Some((level, offset)), Some((oldest, at))) =
-            (after, first, self.oldest_of(key))
+        if let Some(whose) = after
+            && let Some((free, by_age)) = self.firsts_of(key, whose)
         {
-            self.free.insert((whose, Reverse(level), offset));
-            self.free_by_age.insert((whose, oldest, at));
+            self.free.insert(free);
+            self.free_by_age.insert(by_age);
         }
-        if self.sessions.is_some() {
+        if self.has_sessions() {
             before.into_iter().chain(after).for_each(|slot| self.find_head(slot));
         }
+    }
+
+    /// The first that is blocked of a key, and the oldest, by whose the key is.
+    fn firsts_of(&self, key: u64, whose: u32) -> Option<(Free, FreeByAge)> {
+        let (level, offset) = self.first_of(key)?;
+        let (oldest, at) = self.oldest_of(key)?;
+        Some(((whose, Reverse(level), offset), (whose, oldest, at)))
     }
 
     fn find_head(&mut self, slot: u32) {

@@ -359,6 +359,7 @@ impl Dispatch {
 
     /// [`Dispatch::next`] where keys are sessions: what comes next of all that can go to somebody goes to its
     /// session's consumer, or to whose turn it is to take one.
+    #[inline(never)]
     pub(super) fn next_of_sessions(
         &mut self,
         ledger: &Ledger,
@@ -406,6 +407,7 @@ impl Dispatch {
     }
 
     /// [`Dispatch::take_one`] where keys are sessions: of one that is nobody's, or the taker's own.
+    #[inline(never)]
     pub(super) fn take_one_of_sessions(
         &mut self,
         (ledger, end): (&Ledger, Offset),
