@@ -46,7 +46,7 @@ impl Sessions {
         if sessions_max > 0 && keys.len() > sessions_max as usize {
             return broken(format!("{client} has sessions {keys:?}, {sessions_max} at most"));
         }
-        let level = |id: Id| log.by_level.then(|| level_of(id));
+        let level = |id: Id| log.said.by_level.then(|| level_of(id));
         let before = log.owed.iter().find(|(other, at)| {
             is_like(other)
                 && level(**other) == level(id)
