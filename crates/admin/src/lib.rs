@@ -20,6 +20,7 @@ mod redrives;
 mod replay;
 mod schedules;
 mod server;
+mod sessions;
 mod state;
 mod survey;
 mod text;

@@ -2,7 +2,7 @@
 
 use crate::{
     About, Admin, Dialect, WireStatus, browsing, events, groups, guard, management, messages,
-    metrics, names, recurring, redrives, replay, schedules,
+    metrics, names, recurring, redrives, replay, schedules, sessions,
 };
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -103,6 +103,11 @@ fn router(admin: Admin) -> Router {
         .route("/v1/redrives/{id}", get(redrives::one).delete(redrives::stop))
         .route("/v1/queues/{name}/rewind", post(replay::rewind))
         .route("/v1/topics/{name}/rewind", post(replay::rewind))
+        .route("/v1/queues/{name}/sessions", get(sessions::list))
+        .route(
+            "/v1/queues/{name}/sessions/{key}",
+            get(sessions::one).put(sessions::put).delete(sessions::delete),
+        )
         .route("/v1/queues/{name}/events", get(events::events))
         .route("/v1/topics/{name}/events", get(events::events))
         .route("/v1/queues/{name}/scheduled", get(schedules::list))

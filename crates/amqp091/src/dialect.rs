@@ -217,6 +217,7 @@ fn serving(parsed: &ServingArguments) -> Serving {
         oldest_every: parsed.oldest_every,
         order_key: parsed.order_key.as_deref().map(Name::from),
         key_in_flight_max: parsed.key_in_flight_max,
+        sessions: parsed.sessions,
         retry: parsed.retry.map(retry),
         pace: pace(&parsed.pace),
     }

@@ -11,6 +11,7 @@ mod read_batches;
 mod recurring;
 mod replay;
 mod schedule;
+mod sessions;
 
 pub use catalog::MessageId;
 pub use keyed::{Expected, KeyHash, Keyed, KeyedRecord, ReadKey};
@@ -24,6 +25,10 @@ pub use recurring::{
 };
 pub use replay::{PLACES_MAX, Remove, Removed, Rewind, Stand, Standing, Stood};
 pub use schedule::{Schedule, Scheduled, ScheduledEntry, Unschedule};
+pub use sessions::{
+    SESSION_KEY_BYTES_MAX, SESSIONS_MAX, STATE_BYTES_MAX, STATES_BYTES_MAX, Session, SessionSet,
+    Sessions, SetSession,
+};
 
 use crate::command::GroupName;
 use bytes::Bytes;
@@ -67,6 +72,10 @@ pub enum Op {
     Move(Move),
     /// Has a subscription deliver again what it settled. Reply: [`Reply::Rewound`].
     Rewind(Rewind),
+    /// Keeps a state for a session. Reply: [`Reply::SessionSet`], when it is durable.
+    SetSession(SetSession),
+    /// Shows sessions. Reply: [`Reply::Sessions`].
+    Sessions(Sessions),
     /// Asks where messages stand. Reply: [`Reply::Stood`].
     Stand(Stand),
     /// Takes messages out by their offsets. Reply: [`Reply::Removed`].
@@ -312,6 +321,8 @@ pub struct Take {
     pub exclusive: bool,
     /// Higher is served first.
     pub priority: i32,
+    /// Of a queue whose keys are sessions so many at once at most; 0 is no limit.
+    pub sessions_max: u32,
 }
 
 /// What a consumer reads.
@@ -493,6 +504,10 @@ pub enum Reply {
     Moved(u64),
     /// How many messages are to be delivered again.
     Rewound(u64),
+    /// What keeping a state came to.
+    SessionSet(SessionSet),
+    /// Sessions, and the key of the next one; `None`: there are no more.
+    Sessions(Vec<Session>, Option<Bytes>),
     /// In the order asked.
     Stood(Vec<Stood>),
     /// How many messages were taken out.
@@ -634,6 +649,8 @@ impl Op {
             Op::Recurrences(recurrences) => recurrences.home.shard,
             Op::Move(moving) => moving.source.shard,
             Op::Rewind(rewind) => rewind.subscription.shard,
+            Op::SetSession(set) => set.subscription.shard,
+            Op::Sessions(sessions) => sessions.subscription.shard,
             Op::Stand(stand) => stand.subscription.shard,
             Op::Remove(remove) => remove.subscription.shard,
             Op::Read(read) => read.logs.first().map_or(ShardId(0), |from| from.log.shard),

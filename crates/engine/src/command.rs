@@ -4,6 +4,7 @@ use crate::api::Recurrence;
 use crate::key_list::KeyList;
 use crate::levels::Levels;
 use crate::shard::KeyRun;
+use bytes::Bytes;
 use catalog::{Change, LogChange, Name};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -59,6 +60,13 @@ pub(crate) enum Command {
     KeyRun { log: LogId, run: KeyRun },
     /// Pages of the index of a log's keys that are in no run are given up.
     GiveUpKeyStrays { log: LogId },
+    /// A state of a session is kept, or taken away, if it has the version that is expected.
+    SetSession {
+        subscription: SubscriptionId,
+        key: Bytes,
+        expected: Option<u64>,
+        state: Option<Bytes>,
+    },
     /// A recurrence is made, ended, stopped or continued.
     Recur { home: LogId, name: Name, step: Recurs },
     /// A recurrence was due.
@@ -155,6 +163,9 @@ pub(crate) fn bytes_max(command: &Command) -> usize {
         Command::Keys { keys, .. } => KeyList::bytes_of_count(keys.len()),
         Command::KeyRun { run, .. } => OTHERS + KEY_PAGE_BYTES * run.pages.len(),
         Command::Fire(fire) => OTHERS + fire.name.len() + 3 * NUMBER_BYTES,
+        Command::SetSession { key, state, .. } => {
+            OTHERS + key.len() + state.as_ref().map_or(0, Bytes::len)
+        }
         Command::Change(_) | Command::Group { .. } | Command::Recur { .. } => {
             encode(std::slice::from_ref(command)).len()
         }

@@ -22,6 +22,7 @@ mod recurring;
 mod schedule;
 mod seen;
 mod seldom;
+mod states;
 
 pub(crate) use chunked::{Chunked, Cut};
 pub(crate) use group_slots::GroupSlots;
@@ -38,8 +39,9 @@ use ranking::Ranking;
 pub(crate) use recurring::{Recurring, Recurrings};
 pub(crate) use schedule::Schedule;
 pub(crate) use seen::ID_BYTES;
+use states::SessionStates;
 
-use crate::api::{Expecting, Once, Recurred, Verdict};
+use crate::api::{Expecting, Once, Recurred, SessionSet, Verdict};
 use crate::command::{Activation, Command, GroupName, Parking, Range};
 use crate::envelope::{Envelope, Way};
 use crate::levels::Levels;
@@ -73,6 +75,8 @@ pub(crate) struct Shard {
     pub(crate) schedules: Chunked<LogId, Schedule>,
     /// Where the records of each key are, of the logs that index their keys.
     pub(crate) keys: Chunked<LogId, Box<Keys>>,
+    /// What is kept for sessions.
+    pub(crate) states: SessionStates,
     /// What recurs, by the log it is listed under.
     pub(crate) recurring: Chunked<LogId, Recurrings>,
     /// What is on its way to other shards.
@@ -140,6 +144,8 @@ pub(crate) enum Effect {
     Parked { subscription: SubscriptionId, log: LogId, entries: Vec<Parking> },
     /// The index of a log's keys has a run of these offsets.
     KeyRun { log: LogId, first: Offset, end: Offset },
+    /// Command `command` had a state of a session kept, or not.
+    SessionSet { command: usize, set: SessionSet },
     /// Command `command` cancelled these entries of a log's schedule.
     Unscheduled { command: usize, log: LogId, offsets: Vec<Offset> },
     /// Command `command` was about a recurrence, which is this now.
@@ -170,6 +176,7 @@ impl Shard {
             next_producer: 1,
             schedules: Chunked::new(chunk_bits),
             keys: Chunked::new(0),
+            states: SessionStates::new(),
             recurring: Chunked::new(0),
             outboxes: BTreeMap::new(),
             received: BTreeMap::new(),
@@ -272,6 +279,10 @@ impl Shard {
                 self.withdraw(*subscription, ranges, effects);
             }
             Command::ForgetSettled { log, before } => self.forget_settled(*log, *before, effects),
+            Command::SetSession { subscription, key, expected, state } => {
+                let set = self.set_session(*subscription, key, (*expected, state.as_ref()));
+                effects.push(Effect::SessionSet { command: at, set });
+            }
             Command::Rewind { subscription, log, to } => {
                 let rewound = self.rewind(*subscription, *log, *to);
                 let (subscription, log) = (*subscription, *log);
@@ -516,6 +527,7 @@ impl Shard {
             LogChange::DropSubscription(subscription) => {
                 let id = subscription.subscription;
                 let Some(gone) = self.subscriptions.remove(id) else { return };
+                self.states.drop_all_of(id);
                 for (log, _) in gone.ledgers.iter() {
                     if let Some(log) = self.logs.get_mut(log) {
                         log.subscriptions.retain(|other| *other != id);

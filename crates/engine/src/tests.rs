@@ -21,6 +21,7 @@ mod replaying;
 mod retries;
 mod returns;
 mod schedules;
+mod sessions;
 mod single;
 mod slabs;
 mod space;

@@ -34,6 +34,7 @@ mod replaying;
 mod retrying;
 mod room;
 mod seat;
+mod sessions;
 mod store;
 mod tailing;
 mod unzip;
@@ -413,6 +414,8 @@ impl Worker {
             Op::Unschedule(unschedule) => self.unschedule(client, token, unschedule),
             Op::Move(op) => self.move_some(client, token, op),
             Op::Rewind(op) => self.rewind(client, token, &op),
+            Op::SetSession(op) => self.set_session(client, token, op),
+            Op::Sessions(op) => self.tell_sessions(client, token, &op),
             Op::Stand(op) => self.tell_standing(client, token, &op),
             Op::Remove(op) => self.remove(client, token, &op),
             Op::Scheduled(scheduled) => self.scheduled(client, token, scheduled),

@@ -8,6 +8,7 @@ mod publish;
 mod recurring;
 mod replay;
 mod schedule;
+mod sessions;
 
 use crate::Caller;
 use engine::Handle;

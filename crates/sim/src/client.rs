@@ -2,6 +2,7 @@
 
 mod body;
 mod committing;
+mod delivering;
 mod draining;
 pub(crate) mod events;
 mod filling;
@@ -11,17 +12,17 @@ mod ranking;
 mod recurring;
 mod replaying;
 mod scheduling;
+mod sessions;
 mod trimming;
 
 use crate::model::{Id, Model, Violation, broken};
-use crate::world::{KEYED, MIXED, QueueUnderTest, RANKED, SINGLE, World};
+use crate::world::{MIXED, QueueUnderTest, World};
 pub(crate) use body::id_of;
 use body::{encode, payload};
 use bytes::Bytes;
-use draining::settles_at_once;
 use engine::api::{
-    Append, Appended, Call, Delivery, Disposition, Event, LeaseRange, Op, Payload, Reply, Settle,
-    Source, Take, Transaction, Verdict,
+    Append, Appended, Call, Disposition, Event, LeaseRange, Op, Payload, Reply, Settle, Source,
+    Take, Transaction, Verdict,
 };
 use engine::groups;
 use engine::{Client, GroupName};
@@ -31,6 +32,7 @@ use io::sim::SimRandom;
 use record::batch::Builder;
 use recurring::Recurs;
 use replaying::Replaying;
+use sessions::{States, Stating};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use types::{ConsumerId, Error, Kind, LogId, LogRef, Millis, Offset, ShardId, Token};
@@ -55,6 +57,7 @@ enum Asked {
     Unschedule { log: LogId, entries: Vec<(Offset, Id)> },
     Replay(Replaying),
     Recurs(Recurs),
+    State(Stating),
     Expecting(Expectation),
     ReadKey { log: LogId, key: u64, known: Vec<Offset> },
     Purge,
@@ -93,6 +96,7 @@ pub(crate) struct SimClient {
     /// Messages that the queue takes once, and when each was sent first; a new life of the client
     /// still knows them.
     sent_once: Vec<(Id, Millis)>,
+    states: States,
 }
 
 impl SimClient {
@@ -109,6 +113,7 @@ impl SimClient {
             ranked: None,
             taken: 0,
             sent_once: Vec::new(),
+            states: States::default(),
         }
     }
 
@@ -120,6 +125,7 @@ impl SimClient {
         self.consumes.clear();
         self.highest.clear();
         self.producer = None;
+        self.states.cut_off();
     }
 
     /// The connection breaks and the client comes back, with the process going on.
@@ -128,6 +134,7 @@ impl SimClient {
             let log = world.queues[number].log.log;
             held.values().for_each(|id| world.model.log(log).returned(*id));
         }
+        world.model.sessions.gone(self.number);
         world.returned_unseen();
         world.model.active.retain(|_, active| *active != self.number);
         self.reconnect(world);
@@ -146,7 +153,7 @@ impl SimClient {
 
     /// Does one thing chosen by chance.
     pub(crate) fn act(&mut self, world: &mut World) {
-        match world.random.below(43) {
+        match world.random.below(45) {
             0..7 => self.append(world),
             7..9 => self.append_sequenced(world),
             9..12 => self.take(world),
@@ -163,7 +170,8 @@ impl SimClient {
             33 => self.replay(world),
             34..38 => self.append_events(world),
             38..40 => self.read_events(world),
-            40..42 => self.recur(world),
+            40..42 => self.keep_state(world),
+            42..44 => self.recur(world),
             _ => self.trim(world),
         }
     }
@@ -256,6 +264,9 @@ impl SimClient {
             return;
         }
         let source = Source::Subscription(world.queues[number].subscription);
+        if number == MIXED {
+            self.states.sessions_max = u32::try_from(world.random.below(3)).unwrap_or(0);
+        }
         let take = Take {
             consumer: consumer(number),
             source,
@@ -264,6 +275,7 @@ impl SimClient {
             settle_on_delivery: false,
             exclusive: false,
             priority: 0,
+            sessions_max: if number == MIXED { self.states.sessions_max } else { 0 },
         };
         self.send(world, Op::Take(take), Asked::Other);
     }
@@ -284,6 +296,9 @@ impl SimClient {
         let failed = disposition == Disposition::Returned;
         let waits = ids.iter().filter_map(|id| model.wait_of(*id, failed, now)).collect();
         for id in &ids {
+            if number == MIXED && disposition != Disposition::Done {
+                world.model.sessions.returned(*id, self.number);
+            }
             match disposition {
                 Disposition::Returned => {
                     world.model.log(log.log).returned(*id);
@@ -376,52 +391,6 @@ impl SimClient {
         Ok(())
     }
 
-    fn delivered(
-        &mut self,
-        world: &mut World,
-        consumer: ConsumerId,
-        item: &Delivery,
-    ) -> Result<(), Violation> {
-        let number = consumer.0 as usize;
-        let id = id_of(&item.tail)?;
-        let mixed = (number == MIXED).then_some(world.shape.mixed);
-        if (number == SINGLE || mixed.is_some_and(|mixed| mixed.is_single))
-            && *world.model.active.entry(number).or_insert(self.number) != self.number
-        {
-            return broken(format!("{id:?} comes to a consumer that is not active"));
-        }
-        world.model.log(item.log).timetable.on_time(id, world.clock.now())?;
-        let history = (item.redelivered, item.attempts);
-        let now = world.clock.now();
-        world.model.log(item.log).deliver(id, item.offset, history, now)?;
-        let of_a_key = match number == KEYED {
-            true => Some(world.shape.of_a_key),
-            false => mixed.and_then(|mixed| mixed.of_a_key),
-        };
-        let log = world.model.log(item.log);
-        if let Some(of_a_key) = of_a_key {
-            log.in_key_order(id, item.offset, of_a_key)?;
-        }
-        if self.ranked.is_some() && settles_at_once(number) {
-            log.settle_asked(id);
-        }
-        self.held.entry(number).or_default().insert(item.offset, id);
-        self.taken += 1;
-        if number == RANKED {
-            return self.in_rank(id, item.offset);
-        }
-        // What waited for others of its key comes later than it would have.
-        if number != KEYED
-            && mixed.is_none_or(|mixed| mixed.is_in_order())
-            && !item.redelivered
-            && let Some(before) = self.highest.insert(number, item.offset)
-            && before > item.offset
-        {
-            return broken(format!("offset {} is delivered after {before}", item.offset));
-        }
-        Ok(())
-    }
-
     fn answered(
         &mut self,
         world: &mut World,
@@ -477,6 +446,7 @@ impl SimClient {
             (Some(Asked::Fill { bounded, others, ids }), result) => {
                 model.filled((bounded, &others), &ids, result)?;
             }
+            (Some(Asked::State(asked)), Ok(reply)) => self.states.answered(asked, reply)?,
             (Some(Asked::Replay(asked)), Ok(reply)) => asked.answered(model, token, &reply)?,
             (Some(Asked::Recurs(asked)), Ok(Reply::Recurred(recurred, entry))) => {
                 asked.answered(model, (recurred, entry.as_deref()), world.clock.now())?;

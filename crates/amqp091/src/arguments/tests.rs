@@ -110,6 +110,31 @@ fn a_queue_says_how_many_priorities_it_has() {
 }
 
 #[test]
+fn sessions_need_a_key_and_a_consumer_says_how_many_it_takes() {
+    let parsed = |given: &[(&str, Value)]| {
+        QueueArguments::parse(QUEUE, &list(given)).map(|parsed| parsed.serving.sessions)
+    };
+    let (key, flag) = (("x-order-key", text("k")), ("x-sessions", Value::Bool(true)));
+    assert_eq!(parsed(&[key.clone(), flag.clone()]), Ok(true));
+    assert_eq!(parsed(&[key.clone(), ("x-sessions", Value::Bool(false))]), Ok(false));
+    assert_eq!(parsed(std::slice::from_ref(&key)), Ok(false));
+    let why = parsed(std::slice::from_ref(&flag)).map_err(|refused| refused.text);
+    assert_eq!(
+        why,
+        Err("invalid arg 'x-sessions' for queue 'q' in vhost '/': requires_x-order-key".into())
+    );
+    assert!(parsed(&[key.clone(), ("x-sessions", Value::I32(1))]).is_err());
+    assert!(parsed(&[key, flag, ("x-queue-type", text("stream"))]).is_err());
+    let most = |value| {
+        let arguments = list(&[("x-max-sessions", value)]);
+        ConsumeArguments::parse(QUEUE, &arguments).map(|parsed| parsed.sessions_max)
+    };
+    assert_eq!(most(Value::I32(3)), Ok(3));
+    assert!(most(Value::I32(0)).is_err());
+    assert!(most(text("three")).is_err());
+}
+
+#[test]
 fn a_queue_says_what_becomes_of_too_much() {
     let parsed = |kind: &str, word: &str| {
         let given = list(&[("x-queue-type", text(kind)), ("x-overflow", text(word))]);

@@ -11,4 +11,5 @@ mod management;
 mod recurring;
 mod running;
 mod schedules;
+mod sessions;
 mod start;

@@ -57,6 +57,7 @@ fn take(stage: &mut Stage, from: SubscriptionRef) {
         settle_on_delivery: true,
         exclusive: false,
         priority: 0,
+        sessions_max: 0,
     };
     stage.call(Op::Take(take)).expect("the consumer is registered");
 }

@@ -205,6 +205,9 @@ impl Worker {
                 let more = u32::from(io::planted("key-cap-passed"));
                 dispatch.order_by_key(ledger, at_once.saturating_add(more));
             }
+            if queue.options.serving.sessions && !io::planted("session-shared") {
+                dispatch.keep_sessions();
+            }
             if let Some(rate) = queue.options.serving.pace.key_rate {
                 dispatch.limit_rate_of_keys((rate.per_second, rate.burst), self.now);
             }

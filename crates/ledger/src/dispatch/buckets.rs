@@ -139,25 +139,30 @@ fn millis(nanos: i64) -> Millis {
 impl Keys {
     /// A message of a key is handed out.
     pub(super) fn spend(&mut self, key: u64) {
-        if self.buckets.is_some() {
+        if self.limits.buckets.is_some() {
             let waits = self.is_awaited(key);
-            self.change(key, |keys| keys.buckets.iter_mut().for_each(|it| it.spend(key, waits)));
+            self.change(key, |keys| {
+                keys.limits.buckets.iter_mut().for_each(|it| it.spend(key, waits))
+            });
         }
     }
 
     /// Whether a key is one more than can be remembered.
     pub(super) fn has_no_room_for(&self, key: Option<u64>) -> bool {
-        key.zip(self.buckets.as_ref()).is_some_and(|(key, buckets)| buckets.has_no_room_for(key))
+        key.zip(self.limits.buckets.as_ref())
+            .is_some_and(|(key, buckets)| buckets.has_no_room_for(key))
     }
 
     fn pass_time(&mut self, now: Millis) {
-        let Some(buckets) = &mut self.buckets else { return };
+        let Some(buckets) = &mut self.limits.buckets else { return };
         buckets.now = buckets.now.max(now);
-        while let Some(key) = self.buckets.as_ref().and_then(|buckets| buckets.first_due()) {
+        while let Some(key) = self.limits.buckets.as_ref().and_then(|buckets| buckets.first_due()) {
             let waits = self.is_awaited(key);
-            self.change(key, |keys| keys.buckets.iter_mut().for_each(|it| it.fill(key, waits)));
+            self.change(key, |keys| {
+                keys.limits.buckets.iter_mut().for_each(|it| it.fill(key, waits))
+            });
         }
-        self.buckets.iter_mut().for_each(|buckets| buckets.forget_full());
+        self.limits.buckets.iter_mut().for_each(|buckets| buckets.forget_full());
     }
 }
 
@@ -167,7 +172,7 @@ impl Dispatch {
     /// ([`Dispatch::pass_time`]).
     pub fn limit_rate_of_keys(&mut self, (per_second, burst): (u32, u32), now: Millis) {
         if let Some(keys) = self.order.as_mut().and_then(|order| order.limited_keys()) {
-            keys.buckets = Some(Box::new(Buckets::new(per_second, burst, now)));
+            keys.limits.buckets = Some(Box::new(Buckets::new(per_second, burst, now)));
         }
     }
 
@@ -180,14 +185,14 @@ impl Dispatch {
 
     /// When the time is to be told next, though nothing else happens.
     pub fn next_due(&mut self) -> Option<Millis> {
-        self.order.as_mut()?.limited_keys()?.buckets.as_ref()?.next_due()
+        self.order.as_mut()?.limited_keys()?.limits.buckets.as_ref()?.next_due()
     }
 
     /// How many keys are remembered for their rate.
     #[cfg(test)]
     pub(super) fn bucket_count(&mut self) -> usize {
         let keys = self.order.as_mut().and_then(|order| order.limited_keys());
-        keys.and_then(|keys| keys.buckets.as_ref()).map_or(0, |buckets| buckets.by_key.len())
+        keys.and_then(|keys| keys.limits.buckets.as_ref()).map_or(0, |buckets| buckets.by_key.len())
     }
 }
 

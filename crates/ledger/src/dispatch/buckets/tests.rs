@@ -22,11 +22,14 @@ struct World {
 }
 
 impl World {
-    fn new(rate: (u32, u32), at_once: u32, options: ConsumerOptions) -> World {
+    fn new(rate: (u32, u32), at_once: u32, options: ConsumerOptions, sessions: bool) -> World {
         let ledger = Ledger::new(Offset(0));
         let mut dispatch = Dispatch::new(&ledger, None);
         dispatch.order_by_key(&ledger, at_once);
         dispatch.limit_rate_of_keys(rate, START);
+        if sessions {
+            dispatch.keep_sessions();
+        }
         dispatch.add(ME, options).unwrap();
         let (keys, handed) = (Vec::new(), BTreeMap::new());
         World { ledger, dispatch, rate, now: START, keys, handed, count: 0 }
@@ -116,9 +119,10 @@ proptest! {
         rate in (1..200u32, 1..6u32),
         at_once in 1..4u32,
         settle_now in any::<bool>(),
+        sessions in any::<bool>(),
         steps in proptest::collection::vec(step(), 1..120),
     ) {
-        let mut world = World::new(rate, at_once, ConsumerOptions { settle_now, ..ConsumerOptions::default() });
+        let mut world = World::new(rate, at_once, ConsumerOptions { settle_now, ..ConsumerOptions::default() }, sessions);
         let mut held: Vec<Offset> = Vec::new();
         let mut returned = 0;
         for step in steps {
@@ -182,7 +186,7 @@ proptest! {
 /// How long it takes until so many messages of each of three keys have come, looked after as late as this.
 fn time_of(rate: (u32, u32), count: i64, late: i64) -> Millis {
     let options = ConsumerOptions { settle_now: true, ..ConsumerOptions::default() };
-    let mut world = World::new(rate, 1, options);
+    let mut world = World::new(rate, 1, options, false);
     world.keys = (0..count * 3).map(|at| Some(at as u64 % 3)).collect();
     loop {
         world.hand_out();
@@ -212,7 +216,7 @@ fn rates_are_kept_within_two_percent_however_coarse_the_time_is() {
 #[test]
 fn a_key_that_is_dry_holds_up_no_other() {
     let options = ConsumerOptions { settle_now: true, ..ConsumerOptions::default() };
-    let mut world = World::new((1, 2), 1, options);
+    let mut world = World::new((1, 2), 1, options, false);
     world.keys = vec![Some(1), Some(1), Some(1), Some(2), None, Some(1), Some(2), None];
     assert_eq!(world.hand_out(), [0, 1, 3, 4, 6, 7].map(Offset));
     assert_eq!(world.dispatch.next_due(), Some(START.plus(Millis(1_000))));
@@ -226,7 +230,7 @@ fn a_key_that_is_dry_holds_up_no_other() {
 fn no_more_keys_are_remembered_than_there_is_room_for() {
     let window = Window { messages: 0, bytes: 0 };
     let options = ConsumerOptions { settle_now: true, window, ..ConsumerOptions::default() };
-    let mut world = World::new((1, 1), 1, options);
+    let mut world = World::new((1, 1), 1, options, false);
     let count = BUCKETS_MAX + 10;
     world.keys = (0..count as u64).map(Some).collect();
     assert_eq!(world.hand_out().len(), BUCKETS_MAX);
