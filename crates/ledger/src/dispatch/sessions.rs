@@ -16,6 +16,9 @@ use types::Offset;
 /// The owner of what belongs to no consumer.
 pub(super) const NOBODY: u32 = u32::MAX;
 
+/// So many idle sessions stay with their consumers; of one more, all are free.
+const IDLE_MAX: usize = 10_000;
+
 /// The first of what an owner's sessions have blocked: the highest level, and of that the oldest.
 type First = (Reverse<usize>, Offset);
 /// The oldest of that, and its level.
@@ -306,7 +309,18 @@ impl Keys {
     /// none, or when what is ready is not known.
     fn release_idle(&mut self) -> bool {
         let is_known = self.wanted.is_none();
-        let sessions = self.sessions.as_ref().filter(|_| is_known);
+        is_known && self.end_idle()
+    }
+
+    /// Sessions of which nothing is known to be ready are free, where they are too many.
+    fn bound_idle(&mut self) {
+        if self.sessions.as_ref().is_some_and(|sessions| sessions.idle.len() > IDLE_MAX) {
+            self.end_idle();
+        }
+    }
+
+    fn end_idle(&mut self) -> bool {
+        let sessions = self.sessions.as_ref();
         let idle = sessions.map_or(Vec::new(), |sessions| sessions.idle.iter().copied().collect());
         let is_any = !idle.is_empty();
         self.release(idle);
@@ -442,6 +456,7 @@ impl Dispatch {
                 keys.stand(slot, self.consumers.holder(slot).options.sessions_max);
             }
         }
+        keys.bound_idle();
         let Some(sessions) = &mut keys.sessions else { return };
         for (slot, is_full) in sessions.take_changed() {
             self.consumers.set_full(slot, is_full);

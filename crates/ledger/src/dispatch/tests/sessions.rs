@@ -96,6 +96,21 @@ fn message_of_a_session_is_looked_at_once_however_many_consumers_and_sessions_th
 }
 
 #[test]
+fn idle_sessions_are_remembered_up_to_a_bound_while_there_is_always_more() {
+    let mut queue = Queue::new(30_000, |at| at as u64);
+    queue.dispatch.add(consumer(1), options(0, 0)).unwrap();
+    let mut most = 0;
+    for offset in 0..30_000 {
+        assert_eq!(queue.given(), Some((offset, consumer(1))));
+        queue.settle(consumer(1), offset);
+        if offset % 1_000 == 0 {
+            most = most.max(queue.dispatch.sessions().count());
+        }
+    }
+    assert!((9_000..=10_001).contains(&most), "{most} sessions");
+}
+
+#[test]
 fn session_is_told_with_whose_it_is_and_how_many_messages_are_out() {
     let mut queue = Queue::new(5, |at| at as u64 % 2);
     queue.dispatch.add(consumer(1), options(3, 1)).unwrap();
