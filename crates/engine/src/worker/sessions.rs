@@ -24,6 +24,8 @@ const OVERHEAD: usize = 64;
 pub(super) struct SessionNames {
     by_number: BTreeMap<u64, Bytes>,
     bytes: usize,
+    /// So many more are not noted before it is looked for some that are over.
+    unnoted: usize,
 }
 
 impl SessionNames {
@@ -39,8 +41,14 @@ impl SessionNames {
         };
         let bytes = key.len() + OVERHEAD;
         if self.bytes + bytes > NAMED_BYTES_MAX {
+            if self.unnoted > 0 {
+                self.unnoted -= 1;
+                return;
+            }
             self.by_number.retain(|number, _| dispatch.session(*number).is_some());
             self.bytes = self.by_number.values().map(|key| key.len() + OVERHEAD).sum();
+            let is_full = self.bytes > NAMED_BYTES_MAX / 2;
+            self.unnoted = if is_full { self.by_number.len() } else { 0 };
         }
         if self.bytes + bytes <= NAMED_BYTES_MAX
             && self.by_number.insert(hash(key), Bytes::copy_from_slice(key)).is_none()
@@ -137,3 +145,6 @@ fn some(shard: &Shard, queue: &Queue, op: &Sessions) -> (Vec<Session>, Option<By
     }
     (sessions, next)
 }
+
+#[cfg(test)]
+mod tests;

@@ -363,9 +363,8 @@ impl Keys {
     pub(super) fn change(&mut self, key: u64, change: impl FnOnce(&mut Keys)) {
         // Without sessions it is nobody's, and there or not.
         let before = if self.has_sessions() { self.whose(key) } else { Some(NOBODY) };
-        if let Some(whose) = before
-            && let Some((free, by_age)) = self.firsts_of(key, whose)
-        {
+        let had = before.and_then(|whose| self.firsts_of(key, whose));
+        if let Some((free, by_age)) = had {
             self.free.remove(&free);
             self.free_by_age.remove(&by_age);
         }
@@ -377,14 +376,14 @@ impl Keys {
             return;
         }
         let after = self.whose(key);
-        if let Some(whose) = after
-            && let Some((free, by_age)) = self.firsts_of(key, whose)
-        {
+        let has = after.and_then(|whose| self.firsts_of(key, whose));
+        if let Some((free, by_age)) = has {
             self.free.insert(free);
             self.free_by_age.insert(by_age);
         }
-        if self.has_sessions() {
-            before.into_iter().chain(after).for_each(|slot| self.find_head(slot));
+        if self.has_sessions() && had != has {
+            let owners = had.into_iter().chain(has).map(|((whose, ..), _)| whose);
+            owners.for_each(|slot| self.find_head(slot));
         }
     }
 
