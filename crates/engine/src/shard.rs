@@ -32,10 +32,11 @@ pub(crate) use keyed::is_known;
 pub(crate) use keys::{ENTRY_BYTES, KeyEntry, KeyPage, KeyRun, Keys};
 use ledgers::Ledgers;
 pub(crate) use log::{Log, log_options};
+pub(crate) use once::Memories;
 pub(crate) use outbox::{Outbound, Outbox};
 pub(crate) use pages::Names;
 pub(crate) use producers::PRODUCER_BYTES;
-use ranking::Ranking;
+use ranking::Told;
 pub(crate) use recurring::{Recurring, Recurrings};
 pub(crate) use schedule::Schedule;
 pub(crate) use seen::ID_BYTES;
@@ -44,7 +45,6 @@ use states::SessionStates;
 use crate::api::{Expecting, Once, Recurred, SessionSet, Verdict};
 use crate::command::{Activation, Command, GroupName, Parking, Range};
 use crate::envelope::{Envelope, Way};
-use crate::levels::Levels;
 use catalog::{Catalog, Change, LogChange, Name, Outcome, Refusal};
 use journal::Dest;
 use ledger::{Ledger, Rewound, Span};
@@ -54,7 +54,7 @@ use std::collections::BTreeMap;
 use types::{LogId, Millis, Offset, ShardId, SubscriptionId};
 
 /// Behaviour of `apply`; a change that would make replicas diverge raises it (architecture: machine version).
-pub(crate) const MACHINE_VERSION: u16 = 13;
+pub(crate) const MACHINE_VERSION: u16 = 14;
 
 /// One shard's replicated state.
 #[derive(Clone, Debug, Serialize)]
@@ -126,7 +126,8 @@ pub(crate) enum Effect {
     SettledForgotten { log: LogId, span: Span },
     /// Command `command` has a subscription deliver again what was settled.
     Rewound { command: usize, subscription: SubscriptionId, log: LogId, rewound: Rewound },
-    /// A span of a subscription is gone because its log was trimmed.
+    /// A span of a subscription is gone, and its leader did not ask for that: its log was trimmed, or the
+    /// span was cancelled before it came.
     Forgotten { subscription: SubscriptionId, log: LogId, span: Span },
     /// Command `command` changed the names, or was refused.
     Changed { command: usize, result: Box<Result<Outcome, Refusal>> },
@@ -203,13 +204,13 @@ impl Shard {
                 _ => self.command(at, command, effects),
             }
         }
-        let ranking = Ranking::of(entry.commands);
+        let told = Told::of(entry.commands);
         let keys_told = KeysTold::of(if self.keys.is_empty() { &[] } else { entry.commands });
         for (at, dest) in entry.dests.iter().enumerate() {
             let header = &entry.headers[usize::from(dest.batch)];
             let (verdict, base) = match unfired.contains(&dest.batch) {
                 true => (Verdict::Gone, Offset(0)),
-                false => self.append(dest, header, ranking.at(dest.batch)),
+                false => self.append(dest, header, &told),
             };
             if verdict == Verdict::Appended {
                 self.note_keys(dest.log, base, dest.batch, &keys_told);
@@ -230,15 +231,7 @@ impl Shard {
                     }
                 }
             }
-            Command::Lease { subscription, ranges } => {
-                if let Some(state) = self.subscriptions.get_mut(*subscription) {
-                    for range in ranges {
-                        if let Some(ledger) = state.ledgers.get_mut(range.log) {
-                            ledger.lease(range.span());
-                        }
-                    }
-                }
-            }
+            Command::Lease { subscription, ranges } => self.lease(*subscription, ranges),
             Command::Park { subscription, log, entries, counted } => {
                 let state = self.subscriptions.get_mut(*subscription);
                 let ledger = state.and_then(|state| state.ledgers.get_mut(*log));
@@ -263,7 +256,11 @@ impl Shard {
                 effects.push(Effect::Producer { command: at, id });
             }
             // The last one is looked at before the frame's appends, by itself.
-            Command::Started | Command::Rank { .. } | Command::Keys { .. } | Command::Fire(_) => {}
+            Command::Started
+            | Command::Rank { .. }
+            | Command::Keys { .. }
+            | Command::Remember { .. }
+            | Command::Fire(_) => {}
             Command::Recur { home, name, step } => self.recur(at, (*home, name, step), effects),
             Command::KeyRun { log, run } => self.put_key_run(*log, run, effects),
             Command::GiveUpKeyStrays { log } => self.give_up_key_strays(*log, effects),
@@ -293,12 +290,8 @@ impl Shard {
 
     /// Appends a batch where it is to go. Into a hidden log goes only what says so beside its batch,
     /// whatever id a client makes up.
-    fn append(
-        &mut self,
-        dest: &Dest,
-        header: &Header,
-        levels: Option<&Levels>,
-    ) -> (Verdict, Offset) {
+    fn append(&mut self, dest: &Dest, header: &Header, told: &Told<'_>) -> (Verdict, Offset) {
+        let levels = told.levels(dest.batch);
         let (once, said) = Once::decode(&dest.envelope);
         let (expecting, said) = Expecting::decode(said);
         let envelope = Envelope::decode(said);
@@ -328,6 +321,9 @@ impl Shard {
                 }
                 if let Some(once) = &once {
                     return self.append_once(dest, header, (once, levels));
+                }
+                if let Some(list) = told.ids(dest.batch) {
+                    return self.append_listed(dest, header, (list, levels));
                 }
                 match self.logs.get_mut(dest.log) {
                     _ if known => (Verdict::Duplicate, Offset(0)),
@@ -396,6 +392,15 @@ impl Shard {
         outbox.settle(offset);
         let (log, start) = (Outbox::id_of(self.id, to), outbox.ledger.floor());
         effects.push(Effect::Trimmed { log, start });
+    }
+
+    fn lease(&mut self, id: SubscriptionId, ranges: &[Range]) {
+        let Some(state) = self.subscriptions.get_mut(id) else { return };
+        for range in ranges {
+            if let Some(ledger) = state.ledgers.get_mut(range.log) {
+                ledger.lease(range.span());
+            }
+        }
     }
 
     fn settle(&mut self, id: SubscriptionId, ranges: &[Range], effects: &mut Vec<Effect>) {

@@ -44,6 +44,7 @@ const TIMESTAMP: Millis = Millis(1_700_000_000_000);
 #[derive(Clone, Debug)]
 enum Asked {
     Append { logs: Vec<LogId>, ids: Vec<Id> },
+    Once { log: LogId, ids: Vec<Id> },
     Settle { log: LogId, ids: Vec<Id> },
     Return { log: LogId, ids: Vec<Id>, last: Vec<Id>, waits: Vec<(Id, Millis)> },
     Transaction { logs: Vec<LogId>, ids: Vec<Id>, settled: Vec<(LogId, Id)> },
@@ -402,6 +403,9 @@ impl SimClient {
             (Some(Asked::Append { logs, ids }), Ok(Reply::Appended(appended))) => {
                 model.append_answered(&logs, &ids, &appended)?;
             }
+            (Some(Asked::Once { log, ids }), Ok(Reply::Appended(appended))) => {
+                model.once_answered(log, &ids, &appended)?;
+            }
             (Some(Asked::Settle { log, ids }), Ok(Reply::Done)) => {
                 ids.iter().for_each(|id| model.log(log).settle_proven(*id));
             }
@@ -457,10 +461,7 @@ impl SimClient {
             (Some(Asked::ReadKey { log, key, known }), Ok(Reply::Keyed(keyed))) => {
                 model.key_read((log, key), &known, &keyed)?;
             }
-            (Some(Asked::Purge), Ok(_)) => {
-                world.ends.purges -= 1;
-                world.may_be_purged();
-            }
+            (Some(Asked::Purge), Ok(_)) => world.purged(),
             (Some(Asked::Other), Ok(_)) => {}
             // Refused before anything was done: as much a matter of luck as a lost answer.
             (Some(_), Err(Error { kind: Kind::Throttled, .. })) => {}

@@ -196,6 +196,12 @@ impl World {
         }
     }
 
+    /// A purge of the queue that refuses is answered.
+    pub(crate) fn purged(&mut self) {
+        self.ends.purges -= 1;
+        self.may_be_purged();
+    }
+
     /// The queue that refuses was emptied, or may have been.
     pub(crate) fn may_be_purged(&mut self) {
         let Some(bounded) = self.ends.bounded else { return };
