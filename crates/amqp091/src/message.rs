@@ -30,7 +30,7 @@ use record::{Malformed, tail};
 pub(crate) use delay::{DELAY, delay_of, delayed, waited};
 pub use delivery::{ContentWriter, Message};
 pub(crate) use expected::expected;
-pub(crate) use once::{TTL, milliseconds, once_of};
+pub(crate) use once::{ID, TTL, id_of_text, milliseconds, once_of};
 
 /// Header with the key of the record.
 pub const KAFKA_KEY: &str = "x-kafka-key";

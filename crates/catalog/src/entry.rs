@@ -386,8 +386,16 @@ impl MessageId {
     /// Of an id of any length.
     #[must_use]
     pub fn of(id: &[u8]) -> MessageId {
+        MessageId::of_parts(&[id])
+    }
+
+    /// Of an id that is in parts.
+    #[must_use]
+    pub fn of_parts(parts: &[&[u8]]) -> MessageId {
+        let mut hash = Sha256::new();
+        parts.iter().for_each(|part| hash.update(part));
         let mut half = [0; 16];
-        half.copy_from_slice(&Sha256::digest(id)[..16]);
+        half.copy_from_slice(&hash.finalize()[..16]);
         MessageId(half)
     }
 }

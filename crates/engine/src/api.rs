@@ -16,7 +16,7 @@ pub use catalog::MessageId;
 pub use keyed::{Expected, KeyHash, Keyed, KeyedRecord, ReadKey};
 pub(crate) use keyed::{Expecting, Told};
 pub use moving::{IfGone, Move};
-pub use once::Once;
+pub use once::{Once, Within};
 pub use read_batches::{ReadBatch, ReadBatches};
 pub use replay::{PLACES_MAX, Remove, Removed, Rewind, Stand, Standing, Stood};
 pub use schedule::{Schedule, Scheduled, ScheduledEntry, Unschedule};
@@ -171,15 +171,17 @@ pub enum Payload {
         /// Some record has a time to live of its own (property `expiration`).
         expiring: bool,
     },
-    /// One tail, to be appended where none of its id is remembered; the verdict is `Duplicate` where
-    /// one is.
+    /// Record tails, each to be appended where none of its id is remembered; the verdict is `Duplicate`
+    /// where one is. Verdict and offset of the reply are those of the last one.
     Once {
-        /// One entry.
+        /// At least one entry.
         bytes: Bytes,
-        /// The record has a time to live of its own.
+        /// Some record has a time to live of its own.
         expiring: bool,
-        /// Its id, and whose memory counts beside that of the queues.
-        once: Once,
+        /// The id of each; records beyond them have none, and are appended.
+        ids: Vec<MessageId>,
+        /// Whose memory counts beside that of the queues.
+        within: Option<Within>,
     },
     /// Record tails for one log, all of which are appended if something is so, and else none; the
     /// verdict is `Unexpected` then. One that waits for the disk is ordered behind what its client
@@ -195,6 +197,12 @@ pub enum Payload {
 }
 
 impl Payload {
+    /// One tail that is to be appended once.
+    #[must_use]
+    pub fn once(bytes: Bytes, expiring: bool, once: Once) -> Payload {
+        Payload::Once { bytes, expiring, ids: vec![once.id], within: once.within }
+    }
+
     /// The batch, or the tails.
     #[must_use]
     pub fn bytes(&self) -> &Bytes {

@@ -225,18 +225,30 @@ impl BatchCache {
         self.evict();
     }
 
+    /// Keeps a batch that somebody is about to take apart.
     pub(crate) fn insert(&mut self, key: Key, bytes: Bytes) -> Arc<Batch> {
         if let Some(entry) = self.entries.get_mut(&key) {
             return Arc::clone(&entry.batch);
         }
-        let counted = bytes.len();
-        self.bytes += counted;
         let batch = Arc::new(Batch::new(bytes));
-        self.entries.insert(key, Entry { batch: Arc::clone(&batch), used: false, counted });
-        self.order.push_back(Name::Batch(key));
+        self.keep(key, Arc::clone(&batch));
         self.touched.push(key);
-        self.evict();
         batch
+    }
+
+    /// Keeps a batch for whoever asks for it.
+    pub(crate) fn add(&mut self, key: Key, bytes: Bytes) {
+        if !self.entries.contains_key(&key) {
+            self.keep(key, Arc::new(Batch::new(bytes)));
+        }
+    }
+
+    fn keep(&mut self, key: Key, batch: Arc<Batch>) {
+        let counted = batch.bytes.len();
+        self.bytes += counted;
+        self.entries.insert(key, Entry { batch, used: false, counted });
+        self.order.push_back(Name::Batch(key));
+        self.evict();
     }
 
     /// Keeps a slab, instead of a shorter one that begins where it does.

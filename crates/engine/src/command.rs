@@ -1,5 +1,6 @@
 //! What a frame says besides appending: the commands of the replicated state machine.
 
+use crate::id_list::IdList;
 use crate::key_list::KeyList;
 use crate::levels::Levels;
 use crate::shard::KeyRun;
@@ -59,6 +60,9 @@ pub(crate) enum Command {
     KeyRun { log: LogId, run: KeyRun },
     /// Pages of the index of a log's keys that are in no run are given up.
     GiveUpKeyStrays { log: LogId },
+    /// The ids of the records of a batch of the frame, which every log that it goes to takes, and
+    /// remembers them.
+    Remember { batch: u16, ids: IdList },
     /// A state of a session is kept, or taken away, if it has the version that is expected.
     SetSession {
         subscription: SubscriptionId,
@@ -76,11 +80,12 @@ pub(crate) struct Parking {
     pub(crate) due: Millis,
 }
 
-/// An entry of a schedule whose time has come.
+/// Entries of a schedule that are one batch, and whose time has come: so many from an offset on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Activation {
     pub(crate) offset: Offset,
     pub(crate) due: Millis,
+    pub(crate) count: u32,
 }
 
 /// A consumer group within a namespace.
@@ -120,10 +125,11 @@ pub(crate) fn bytes_max(command: &Command) -> usize {
         Command::Log(
             LogChange::CreateSubscription { over, .. } | LogChange::ExtendSubscription { over, .. },
         ) => OTHERS + LOG_BYTES * over.len(),
-        Command::Activate { entries, .. } => OTHERS + 2 * NUMBER_BYTES * entries.len(),
+        Command::Activate { entries, .. } => OTHERS + 3 * NUMBER_BYTES * entries.len(),
         Command::Park { entries, .. } => OTHERS + PARKING_BYTES * entries.len(),
         Command::Unschedule { offsets, .. } => OTHERS + NUMBER_BYTES * offsets.len(),
         Command::Rank { levels, .. } => levels.bytes_max(),
+        Command::Remember { ids, .. } => IdList::bytes_of_count(ids.len()),
         Command::Keys { keys, .. } => KeyList::bytes_of_count(keys.len()),
         Command::KeyRun { run, .. } => OTHERS + KEY_PAGE_BYTES * run.pages.len(),
         Command::SetSession { key, state, .. } => {

@@ -4,14 +4,19 @@
 //! each log's order: a set's open batch is closed for a log as soon as another batch of the frame
 //! goes there.
 
+mod asked;
 mod by_level;
 
-use crate::api::{Append, Expecting, Once, Payload, Removed, Told};
+pub(crate) use asked::Ids;
+
+use crate::api::{Append, Expecting, MessageId, Once, Payload, Removed, Told, Within};
 use crate::command::{self, Command};
 use crate::envelope::Envelope;
+use crate::id_list::IdList;
 use crate::key_list::KeyList;
 use crate::levels::Levels;
 use crate::shard::{Keys, Schedule};
+use asked::Asked;
 use by_level::ByLevel;
 use bytes::Bytes;
 use journal::{AppliedBase, Dest, FrameDraft, FrameKind};
@@ -91,8 +96,7 @@ pub(crate) struct Draft {
     open: BTreeMap<Arc<[LogRef]>, usize>,
     latest: BTreeMap<LogId, usize>,
     by_level: ByLevel,
-    /// By batch, what has to be so where it is appended.
-    conditions: BTreeMap<usize, Condition>,
+    asked: Asked,
     bytes: usize,
     command_bytes: usize,
     urgent: bool,
@@ -128,6 +132,8 @@ pub(crate) struct Sealed {
     pub(crate) headers: Vec<Header>,
     pub(crate) batches: Vec<Bytes>,
     pub(crate) pending: Vec<Pending>,
+    /// Of all messages that have one.
+    pub(crate) ids: Ids,
     /// About what it takes on the disk.
     pub(crate) bytes: usize,
 }
@@ -152,7 +158,7 @@ impl Draft {
             open: BTreeMap::new(),
             latest: BTreeMap::new(),
             by_level: ByLevel::default(),
-            conditions: BTreeMap::new(),
+            asked: Asked::default(),
             bytes: 0,
             command_bytes: 0,
             urgent: false,
@@ -239,22 +245,20 @@ impl Draft {
                 (self.add_batch(&append.to, Packing::Whole(bytes), envelope), 0)
             }
             Payload::Tails { bytes, expiring } => {
-                self.bytes += bytes.len();
-                let (dest, packing) = self.open_batch(&append.to, (time, *expiring), batch_bytes);
-                let Packing::Open(builder) = packing else { return (dest, 0) };
-                // An entry's own header is longer than what a record has before its tail.
-                builder.reserve(bytes.len());
-                let delta = builder.count();
-                for entry in Tails::new(bytes) {
-                    let (timestamp, tail) = entry.expect("packed by record::tails");
-                    let timestamp = if stamp { time } else { timestamp.unwrap_or(time) };
-                    builder.push(timestamp, tail);
-                }
-                (dest, delta)
+                let packed = (bytes, *expiring, None);
+                self.pack(&append.to, packed, (time, stamp), batch_bytes)
             }
-            Payload::Once { bytes, expiring, once } => {
-                let condition = Condition::Once(*once);
-                (self.append_if(&append.to, (bytes, *expiring), condition, (time, stamp)), 0)
+            Payload::Once { bytes, expiring, ids, within } => {
+                let first = self.dests.len();
+                let mut tails = Tails::new(bytes);
+                for id in ids {
+                    let begin = tails.at();
+                    tails.next();
+                    let bytes = bytes.slice(begin..tails.at());
+                    let condition = Condition::Once(Once { id: *id, within: *within });
+                    self.append_if(&append.to, (&bytes, *expiring), condition, (time, stamp));
+                }
+                (first, 0)
             }
             Payload::Expecting { bytes, expiring, expected } => {
                 let expecting = Expecting { expected: *expected, told: Told::default() };
@@ -262,6 +266,57 @@ impl Draft {
                 (self.append_if(&append.to, (bytes, *expiring), condition, (time, stamp)), 0)
             }
         }
+    }
+
+    /// Adds messages with ids that every destination takes. Gives what [`Draft::append`] gives.
+    pub(crate) fn append_new(
+        &mut self,
+        append: &Append,
+        (time, stamp): (Millis, bool),
+        batch_bytes: usize,
+    ) -> (usize, u32) {
+        match &append.payload {
+            Payload::Once { bytes, expiring, ids, within } => {
+                self.grow(IdList::bytes_of_count(ids.len()));
+                let packed = (bytes, *expiring, Some(*within));
+                let (dest, delta) = self.pack(&append.to, packed, (time, stamp), batch_bytes);
+                self.asked.list(self.dests[dest].batch, *within, ids);
+                (dest, delta)
+            }
+            _ => self.append(append, (time, stamp), batch_bytes),
+        }
+    }
+
+    /// Adds tails to a batch of others; `ids`: they have some, and by which router they came then.
+    fn pack(
+        &mut self,
+        to: &Arc<[LogRef]>,
+        (bytes, expiring, ids): (&Bytes, bool, Option<Option<Within>>),
+        (time, stamp): (Millis, bool),
+        batch_bytes: usize,
+    ) -> (usize, u32) {
+        self.bytes += bytes.len();
+        let (dest, packing) = self.open_batch(to, (time, expiring, ids), batch_bytes);
+        let Packing::Open(builder) = packing else { return (dest, 0) };
+        // An entry's own header is longer than what a record has before its tail.
+        builder.reserve(bytes.len());
+        let delta = builder.count();
+        for entry in Tails::new(bytes) {
+            let (timestamp, tail) = entry.expect("packed by record::tails");
+            let timestamp = if stamp { time } else { timestamp.unwrap_or(time) };
+            builder.push(timestamp, tail);
+        }
+        (dest, delta)
+    }
+
+    /// Notes the id of a message that is about to be added; false if one of that id is here already.
+    pub(crate) fn note_id(&mut self, id: MessageId) -> bool {
+        self.asked.ids.add(id)
+    }
+
+    /// The ids of messages that are here.
+    pub(crate) fn ids(&self) -> &Ids {
+        &self.asked.ids
     }
 
     /// Adds tails as a batch by itself, which is appended where something is so.
@@ -279,22 +334,20 @@ impl Draft {
             builder.push(if stamp { time } else { timestamp.unwrap_or(time) }, tail);
         }
         let envelope = Envelope { expiring, ..Envelope::default() };
-        self.conditions.insert(self.batches.len(), condition);
+        self.asked.put(self.batches.len(), condition);
         self.add_batch(to, Packing::Whole(builder.finish()), envelope)
     }
 
     /// Says what was found of a key that an append expects something of; `dest` is where that goes.
     pub(crate) fn tell(&mut self, dest: usize, told: Told) {
         let batch = self.dests[dest].batch;
-        if let Some(Condition::Expecting(expecting)) = self.conditions.get_mut(&batch) {
-            expecting.told = told;
-        }
+        self.asked.tell(batch, told);
     }
 
     fn open_batch(
         &mut self,
         to: &Arc<[LogRef]>,
-        (time, expiring): (Millis, bool),
+        (time, expiring, ids): (Millis, bool, Option<Option<Within>>),
         batch_bytes: usize,
     ) -> (usize, &mut Packing) {
         let envelope = Envelope { expiring, ..Envelope::default() };
@@ -307,6 +360,7 @@ impl Draft {
             let latest = to.iter().all(|dest| self.latest.get(&dest.log) == Some(&batch));
             room && (latest || io::planted("unordered-packing"))
                 && self.dests[*first].envelope == envelope
+                && self.asked.within(batch) == ids
         });
         let first = match open {
             Some(first) => first,
@@ -320,18 +374,18 @@ impl Draft {
         (first, &mut self.batches[batch])
     }
 
-    /// Adds an append to be done at `due`: every record is a batch of its own, so that it can be
-    /// cancelled and referred to by itself. Gives the first destination's place.
+    /// Adds an append to be done at `due`: its records `together` share batches, unless each has an id.
+    /// Gives the first destination's place.
     pub(crate) fn schedule(
         &mut self,
         append: &Append,
         due: Millis,
-        time: Millis,
-        stamp: bool,
+        (time, stamp): (Millis, bool),
+        together: bool,
     ) -> usize {
-        let (bytes, expiring, once) = match &append.payload {
-            Payload::Tails { bytes, expiring } => (bytes, expiring, None),
-            Payload::Once { bytes, expiring, once } => (bytes, expiring, Some(once)),
+        let (bytes, expiring, ids, within) = match &append.payload {
+            Payload::Tails { bytes, expiring } => (bytes, expiring, &[][..], None),
+            Payload::Once { bytes, expiring, ids, within } => (bytes, expiring, &ids[..], *within),
             Payload::Batch(_) | Payload::Expecting { .. } => return 0,
         };
         let to: Vec<LogRef> = append
@@ -342,13 +396,21 @@ impl Draft {
         let envelope = Envelope { expiring: *expiring, due: Some(due), way: None };
         let first = self.dests.len();
         self.bytes += bytes.len();
-        for entry in Tails::new(bytes) {
-            let (timestamp, tail) = entry.expect("packed by record::tails");
-            let timestamp = if stamp { time } else { timestamp.unwrap_or(time) };
+        let together = together && ids.is_empty();
+        let mut tails = Tails::new(bytes).enumerate().peekable();
+        while let Some((at, entry)) = tails.next() {
+            let (mut timestamp, mut tail) = entry.expect("packed by record::tails");
             let mut builder = Builder::with_capacity(time, tail.len());
-            builder.push(timestamp, tail);
-            let once = once.map(|once| (self.batches.len(), Condition::Once(*once)));
-            self.conditions.extend(once);
+            loop {
+                builder.push(if stamp { time } else { timestamp.unwrap_or(time) }, tail);
+                let has_room = together && builder.len() < SMALL_BATCH_BYTES;
+                let Some((_, entry)) = tails.next_if(|_| has_room) else { break };
+                (timestamp, tail) = entry.expect("packed by record::tails");
+            }
+            if let Some(id) = ids.get(at) {
+                let once = Once { id: *id, within };
+                self.asked.put(self.batches.len(), Condition::Once(once));
+            }
             self.add_batch(&to, Packing::Whole(builder.finish()), envelope);
         }
         first
@@ -393,6 +455,7 @@ impl Draft {
             let batch = u16::try_from(batch).expect("a draft is flushed long before");
             Command::Rank { batch, levels }
         }));
+        self.commands.extend(self.asked.take_commands());
         let batches: Vec<Bytes> = self
             .batches
             .into_iter()
@@ -420,11 +483,7 @@ impl Draft {
                 log: target.log,
                 batch: u16::try_from(target.batch).expect("a draft is flushed long before"),
                 records: headers[target.batch].last_offset_delta.saturating_add(1),
-                envelope: match self.conditions.get(&target.batch) {
-                    Some(Condition::Once(once)) => once.encode(&target.envelope.encode()),
-                    Some(Condition::Expecting(one)) => one.encode(&target.envelope.encode()),
-                    None => target.envelope.encode(),
-                },
+                envelope: self.asked.envelope(target.batch, target.envelope.encode()),
             })
             .collect();
         let frame = FrameDraft {
@@ -447,6 +506,7 @@ impl Draft {
             headers,
             batches,
             pending: self.pending,
+            ids: self.asked.ids,
             bytes: self.bytes,
         };
         (frame, sealed)

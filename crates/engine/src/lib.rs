@@ -14,6 +14,8 @@ mod disk;
 mod draft;
 mod envelope;
 mod handle;
+mod id_list;
+mod id_table;
 mod index;
 mod keeper;
 mod key_list;

@@ -31,10 +31,11 @@ pub(crate) use keyed::is_known;
 pub(crate) use keys::{ENTRY_BYTES, KeyEntry, KeyPage, KeyRun, Keys};
 use ledgers::Ledgers;
 pub(crate) use log::{Log, log_options};
+pub(crate) use once::Memories;
 pub(crate) use outbox::{Outbound, Outbox};
 pub(crate) use pages::Names;
 pub(crate) use producers::PRODUCER_BYTES;
-use ranking::Ranking;
+use ranking::Told;
 pub(crate) use schedule::Schedule;
 pub(crate) use seen::ID_BYTES;
 use states::SessionStates;
@@ -42,7 +43,6 @@ use states::SessionStates;
 use crate::api::{Expecting, Once, SessionSet, Verdict};
 use crate::command::{Activation, Command, GroupName, Parking, Range};
 use crate::envelope::{Envelope, Way};
-use crate::levels::Levels;
 use catalog::{Catalog, Change, LogChange, Outcome, Refusal};
 use journal::Dest;
 use ledger::{Ledger, Rewound, Span};
@@ -52,7 +52,7 @@ use std::collections::BTreeMap;
 use types::{LogId, Millis, Offset, ShardId, SubscriptionId};
 
 /// Behaviour of `apply`; a change that would make replicas diverge raises it (architecture: machine version).
-pub(crate) const MACHINE_VERSION: u16 = 13;
+pub(crate) const MACHINE_VERSION: u16 = 14;
 
 /// One shard's replicated state.
 #[derive(Clone, Debug, Serialize)]
@@ -122,7 +122,8 @@ pub(crate) enum Effect {
     SettledForgotten { log: LogId, span: Span },
     /// Command `command` has a subscription deliver again what was settled.
     Rewound { command: usize, subscription: SubscriptionId, log: LogId, rewound: Rewound },
-    /// A span of a subscription is gone because its log was trimmed.
+    /// A span of a subscription is gone, and its leader did not ask for that: its log was trimmed, or the
+    /// span was cancelled before it came.
     Forgotten { subscription: SubscriptionId, log: LogId, span: Span },
     /// Command `command` changed the names, or was refused.
     Changed { command: usize, result: Box<Result<Outcome, Refusal>> },
@@ -184,11 +185,11 @@ impl Shard {
         for (at, command) in entry.commands.iter().enumerate() {
             self.command(at, command, effects);
         }
-        let ranking = Ranking::of(entry.commands);
+        let told = Told::of(entry.commands);
         let keys_told = KeysTold::of(if self.keys.is_empty() { &[] } else { entry.commands });
         for (at, dest) in entry.dests.iter().enumerate() {
             let header = &entry.headers[usize::from(dest.batch)];
-            let (verdict, base) = self.append(dest, header, ranking.at(dest.batch));
+            let (verdict, base) = self.append(dest, header, &told);
             if verdict == Verdict::Appended {
                 self.note_keys(dest.log, base, dest.batch, &keys_told);
             }
@@ -208,15 +209,7 @@ impl Shard {
                     }
                 }
             }
-            Command::Lease { subscription, ranges } => {
-                if let Some(state) = self.subscriptions.get_mut(*subscription) {
-                    for range in ranges {
-                        if let Some(ledger) = state.ledgers.get_mut(range.log) {
-                            ledger.lease(range.span());
-                        }
-                    }
-                }
-            }
+            Command::Lease { subscription, ranges } => self.lease(*subscription, ranges),
             Command::Park { subscription, log, entries, counted } => {
                 let state = self.subscriptions.get_mut(*subscription);
                 let ledger = state.and_then(|state| state.ledgers.get_mut(*log));
@@ -240,7 +233,10 @@ impl Shard {
                 self.next_producer += 1;
                 effects.push(Effect::Producer { command: at, id });
             }
-            Command::Started | Command::Rank { .. } | Command::Keys { .. } => {}
+            Command::Started
+            | Command::Rank { .. }
+            | Command::Keys { .. }
+            | Command::Remember { .. } => {}
             Command::KeyRun { log, run } => self.put_key_run(*log, run, effects),
             Command::GiveUpKeyStrays { log } => self.give_up_key_strays(*log, effects),
             Command::Sent { to, offset } => self.sent(*to, *offset, effects),
@@ -260,21 +256,26 @@ impl Shard {
                 effects.push(Effect::SessionSet { command: at, set });
             }
             Command::Rewind { subscription, log, to } => {
-                let rewound = self.rewind(*subscription, *log, *to);
                 let (subscription, log) = (*subscription, *log);
+                let rewound = self.rewind(subscription, log, *to);
                 effects.push(Effect::Rewound { command: at, subscription, log, rewound });
+            }
+        }
+    }
+
+    fn lease(&mut self, id: SubscriptionId, ranges: &[Range]) {
+        let Some(state) = self.subscriptions.get_mut(id) else { return };
+        for range in ranges {
+            if let Some(ledger) = state.ledgers.get_mut(range.log) {
+                ledger.lease(range.span());
             }
         }
     }
 
     /// Appends a batch where it is to go. Into a hidden log goes only what says so beside its batch,
     /// whatever id a client makes up.
-    fn append(
-        &mut self,
-        dest: &Dest,
-        header: &Header,
-        levels: Option<&Levels>,
-    ) -> (Verdict, Offset) {
+    fn append(&mut self, dest: &Dest, header: &Header, told: &Told<'_>) -> (Verdict, Offset) {
+        let levels = told.levels(dest.batch);
         let (once, said) = Once::decode(&dest.envelope);
         let (expecting, said) = Expecting::decode(said);
         let envelope = Envelope::decode(said);
@@ -304,6 +305,9 @@ impl Shard {
                 }
                 if let Some(once) = &once {
                     return self.append_once(dest, header, (once, levels));
+                }
+                if let Some(list) = told.ids(dest.batch) {
+                    return self.append_listed(dest, header, (list, levels));
                 }
                 match self.logs.get_mut(dest.log) {
                     _ if known => (Verdict::Duplicate, Offset(0)),

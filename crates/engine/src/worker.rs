@@ -23,6 +23,7 @@ mod lost;
 mod moving;
 mod naming;
 mod nearest;
+mod once;
 mod overflow;
 mod pacing;
 mod queue;

@@ -15,7 +15,8 @@ mod sessions;
 
 use crate::model::{Id, Model, Violation, broken};
 use crate::world::{MIXED, QueueUnderTest, World};
-use body::{encode, id_of, payload};
+pub(crate) use body::id_of;
+use body::{encode, payload};
 use bytes::Bytes;
 use engine::api::{
     Append, Appended, Call, Disposition, Event, LeaseRange, Op, Payload, Reply, Settle, Source,
@@ -43,6 +44,7 @@ const TIMESTAMP: Millis = Millis(1_700_000_000_000);
 #[derive(Clone, Debug)]
 enum Asked {
     Append { logs: Vec<LogId>, ids: Vec<Id> },
+    Once { log: LogId, ids: Vec<Id> },
     Settle { log: LogId, ids: Vec<Id> },
     Return { log: LogId, ids: Vec<Id>, last: Vec<Id>, waits: Vec<(Id, Millis)> },
     Transaction { logs: Vec<LogId>, ids: Vec<Id>, settled: Vec<(LogId, Id)> },
@@ -415,6 +417,9 @@ impl SimClient {
         match (self.asked.remove(&token), result) {
             (Some(Asked::Append { logs, ids }), Ok(Reply::Appended(appended))) => {
                 model.append_answered(&logs, &ids, &appended)?;
+            }
+            (Some(Asked::Once { log, ids }), Ok(Reply::Appended(appended))) => {
+                model.once_answered(log, &ids, &appended)?;
             }
             (Some(Asked::Settle { log, ids }), Ok(Reply::Done)) => {
                 ids.iter().for_each(|id| model.log(log).settle_proven(*id));

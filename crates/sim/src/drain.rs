@@ -1,7 +1,7 @@
 //! After the work: everything that was acknowledged is there, and nothing else.
 
 use crate::client::events::read_of;
-use crate::client::{SimClient, group_name, group_shard};
+use crate::client::{SimClient, group_name, group_shard, id_of};
 use crate::model::{Id, KEYS, Violation, broken, key_of};
 use crate::world::{LEN_MAX, World};
 use engine::api::{Op, Read, ReadFrom, Reply, Scheduled};
@@ -87,11 +87,15 @@ fn check_log(world: &mut World, log: LogRef, queue: bool) -> Result<(), Violatio
                 let record = record.map_err(|why| Violation(why.to_string()))?;
                 let at = batch.base_offset.plus(record.offset_delta);
                 let now = world.clock.now();
-                let id = world.model.look(log.log, (at, record.tail), now)?;
                 // A batch comes whole; what lies before the offset asked for is skipped.
+                offset = offset.max(at.next());
+                let timetable = &world.model.log(log.log).timetable;
+                if queue && timetable.may_be_withdrawn(id_of(record.tail)?) {
+                    continue;
+                }
+                let id = world.model.look(log.log, (at, record.tail), now)?;
                 if at >= before {
                     found.push((at, id));
-                    offset = at.next();
                 }
             }
         }

@@ -99,7 +99,7 @@ fn packed(
     }
     let (bytes, expiring) = (Bytes::from(bytes), posted.expires());
     Ok(match once {
-        Some(once) => Payload::Once { bytes, expiring, once },
+        Some(once) => Payload::once(bytes, expiring, once),
         None => Payload::Tails { bytes, expiring },
     })
 }

@@ -9,7 +9,7 @@ use record::properties::Value;
 use types::Millis;
 
 /// Header with a message's id.
-const ID: &str = "x-deduplication-header";
+pub(crate) const ID: &str = "x-deduplication-header";
 
 /// Header, and argument of an exchange, with how long an id is remembered.
 pub(crate) const TTL: &str = "x-cache-ttl";
@@ -25,6 +25,11 @@ pub(crate) fn once_of(
         (router, Dedup { remembered: remembered.unwrap_or(dedup.remembered), ..dedup })
     });
     Some(Once { id: MessageId::of(&spelled(&id)), within })
+}
+
+/// That of an id which is text.
+pub(crate) fn id_of_text(text: &[u8]) -> MessageId {
+    MessageId::of_parts(&[b"S", text])
 }
 
 /// A time above zero, as a number or its text.

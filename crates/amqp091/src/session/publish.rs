@@ -14,19 +14,22 @@ use crate::errors::{self, Code, Exception};
 use crate::message::{self, ContentWriter};
 use bytes::Bytes;
 use engine::Names;
-use engine::api::{Append, Once, Op, Payload, Reply, Schedule, Verdict};
+use engine::api::{Append, MessageId, Once, Op, Payload, Reply, Schedule, Verdict, Within};
 use engine::catalog::{IMPERSONATOR, Name, Routes};
 use frontend::Cx;
 use record::tails;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use types::{Error, Kind, LogRef, Token};
+use types::{Error, Kind, LogRef, Millis, Token};
 
 /// The queue that stands for the channel's own replies.
 pub(super) const REPLY_TO: &str = "amq.rabbitmq.reply-to";
 
 /// An append is sent when it has grown to this many bytes.
 const GROUP_BYTES: usize = 256 << 10;
+
+/// What waits is sent when it goes to so many schedules: a frame has room for several times as much.
+const LATER_MAX: usize = 256;
 
 /// The publishing side of a channel.
 #[derive(Debug, Default)]
@@ -54,6 +57,12 @@ pub(super) struct Group {
     pub(super) to: Option<Arc<[LogRef]>>,
     pub(super) bytes: Vec<u8>,
     pub(super) expiring: bool,
+    /// Of each of them, if they are taken once.
+    ids: Vec<MessageId>,
+    within: Option<Within>,
+    /// When they are to be appended, if not now.
+    due: Option<Millis>,
+    count: usize,
 }
 
 /// Which channels wait for an append.
@@ -104,8 +113,18 @@ pub(super) struct Publisher {
 impl Group {
     /// Whether publications to `to` belong in here.
     #[inline]
-    pub(super) fn takes(&self, to: &Arc<[LogRef]>) -> bool {
-        self.to.as_ref().is_none_or(|own| Arc::ptr_eq(own, to) || own == to)
+    pub(super) fn takes(
+        &self,
+        to: &Arc<[LogRef]>,
+        once: Option<&Once>,
+        due: Option<Millis>,
+    ) -> bool {
+        let alike = |own: &Arc<[LogRef]>| {
+            let once = once.map(|once| once.within);
+            let own_once = (!self.ids.is_empty()).then_some(self.within);
+            (Arc::ptr_eq(own, to) || own == to) && once == own_once && due == self.due
+        };
+        self.to.as_ref().is_none_or(alike)
     }
 
     /// Appends a publication.
@@ -115,6 +134,7 @@ impl Group {
         to: &Arc<[LogRef]>,
         publication: &Publication<'_>,
         content: &Content<'_>,
+        once: Option<&Once>,
     ) -> Result<(), Exception> {
         let mark = tails::begin(&mut self.bytes, content.properties.timestamp);
         if let Err(exception) = message::push_tail(&mut self.bytes, publication, content) {
@@ -125,7 +145,12 @@ impl Group {
         if self.to.is_none() {
             self.to = Some(Arc::clone(to));
         }
+        self.count += 1;
         self.expiring |= content.properties.expiration.is_some();
+        if let Some(once) = once {
+            self.ids.push(once.id);
+            self.within = once.within;
+        }
         Ok(())
     }
 
@@ -134,14 +159,17 @@ impl Group {
         let to = self.to.take()?;
         let bytes = std::mem::take(&mut self.bytes);
         let expiring = std::mem::take(&mut self.expiring);
+        let (ids, within) = (std::mem::take(&mut self.ids), self.within.take());
+        self.count = 0;
         if bytes.is_empty() {
             return None;
         }
-        Some(Append {
-            to,
-            payload: Payload::Tails { bytes: Bytes::from(bytes), expiring },
-            waits: true,
-        })
+        let bytes = Bytes::from(bytes);
+        let payload = match ids.is_empty() {
+            true => Payload::Tails { bytes, expiring },
+            false => Payload::Once { bytes, expiring, ids, within },
+        };
+        Some(Append { to, payload, waits: true })
     }
 }
 
@@ -190,38 +218,42 @@ impl Publisher {
         if !lane.route.later().is_empty() {
             return self.publish_later(lane, publication, &content, cx);
         }
-        if lane.route.is_remembered()
-            && !lane.route.destinations().is_empty()
-            && let Some(once) = lane.route.once(&content)
-        {
-            return self.publish_once(lane, publication, &content, once, cx);
-        }
         let to = lane.route.destinations();
         if to.is_empty() {
             return self.nowhere(lane, publication, site.link);
         }
+        let once = match lane.route.is_remembered() {
+            true => lane.route.once(&content),
+            false => None,
+        };
+        let once = once.as_ref();
         if let Some(transaction) = &mut lane.transaction {
-            return transaction.publish(to, publication, &content);
+            return transaction.publish(to, publication, &content, once);
         }
         let is_alone = lane.route.is_refusable();
-        if is_alone || !self.group.takes(to) || self.group.bytes.len() >= GROUP_BYTES {
+        if is_alone || !self.group.takes(to, once, None) || self.group.bytes.len() >= GROUP_BYTES {
             self.flush(cx);
         }
         if self.group.bytes.capacity() == 0 {
             self.group.bytes.reserve(self.usual_bytes.min(GROUP_BYTES));
         }
-        self.group.push(to, publication, &content)?;
-        if let Some(confirms) = &mut lane.confirms {
-            confirms.publish(self.number);
-            let lane = (lane.channel, lane.epoch);
-            if self.lanes.last() != Some(&lane) && !self.lanes.contains(&lane) {
-                self.lanes.push(lane);
-            }
-        }
+        self.group.push(to, publication, &content, once)?;
+        self.confirm_group(lane);
         if is_alone {
             self.flush(cx);
         }
         Ok(())
+    }
+
+    /// A channel's publication is in the group.
+    #[inline]
+    fn confirm_group(&mut self, lane: &mut Lane) {
+        let Some(confirms) = &mut lane.confirms else { return };
+        confirms.publish(self.number);
+        let lane = (lane.channel, lane.epoch);
+        if self.lanes.last() != Some(&lane) && !self.lanes.contains(&lane) {
+            self.lanes.push(lane);
+        }
     }
 
     /// Takes a publish that waits, on some of its ways at least.
@@ -236,52 +268,40 @@ impl Publisher {
         let (delay, properties) = message::delayed(publication.properties).ok_or_else(malformed)?;
         let mut waiting = Content::decode(&properties).map_err(|_| malformed())?;
         waiting.properties.reply_to = content.properties.reply_to;
-        let mut group = Group::default();
         let told = Publication { properties: &properties, ..*publication };
-        group.push(lane.route.later(), &told, &waiting)?;
         let once = lane.route.once(content).filter(|_| lane.route.is_remembered());
-        let Some(append) = group.take().map(|append| append_once(append, once)) else {
+        let once = once.as_ref();
+        let later = lane.route.later();
+        if lane.transaction.is_none() && lane.route.destinations().is_empty() {
+            let due = Some(cx.time().plus(delay));
+            let is_full = (self.group.count + 1) * later.len() > LATER_MAX;
+            if is_full || !self.group.takes(later, once, due) {
+                self.flush(cx);
+            }
+            self.group.push(later, &told, &waiting, once)?;
+            self.group.due = due;
+            self.confirm_group(lane);
             return Ok(());
-        };
+        }
+        let mut group = Group::default();
+        group.push(lane.route.later(), &told, &waiting, once)?;
+        let Some(append) = group.take() else { return Ok(()) };
         let to = lane.route.destinations();
         if let Some(transaction) = &mut lane.transaction {
             transaction.publish_later(append, delay)?;
             return match to.is_empty() {
                 true => Ok(()),
-                false => transaction.publish(to, publication, content),
+                false => transaction.publish(to, publication, content, once),
             };
         }
         self.flush(cx);
         let mut ops = vec![Op::Schedule(Schedule { append, due: cx.time().plus(delay) })];
         if !to.is_empty() {
-            group.push(to, publication, content)?;
-            ops.extend(group.take().map(|append| Op::Append(append_once(append, once))));
+            group.push(to, publication, content, once)?;
+            ops.extend(group.take().map(Op::Append));
             self.parts.insert(self.number, Parts { missing: ops.len(), stored: true });
         }
         self.send(lane, ops, cx);
-        Ok(())
-    }
-
-    /// Takes a publish that is dropped where its id is remembered; it is confirmed all the same.
-    #[cold]
-    fn publish_once(
-        &mut self,
-        lane: &mut Lane,
-        publication: &Publication<'_>,
-        content: &Content<'_>,
-        once: Once,
-        cx: &mut Cx<'_>,
-    ) -> Result<(), Exception> {
-        let mut group = Group::default();
-        group.push(lane.route.destinations(), publication, content)?;
-        let Some(append) = group.take().map(|append| append_once(append, Some(once))) else {
-            return Ok(());
-        };
-        if let Some(transaction) = &mut lane.transaction {
-            return transaction.publish_alone(append);
-        }
-        self.flush(cx);
-        self.send(lane, vec![Op::Append(append)], cx);
         Ok(())
     }
 
@@ -311,7 +331,7 @@ impl Publisher {
             _ => return refused("goes to one topic or stream"),
         }
         let mut group = Group::default();
-        group.push(lane.route.destinations(), publication, content)?;
+        group.push(lane.route.destinations(), publication, content, None)?;
         let Some(append) = group.take() else { return Ok(()) };
         let payload = match append.payload {
             Payload::Tails { bytes, expiring } => Payload::Expecting { bytes, expiring, expected },
@@ -362,10 +382,11 @@ impl Publisher {
     /// Sends what is packed.
     pub(super) fn flush(&mut self, cx: &mut Cx<'_>) {
         let Some(append) = self.group.take() else { return };
-        if let Payload::Tails { bytes, .. } = &append.payload {
-            self.usual_bytes = bytes.len();
-        }
-        let token = cx.submit(Op::Append(append));
+        self.usual_bytes = append.payload.bytes().len();
+        let token = cx.submit(match self.group.due.take() {
+            Some(due) => Op::Schedule(Schedule { append, due }),
+            None => Op::Append(append),
+        });
         let lanes = std::mem::take(&mut self.lanes);
         self.tickets.insert(token, Ticket { group: self.number, lanes });
         self.number += 1;
@@ -407,15 +428,6 @@ impl Publisher {
         }
         true
     }
-}
-
-/// An append of one message, which is dropped where its id is remembered.
-fn append_once(append: Append, once: Option<Once>) -> Append {
-    let payload = match (append.payload, once) {
-        (Payload::Tails { bytes, expiring }, Some(once)) => Payload::Once { bytes, expiring, once },
-        (payload, _) => payload,
-    };
-    Append { payload, ..append }
 }
 
 /// Whether an append counts as done: also where its queue was deleted meanwhile, as for any message

@@ -1,8 +1,9 @@
 //! Where a publication goes, remembered for the next one with the same address.
 
+use crate::codec::table::RawValue;
 use crate::codec::{Content, Publication};
 use crate::errors::{Exception, Resource};
-use crate::message::{DELAY, KAFKA_KEY, delay_of, once_of};
+use crate::message::{DELAY, ID, KAFKA_KEY, delay_of, id_of_text, once_of};
 use engine::Names;
 use engine::api::Once;
 use engine::catalog::{
@@ -17,6 +18,8 @@ use types::LogRef;
 pub(super) struct Route {
     /// The version of names that it holds for.
     version: Option<u64>,
+    /// Holds for what waits, or for what does not.
+    waits: Option<bool>,
     exchange: String,
     key: String,
     /// Logs of queues.
@@ -51,6 +54,7 @@ impl Default for Route {
         let none: Arc<[LogRef]> = Arc::from([]);
         Route {
             version: None,
+            waits: None,
             exchange: String::new(),
             key: String::new(),
             logs: Arc::clone(&none),
@@ -84,9 +88,13 @@ impl Route {
     }
 
     /// How the publication is known again where ids are remembered, if it has one.
-    #[cold]
     pub(super) fn once(&self, content: &Content<'_>) -> Option<Once> {
         let said = Said(content);
+        if self.within.is_none()
+            && let Some(text) = said.raw(ID).filter(|raw| matches!(raw.kind, b'S' | b'x'))
+        {
+            return Some(Once { id: id_of_text(text.bytes), within: None });
+        }
         once_of(|name| said.header(name).map(Cow::into_owned), self.within)
     }
 
@@ -109,7 +117,8 @@ impl Route {
         let known = self.version == Some(names.version())
             && self.key == publication.routing_key
             && self.exchange == publication.exchange
-            && asked.copies.is_empty();
+            && asked.copies.is_empty()
+            && self.waits.is_none_or(|waits| waits == Said(content).waits());
         if !known {
             self.route(names, publication, content, asked, routes)?;
         }
@@ -151,8 +160,11 @@ impl Route {
         self.logs = routes.logs.as_slice().into();
         self.to = Arc::clone(&self.logs);
         self.is_refusable = names.any_refuses(&self.logs);
+        self.waits = routes.by_waiting.then(|| headers.waits());
+        let mut is_chosen = false;
         if routes.later.is_some() || !self.later.is_empty() {
             let later = routes.later.take().unwrap_or_default();
+            is_chosen = !later.topics.is_empty();
             self.later = chosen(&later.logs, &later.topics, content, asked.turn).into();
         }
         self.within = routes.within;
@@ -161,7 +173,7 @@ impl Route {
             || names.any_remembers(&self.later);
         self.topics.clear();
         self.topics.append(&mut routes.topics);
-        if !routes.by_headers && asked.copies.is_empty() {
+        if !routes.by_headers && !is_chosen && asked.copies.is_empty() {
             self.version = Some(names.version());
             self.exchange.clear();
             self.exchange.push_str(exchange);
@@ -200,11 +212,16 @@ fn kafka_key<'a>(content: &Content<'a>) -> Option<&'a [u8]> {
 /// Headers that are decoded when they are asked for.
 struct Said<'a>(&'a Content<'a>);
 
+impl<'a> Said<'a> {
+    fn raw(&self, name: &str) -> Option<RawValue<'a>> {
+        let mut fields = self.0.headers?.raw().filter_map(Result::ok);
+        fields.find(|(found, _)| *found == name.as_bytes()).map(|(_, raw)| raw)
+    }
+}
+
 impl Headers for Said<'_> {
     fn header(&self, name: &str) -> Option<Cow<'_, Value>> {
-        let mut fields = self.0.headers?.raw().filter_map(Result::ok);
-        let (_, raw) = fields.find(|(found, _)| *found == name.as_bytes())?;
-        raw.decode().ok().map(Cow::Owned)
+        self.raw(name)?.decode().ok().map(Cow::Owned)
     }
 
     fn property(&self, property: Property) -> Option<Cow<'_, [u8]>> {

@@ -6,7 +6,7 @@ use super::holdings::{Entry, Holdings, Settles};
 use super::publish::Group;
 use crate::codec::{Content, Publication};
 use crate::errors::{Code, Exception};
-use engine::api::{self, Append, Disposition, Op, Schedule, Settle};
+use engine::api::{self, Append, Disposition, Once, Op, Schedule, Settle};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use types::{LogRef, Millis, RECORD_BYTES_MAX, ShardId};
@@ -43,26 +43,19 @@ impl Transaction {
         to: &Arc<[LogRef]>,
         publication: &Publication<'_>,
         content: &Content<'_>,
+        once: Option<&Once>,
     ) -> Result<(), Exception> {
         self.count(publication.body.len() + publication.properties.len() + ENTRY_BYTES)?;
-        if !self.group.takes(to) {
+        if !self.group.takes(to, once, None) {
             self.appends.extend(self.group.take());
         }
-        self.group.push(to, publication, content)
+        self.group.push(to, publication, content, once)
     }
 
     /// Holds a publication back that waits.
     pub(super) fn publish_later(&mut self, append: Append, delay: Millis) -> Result<(), Exception> {
         self.count(append.payload.bytes().len() + ENTRY_BYTES)?;
         self.later.push((append, delay));
-        Ok(())
-    }
-
-    /// Holds a publication back that is not packed with others.
-    pub(super) fn publish_alone(&mut self, append: Append) -> Result<(), Exception> {
-        self.count(append.payload.bytes().len() + ENTRY_BYTES)?;
-        self.appends.extend(self.group.take());
-        self.appends.push(append);
         Ok(())
     }
 

@@ -33,6 +33,8 @@ pub struct Routes {
     pub topics: Vec<Arc<Topic>>,
     /// A router that looks at headers was met: the routes hold for these headers only.
     pub by_headers: bool,
+    /// A router that delays was met: they hold for what waits, or for what does not.
+    pub by_waiting: bool,
     /// The router it was published to remembers ids of messages.
     pub within: Option<(RouterId, Dedup)>,
     /// Where it goes by routers that delay, when its time has come.
@@ -69,6 +71,7 @@ impl Routes {
         self.logs.clear();
         self.topics.clear();
         self.by_headers = false;
+        self.by_waiting = false;
         self.later = None;
         self.within = None;
     }
@@ -133,6 +136,7 @@ impl Names {
         if !delaying.routers.is_empty() {
             let mut later = Routes::default();
             self.follow_all(delaying, publish, &mut later, None);
+            routes.by_headers |= later.by_headers;
             routes.later = (!later.is_empty()).then(|| Box::new(later));
         }
     }
@@ -152,7 +156,7 @@ impl Names {
             if router.options.delays
                 && let Some(delaying) = &mut delaying
             {
-                routes.by_headers = true;
+                routes.by_waiting = true;
                 if publish.headers.waits() {
                     delaying.add(router);
                     continue;

@@ -77,7 +77,8 @@ fn what_waits_is_routed_for_later_behind_a_router_that_delays() {
     world.bind("slow", to_router("slower"), "");
     let found = |router: &str, waits: bool| {
         let routes = world.routes_of(router, waits);
-        (routes.logs.clone(), routes.later.map(|later| later.logs), routes.by_headers)
+        assert!(!routes.by_headers);
+        (routes.logs.clone(), routes.later.map(|later| later.logs), routes.by_waiting)
     };
     assert_eq!(found("all", false), (vec![now, both, later], None, true));
     assert_eq!(found("all", true), (vec![now, both], Some(vec![both, later]), true));

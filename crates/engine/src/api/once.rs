@@ -5,6 +5,9 @@ use catalog::{Dedup, MessageId, Remembered, RouterId};
 use serde::{Deserialize, Serialize};
 use types::Millis;
 
+/// The router that messages came by, if that remembers too, in each log it leads to, and how.
+pub type Within = (RouterId, Dedup);
+
 /// Where a message is looked for by its id before it is appended.
 ///
 /// A queue that remembers ids looks in its own memory; every log that the message goes to decides for
@@ -13,8 +16,8 @@ use types::Millis;
 pub struct Once {
     /// The message's.
     pub id: MessageId,
-    /// The router it came by that remembers too, in each log it leads to.
-    pub within: Option<(RouterId, Dedup)>,
+    /// The router it came by.
+    pub within: Option<Within>,
 }
 
 /// Begins what a destination says of a message that is appended once; the rest follows.

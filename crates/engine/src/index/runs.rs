@@ -226,8 +226,27 @@ impl Iterator for Iter<'_> {
     }
 }
 
+/// The first run that ends after `offset`. Most look for what is new, or near the first that is left.
 fn position(runs: &VecDeque<Run>, offset: Offset) -> usize {
-    runs.partition_point(|run| run.end() <= offset)
+    if runs.back().is_none_or(|last| last.end() <= offset) {
+        return runs.len();
+    }
+    let is_before = |at: usize| runs.get(at).is_some_and(|run| run.end() <= offset);
+    let (mut from, mut step) = (0, 1);
+    while is_before(from + step - 1) {
+        from += step;
+        step *= 2;
+    }
+    let mut to = (from + step - 1).min(runs.len());
+    while from < to {
+        let middle = from.midpoint(to);
+        if is_before(middle) {
+            from = middle + 1;
+        } else {
+            to = middle;
+        }
+    }
+    from
 }
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 
 use super::{Effect, Schedule, Shard, ranking};
 use crate::api::{Once, Verdict};
-use crate::command::Activation;
+use crate::command::{Activation, Range};
 use crate::levels::Levels;
 use catalog::{Dedup, Remembered};
+use ledger::Span;
 use types::{LogId, Offset};
 
 impl Shard {
@@ -22,11 +23,14 @@ impl Shard {
         if let (Some(once), Some(log)) = (once, self.logs.get_mut(id)) {
             let timed = |dedup: &Dedup| dedup.remembered != Remembered::WhileHeld;
             let own = log.options.dedup.filter(timed);
-            if let Some(base) = log.seen.find(once, own, self.time, |_| true) {
+            let looks = log.seen.looks(once.within, own, self.time);
+            if let Some(base) = looks.find(&once.id, |_| true) {
                 return (Verdict::Duplicate, base);
             }
             let known = log.seen.len();
-            log.seen.remember(once, own, (end, self.time), |_| true);
+            let held = (|_| true, u64::MAX);
+            let ids = std::iter::once(once.id);
+            log.seen.remember((ids, once.within), own, (end, self.time), held);
             self.holds.ids = self.holds.ids - known + log.seen.len();
         }
         let schedule = self.schedules.get_or_insert_with(id, || Schedule::new(level_max));
@@ -46,28 +50,53 @@ impl Shard {
     ) {
         let schedule = self.schedules.get_mut(id);
         let (Some(schedule), Some(log)) = (schedule, self.logs.get_mut(id)) else { return };
-        let mut moved = Vec::new();
+        let (mut moved, mut cancelled) = (Vec::new(), Vec::new());
         for entry in entries.iter().copied() {
-            let Activation { offset, due } = entry;
+            let Activation { offset, due, count } = entry;
+            let span = Span::run(offset, count);
             let early = due > self.time && !io::planted("timer-early");
-            if early || !schedule.waits(offset) {
+            if early || !schedule.any_waits(span.first, span.end) {
                 continue;
             }
-            let level = schedule.ledger.level_of(offset);
+            if schedule.ledger.settled_in(span) > 0 {
+                let gone = span.offsets().filter(|offset| !schedule.waits(*offset));
+                cancelled.extend(gone.map(|gone| Offset(log.end.0 + gone.0 - offset.0)));
+            }
+            if log.options.level_max > 0 {
+                for (entry, to) in span.offsets().zip(Span::run(log.end, count).offsets()) {
+                    let levels = Levels::one(schedule.ledger.level_of(entry));
+                    let at = (id, to, 1);
+                    ranking::rank(&mut self.subscriptions, &log.subscriptions, at, Some(&levels));
+                }
+            }
             if !(io::planted("activated-twice") && offset.0 % 5 == 2) {
-                schedule.settle(offset);
+                schedule.settle(span);
             }
             moved.push((entry, log.end));
-            if log.options.level_max > 0 {
-                let levels = Levels::one(level);
-                let at = (id, log.end, 1);
-                ranking::rank(&mut self.subscriptions, &log.subscriptions, at, Some(&levels));
-            }
-            log.end = log.end.next();
+            log.end = log.end.plus(count);
         }
         let start = schedule.ledger.floor();
         effects.push(Effect::Activated { log: id, proposed: entries.to_vec(), moved });
         effects.push(Effect::Trimmed { log: Schedule::id_of(id), start });
+        if !cancelled.is_empty() && !io::planted("cancelled-delivered") {
+            self.take_out_cancelled(id, &cancelled, effects);
+        }
+    }
+
+    /// Of a batch that was appended to a log some messages had been cancelled: nobody is to have them.
+    fn take_out_cancelled(&mut self, id: LogId, offsets: &[Offset], effects: &mut Vec<Effect>) {
+        let range = |offset: &Offset| Range { log: id, first: *offset, last: *offset };
+        let ranges: Vec<Range> = offsets.iter().map(range).collect();
+        let readers = self.logs.get(&id).map(|log| log.subscriptions.clone());
+        for reader in readers.unwrap_or_default() {
+            self.withdraw(reader, &ranges, effects);
+            let spans = ranges.iter().map(Range::span);
+            effects.extend(spans.map(|span| Effect::Forgotten {
+                subscription: reader,
+                log: id,
+                span,
+            }));
+        }
     }
 
     /// Cancels what of a schedule still waits; gives which.
@@ -82,7 +111,7 @@ impl Shard {
         let waiting: Vec<Offset> = waiting.copied().collect();
         for offset in &waiting {
             if !(io::planted("cancel-lost") && offset.0 % 3 == 0) {
-                schedule.settle(*offset);
+                schedule.settle(Span::one(*offset));
             }
         }
         let start = schedule.ledger.floor();

@@ -1,28 +1,46 @@
-//! Levels of what is appended to queues that have levels.
+//! What a frame tells of its batches, and levels of what is appended to queues that have levels.
 
 use super::{Chunked, Subscription};
 use crate::command::Command;
+use crate::id_list::IdList;
 use crate::levels::Levels;
 use ledger::{Ledger, Span};
 use types::{LogId, Offset, SubscriptionId};
 
-/// The levels that a frame tells of its batches.
-pub(super) struct Ranking<'a>(Vec<(u16, &'a Levels)>);
+/// The levels and the ids that a frame tells of its batches.
+#[derive(Default)]
+pub(super) struct Told<'a> {
+    levels: Vec<(u16, &'a Levels)>,
+    ids: Vec<(u16, &'a IdList)>,
+}
 
-impl<'a> Ranking<'a> {
-    pub(super) fn of(commands: &'a [Command]) -> Ranking<'a> {
-        let told = commands.iter().filter_map(|command| match command {
-            Command::Rank { batch, levels } => Some((*batch, levels)),
-            _ => None,
-        });
-        Ranking(told.collect())
+impl<'a> Told<'a> {
+    pub(super) fn of(commands: &'a [Command]) -> Told<'a> {
+        let mut told = Told::default();
+        for command in commands {
+            match command {
+                Command::Rank { batch, levels } => told.levels.push((*batch, levels)),
+                Command::Remember { batch, ids } => told.ids.push((*batch, ids)),
+                _ => {}
+            }
+        }
+        told
     }
 
-    /// Those of one batch; `None` when all of its records are at level 0.
-    pub(super) fn at(&self, batch: u16) -> Option<&'a Levels> {
-        let at = self.0.binary_search_by_key(&batch, |(batch, _)| *batch).ok()?;
-        Some(self.0[at].1)
+    /// The levels of one batch; `None` when all of its records are at level 0.
+    pub(super) fn levels(&self, batch: u16) -> Option<&'a Levels> {
+        at(&self.levels, batch)
     }
+
+    /// The ids of one batch, if its records have any.
+    pub(super) fn ids(&self, batch: u16) -> Option<&'a IdList> {
+        at(&self.ids, batch)
+    }
+}
+
+fn at<'a, T>(told: &[(u16, &'a T)], batch: u16) -> Option<&'a T> {
+    let at = told.binary_search_by_key(&batch, |(batch, _)| *batch).ok()?;
+    Some(told[at].1)
 }
 
 /// Tells those who read a log the levels of so many records from an offset on.

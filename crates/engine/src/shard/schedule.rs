@@ -49,13 +49,18 @@ impl Schedule {
         offset < self.end && !self.ledger.is_settled(offset)
     }
 
+    /// Whether any entry of some in a row is there and waits.
+    pub(crate) fn any_waits(&self, first: Offset, end: Offset) -> bool {
+        self.ledger.next_unsettled(first, end.min(self.end)).is_some()
+    }
+
     /// How many entries wait.
     pub(crate) fn count(&self) -> u64 {
         self.ledger.unsettled(self.end)
     }
 
-    pub(crate) fn settle(&mut self, offset: Offset) {
-        self.ledger.settle(Span::one(offset));
+    pub(crate) fn settle(&mut self, span: Span) {
+        self.ledger.settle(span);
     }
 }
 

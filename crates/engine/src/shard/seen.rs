@@ -4,20 +4,22 @@
 //! log it leads to, which sees what comes by that router. Both are exact, over crashes too, as they
 //! change with the appends of frames and nothing else.
 
-use super::seldom::Seldom;
-use crate::api::{MessageId, Once};
-use catalog::{Dedup, Remembered};
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
-use types::{Millis, Offset};
+mod memory;
 
-/// What an id takes in memory: 32 bytes in each of two maps whose nodes are two thirds full.
-pub(crate) const ID_BYTES: usize = 2 * 32 * 3 / 2;
+pub(crate) use memory::ID_BYTES;
+
+use super::seldom::Seldom;
+use crate::api::{MessageId, Within};
+use catalog::{Dedup, Remembered};
+use memory::Memory;
+use serde::{Deserialize, Serialize};
+use types::{Millis, Offset};
 
 /// Memories of routers in one log; the one used longest ago makes room.
 const ROUTERS_MAX: usize = 16;
-/// A memory that ends with its messages looks for settled ones when it has as many again.
-const SWEEP_MIN: usize = 64;
+/// A memory that ends with its messages has so many ids more than twice the messages that are held, at
+/// most, before a batch is appended.
+const SWEEP_MIN: u64 = 64;
 
 /// Whose memory: 0 is the log's own, others are a router's id and one.
 type Whose = u32;
@@ -29,111 +31,101 @@ pub(crate) struct Seen {
     memories: Seldom<Whose, Memory>,
 }
 
-/// Ids and where their messages are.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(from = "Stored")]
-struct Memory {
-    used: Millis,
-    sweep_at: u64,
-    ids: BTreeMap<MessageId, Sighting>,
-    /// By when they are forgotten.
-    #[serde(skip)]
-    order: BTreeSet<(Millis, Offset, MessageId)>,
+/// The memories that have a say about some messages, at a time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Looks<'a> {
+    memories: [Option<(&'a Memory, Dedup)>; 2],
+    now: Millis,
 }
 
-/// A message that was appended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Sighting {
-    offset: Offset,
-    /// When its id is forgotten.
-    until: Millis,
-}
+impl Looks<'_> {
+    /// Whether no id is remembered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.memories.iter().all(Option::is_none)
+    }
 
-/// [`Memory`] as it is read.
-#[derive(Deserialize)]
-struct Stored {
-    used: Millis,
-    sweep_at: u64,
-    ids: BTreeMap<MessageId, Sighting>,
-}
-
-impl From<Stored> for Memory {
-    fn from(Stored { used, sweep_at, ids }: Stored) -> Memory {
-        let order = ids.iter().map(|(id, seen)| (seen.until, seen.offset, *id)).collect();
-        Memory { used, sweep_at, ids, order }
+    /// Where the message is that one of this id is a duplicate of. `holds`: whether the message at an
+    /// offset is still there.
+    pub(super) fn find(&self, id: &MessageId, holds: impl Fn(Offset) -> bool) -> Option<Offset> {
+        if io::planted("duplicate-message-accepted") {
+            return None;
+        }
+        self.memories.iter().flatten().find_map(|(memory, dedup)| {
+            let seen = memory.get(id)?;
+            let is_known = match dedup.remembered {
+                Remembered::WhileHeld => holds(seen.offset),
+                Remembered::For(_) | Remembered::Always => seen.until > self.now,
+            };
+            is_known.then_some(seen.offset)
+        })
     }
 }
 
 impl Seen {
     /// How many ids are remembered.
     pub(crate) fn len(&self) -> usize {
-        self.memories.values().map(|memory| memory.ids.len()).sum()
+        self.memories.values().map(Memory::len).sum()
     }
 
     /// Whether the time of some id is over.
     pub(crate) fn has_outlived(&self, now: Millis) -> bool {
-        let first = |memory: &Memory| memory.order.first().map(|(until, ..)| *until);
-        self.memories.values().filter_map(first).any(|until| until <= now)
+        self.memories.values().filter_map(Memory::first_until).any(|until| until <= now)
     }
 
-    /// Where the message is that this one is a duplicate of. `own`: how the log itself remembers;
-    /// `holds`: whether the message at an offset is still there.
-    pub(super) fn find(
+    /// The memories that have a say about messages that come by a router or by none. `own`: how the log
+    /// itself remembers.
+    pub(super) fn looks(
         &self,
-        once: &Once,
+        within: Option<Within>,
         own: Option<Dedup>,
         now: Millis,
-        holds: impl Fn(Offset) -> bool,
-    ) -> Option<Offset> {
-        if io::planted("duplicate-message-accepted") {
-            return None;
-        }
-        each(once, own).into_iter().flatten().find_map(|(whose, dedup)| {
-            let seen = self.memories.get(&whose)?.ids.get(&once.id)?;
-            let is_known = match dedup.remembered {
-                Remembered::WhileHeld => holds(seen.offset),
-                Remembered::For(_) | Remembered::Always => seen.until > now,
-            };
-            is_known.then_some(seen.offset)
-        })
+    ) -> Looks<'_> {
+        let memories = each(within, own);
+        let memories = memories.map(|one| {
+            let (whose, dedup) = one?;
+            Some((self.memories.get(&whose)?, dedup))
+        });
+        Looks { memories, now }
     }
 
-    /// Remembers a message that is appended at an offset.
+    /// Remembers messages that are appended from an offset on. `held`: whether the message at an offset
+    /// is still there, and how many may be.
     pub(super) fn remember(
         &mut self,
-        once: &Once,
+        (ids, within): (impl Iterator<Item = MessageId> + Clone, Option<Within>),
         own: Option<Dedup>,
-        (offset, now): (Offset, Millis),
-        holds: impl Fn(Offset) -> bool,
+        (base, now): (Offset, Millis),
+        held: (impl Fn(Offset) -> bool, u64),
     ) {
-        for (whose, dedup) in each(once, own).into_iter().flatten() {
+        let (holds, count) = held;
+        for (whose, dedup) in each(within, own).into_iter().flatten() {
             self.make_room(whose);
             let memory = self.memories.entry(whose).or_default();
             memory.used = now;
             memory.forget_outlived(now);
             if dedup.remembered == Remembered::WhileHeld
-                && memory.ids.len() as u64 >= memory.sweep_at
+                && memory.len() as u64 > count.saturating_mul(2).saturating_add(SWEEP_MIN)
             {
                 memory.retain(&holds);
-                memory.sweep_at = (memory.ids.len() * 2).max(SWEEP_MIN) as u64;
-            }
-            while memory.ids.len() as u64 >= u64::from(dedup.count_max.max(1))
-                && let Some((_, _, id)) = memory.order.pop_first()
-            {
-                memory.ids.remove(&id);
             }
             let until = match dedup.remembered {
                 Remembered::For(span) => now.plus(span),
                 Remembered::WhileHeld | Remembered::Always => Millis(i64::MAX),
             };
-            memory.insert(once.id, Sighting { offset, until });
+            let offsets = std::iter::successors(Some(base), |offset| Some(offset.next()));
+            for (id, offset) in ids.clone().zip(offsets) {
+                while memory.len() as u64 >= u64::from(dedup.count_max.max(1)) && memory.pop_first()
+                {
+                }
+                memory.add(id, (offset, until));
+            }
         }
     }
 
     /// Forgets ids whose time is over.
     pub(super) fn forget_outlived(&mut self, now: Millis) {
         self.memories.values_mut().for_each(|memory| memory.forget_outlived(now));
-        self.memories.retain(|_, memory| !memory.ids.is_empty());
+        self.memories.retain(|_, memory| memory.len() > 0);
     }
 
     /// The log itself remembers in another way from now on: what it has by the old one goes.
@@ -153,33 +145,9 @@ impl Seen {
     }
 }
 
-impl Memory {
-    fn insert(&mut self, id: MessageId, seen: Sighting) {
-        if let Some(before) = self.ids.insert(id, seen) {
-            self.order.remove(&(before.until, before.offset, id));
-        }
-        self.order.insert((seen.until, seen.offset, id));
-    }
-
-    fn forget_outlived(&mut self, now: Millis) {
-        while let Some((until, _, id)) = self.order.first().copied()
-            && until <= now
-        {
-            self.order.pop_first();
-            self.ids.remove(&id);
-        }
-    }
-
-    fn retain(&mut self, holds: impl Fn(Offset) -> bool) {
-        self.ids.retain(|_, seen| holds(seen.offset));
-        let ids = &self.ids;
-        self.order.retain(|(_, _, id)| ids.contains_key(id));
-    }
-}
-
 /// The memories that have a say about a message.
-fn each(once: &Once, own: Option<Dedup>) -> [Option<(Whose, Dedup)>; 2] {
-    let of_router = once.within.map(|(router, dedup)| (router.0.saturating_add(1), dedup));
+fn each(within: Option<Within>, own: Option<Dedup>) -> [Option<(Whose, Dedup)>; 2] {
+    let of_router = within.map(|(router, dedup)| (router.0.saturating_add(1), dedup));
     [own.map(|dedup| (0, dedup)), of_router]
 }
 
@@ -194,6 +162,26 @@ mod tests {
         Once { id: MessageId::of(&id.to_le_bytes()), within: None }
     }
 
+    fn find(
+        seen: &Seen,
+        once: &Once,
+        own: Option<Dedup>,
+        now: Millis,
+        holds: impl Fn(Offset) -> bool,
+    ) -> Option<Offset> {
+        seen.looks(once.within, own, now).find(&once.id, holds)
+    }
+
+    fn remember(
+        seen: &mut Seen,
+        once: &Once,
+        own: Option<Dedup>,
+        at: (Offset, Millis),
+        held: (impl Fn(Offset) -> bool, u64),
+    ) {
+        seen.remember((std::iter::once(once.id), once.within), own, at, held);
+    }
+
     fn dedup(remembered: Remembered) -> Dedup {
         Dedup { remembered, count_max: 1_000 }
     }
@@ -202,11 +190,11 @@ mod tests {
     fn an_id_is_known_as_long_as_its_window() {
         let own = Some(dedup(Remembered::For(Millis(10))));
         let mut seen = Seen::default();
-        seen.remember(&once(1), own, (Offset(5), Millis(100)), |_| true);
+        remember(&mut seen, &once(1), own, (Offset(5), Millis(100)), (|_| true, 1));
         for (time, found) in [(100, Some(Offset(5))), (109, Some(Offset(5))), (110, None)] {
-            assert_eq!(seen.find(&once(1), own, Millis(time), |_| true), found, "{time}");
+            assert_eq!(find(&seen, &once(1), own, Millis(time), |_| true), found, "{time}");
         }
-        assert_eq!(seen.find(&once(2), own, Millis(100), |_| true), None);
+        assert_eq!(find(&seen, &once(2), own, Millis(100), |_| true), None);
         assert!(seen.has_outlived(Millis(110)) && !seen.has_outlived(Millis(109)));
         seen.forget_outlived(Millis(110));
         assert_eq!((seen.len(), seen.memories.len()), (0, 0));
@@ -219,12 +207,15 @@ mod tests {
         for at in 0..10 * SWEEP_MIN as u32 {
             let floor = Offset(i64::from(at) - 3);
             let holds = |offset: Offset| offset >= floor;
-            seen.remember(&once(at), own, (Offset(i64::from(at)), Millis(0)), holds);
-            assert_eq!(seen.find(&once(at), own, Millis(1 << 60), holds), Some(Offset(at.into())));
+            remember(&mut seen, &once(at), own, (Offset(i64::from(at)), Millis(0)), (holds, 4));
+            assert_eq!(
+                find(&seen, &once(at), own, Millis(1 << 60), holds),
+                Some(Offset(at.into()))
+            );
             let gone =
-                at.checked_sub(4).and_then(|gone| seen.find(&once(gone), own, Millis(0), holds));
+                at.checked_sub(4).and_then(|gone| find(&seen, &once(gone), own, Millis(0), holds));
             assert_eq!(gone, None);
-            assert!(seen.len() <= 2 * SWEEP_MIN, "{}", seen.len());
+            assert!(seen.len() as u64 <= 2 * 4 + SWEEP_MIN + 1, "{}", seen.len());
         }
     }
 
@@ -233,9 +224,15 @@ mod tests {
         let own = Some(Dedup { remembered: Remembered::Always, count_max: 3 });
         let mut seen = Seen::default();
         for at in 0..5 {
-            seen.remember(&once(at), own, (Offset(at.into()), Millis(at.into())), |_| true);
+            remember(
+                &mut seen,
+                &once(at),
+                own,
+                (Offset(at.into()), Millis(at.into())),
+                (|_| true, 9),
+            );
         }
-        let known = (0..5).filter(|at| seen.find(&once(*at), own, Millis(9), |_| true).is_some());
+        let known = (0..5).filter(|at| find(&seen, &once(*at), own, Millis(9), |_| true).is_some());
         assert_eq!(known.collect::<Vec<_>>(), [2, 3, 4]);
     }
 
@@ -248,11 +245,17 @@ mod tests {
         };
         let rounds = 2 * ROUTERS_MAX as u32;
         for router in 0..rounds {
-            assert_eq!(seen.find(&of(router), None, Millis(0), |_| true), None);
-            seen.remember(&of(router), None, (Offset(0), Millis(router.into())), |_| true);
+            assert_eq!(find(&seen, &of(router), None, Millis(0), |_| true), None);
+            remember(
+                &mut seen,
+                &of(router),
+                None,
+                (Offset(0), Millis(router.into())),
+                (|_| true, 9),
+            );
         }
         assert!(seen.memories.len() <= ROUTERS_MAX + 1);
-        assert!(seen.find(&of(rounds - 1), None, Millis(0), |_| true).is_some());
+        assert!(find(&seen, &of(rounds - 1), None, Millis(0), |_| true).is_some());
     }
 
     #[test]
@@ -260,7 +263,13 @@ mod tests {
         let own = Some(dedup(Remembered::For(Millis(10))));
         let mut seen = Seen::default();
         for at in 0..9 {
-            seen.remember(&once(at), own, (Offset(at.into()), Millis(at.into())), |_| true);
+            remember(
+                &mut seen,
+                &once(at),
+                own,
+                (Offset(at.into()), Millis(at.into())),
+                (|_| true, 9),
+            );
         }
         let bytes = postcard::to_allocvec(&seen).expect("memory takes it");
         let mut read: Seen = postcard::from_bytes(&bytes).expect("it is whole");

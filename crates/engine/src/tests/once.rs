@@ -3,14 +3,15 @@
 use super::Stage;
 use crate::MemoryPool;
 use crate::api::{
-    Append, Counts, Get, MessageId, Once, Op, Payload, Reply, Schedule, Settle, Source, Verdict,
+    Append, Counts, Get, MessageId, Once, Op, Payload, Read, ReadFrom, Reply, Schedule, Settle,
+    Source, Take, Transaction, Verdict, Within,
 };
 use crate::api::{Disposition, LeaseRange};
 use crate::shard::ID_BYTES;
 use bytes::Bytes;
 use catalog::{Dedup, QueueOptions, Remembered, RouterId};
 use record::{tail, tails};
-use types::{ConsumerId, Error, Kind, LogRef, Millis, Offset, SubscriptionRef};
+use types::{ConsumerId, Error, Kind, LogRef, Millis, Offset, SubscriptionRef, Token};
 
 const WINDOW: Millis = Millis(60_000);
 
@@ -24,11 +25,43 @@ fn once(id: &str) -> Once {
 }
 
 fn payload(once: Once) -> Payload {
-    let mut encoded = Vec::new();
-    tail::encode(&mut encoded, None, Some(b"value"), std::iter::empty());
+    Payload::once(values(&["value"]), false, once)
+}
+
+fn values(values: &[&str]) -> Bytes {
     let mut bytes = Vec::new();
-    tails::push(&mut bytes, None, &encoded);
-    Payload::Once { bytes: Bytes::from(bytes), expiring: false, once }
+    for value in values {
+        let mut encoded = Vec::new();
+        tail::encode(&mut encoded, None, Some(value.as_bytes()), std::iter::empty());
+        tails::push(&mut bytes, None, &encoded);
+    }
+    Bytes::from(bytes)
+}
+
+/// Appends messages whose ids are their values.
+fn append_all(to: &[LogRef], ids: &[&str], within: Option<Within>) -> Op {
+    let bytes = values(ids);
+    let ids = ids.iter().map(|id| MessageId::of(id.as_bytes())).collect();
+    let payload = Payload::Once { bytes, expiring: false, ids, within };
+    Op::Append(Append { to: to.into(), payload, waits: true })
+}
+
+/// What a queue delivers, redelivered or not.
+fn consumed(stage: &mut Stage, subscription: SubscriptionRef) -> Vec<String> {
+    let take = Take {
+        consumer: ConsumerId(9),
+        source: Source::Subscription(subscription),
+        prefetch: 0,
+        window: None,
+        settle_on_delivery: true,
+        exclusive: false,
+        priority: 0,
+        sessions_max: 0,
+    };
+    stage.call(Op::Take(take)).expect("it is a consumer");
+    stage.run();
+    let delivered = stage.delivered().into_iter();
+    delivered.map(|value| value.trim_end_matches('!').to_owned()).collect()
 }
 
 fn append(to: &[LogRef], once: Once) -> Op {
@@ -80,6 +113,106 @@ fn a_duplicate_within_the_window_is_dropped_over_crashes_and_checkpoints() {
     assert_eq!(ready(&mut stage, subscription), 2);
     stage.clock.pass(WINDOW.0 as u64 * 1_000);
     assert_eq!(verdict(stage.call(append(&[log], once("a")))), (Verdict::Appended, Offset(3)));
+}
+
+#[test]
+fn of_many_at_once_those_that_are_known_are_dropped_and_the_others_stay_in_order() {
+    for crashed in [false, true] {
+        let mut stage = Stage::new();
+        let (log, subscription) = stage.queue("q", remembering(Remembered::For(WINDOW)));
+        let reply = stage.call(append_all(&[log], &["a", "b", "a", "c"], None));
+        assert_eq!(verdict(reply), (Verdict::Appended, Offset(2)));
+        if crashed {
+            stage.crash();
+        }
+        let reply = stage.call(append_all(&[log], &["d", "b", "e", "f", "a"], None));
+        assert_eq!(verdict(reply), (Verdict::Duplicate, Offset(0)));
+        let reply = stage.call(append_all(&[log], &["f", "e", "g"], None));
+        assert_eq!(verdict(reply), (Verdict::Appended, Offset(6)));
+        assert_eq!(consumed(&mut stage, subscription), ["a", "b", "c", "d", "e", "f", "g"]);
+    }
+}
+
+#[test]
+fn a_message_is_dropped_when_one_of_its_id_is_still_on_its_way_to_the_disk() {
+    let mut stage = Stage::new();
+    let (log, subscription) = stage.queue("q", remembering(Remembered::For(WINDOW)));
+    let sent: Vec<Token> = (0..3)
+        .map(|_| {
+            let token = stage.send(append_all(&[log], &["a", "b"], None));
+            stage.engine.run(1).expect("the disk works");
+            token
+        })
+        .collect();
+    let twice = stage.send(append_all(&[log], &["c", "a", "b", "c"], None));
+    stage.run();
+    let mut answered = |token: Token| verdict(stage.answer(token).expect("it is answered")).0;
+    assert_eq!(answered(sent[0]), Verdict::Appended);
+    assert_eq!([sent[1], sent[2], twice].map(&mut answered), [Verdict::Duplicate; 3]);
+    assert_eq!(consumed(&mut stage, subscription), ["a", "b", "c"]);
+}
+
+#[test]
+fn many_at_once_are_one_batch_and_those_of_another_router_are_another() {
+    let mut stage = Stage::new();
+    let (log, subscription) = stage.queue("q", remembering(Remembered::WhileHeld));
+    let dedup = Dedup { remembered: Remembered::Always, count_max: 9 };
+    let router = Some((RouterId(1), dedup));
+    let mut all = Vec::new();
+    for (ids, within) in [(["a", "b"], None), (["c", "d"], None), (["e", "f"], router)] {
+        all.push(stage.send(append_all(&[log], &ids, within)));
+    }
+    stage.run();
+    let answers = all.iter().map(|token| stage.answer(*token).expect("it is answered"));
+    let answers: Vec<(Verdict, Offset)> = answers.map(verdict).collect();
+    assert_eq!(answers, [1, 3, 5].map(|last| (Verdict::Appended, Offset(last))));
+    let from = ReadFrom { log, offset: Offset(0), bytes_max: 1 << 20 };
+    let wait = Millis(0);
+    let read = Read { logs: vec![from], bytes_max: 1 << 20, bytes_min: 0, wait };
+    let Ok(Reply::Read(read)) = stage.call(Op::Read(read)) else { panic!("it is not read") };
+    let batches = read[0].batches.as_ref().expect("they are there").iter();
+    assert_eq!(batches.map(|batch| batch.base_offset.0).collect::<Vec<_>>(), [0, 4]);
+    stage.crash();
+    assert_eq!(verdict(stage.call(append_all(&[log], &["e"], None))).0, Verdict::Duplicate);
+    assert_eq!(consumed(&mut stage, subscription).len(), 6);
+    assert_eq!(verdict(stage.call(append_all(&[log], &["e"], None))).0, Verdict::Appended);
+    assert_eq!(verdict(stage.call(append_all(&[log], &["e"], router))).0, Verdict::Duplicate);
+}
+
+#[test]
+fn each_of_many_goes_where_it_is_new_and_has_its_id() {
+    let mut stage = Stage::new();
+    let (one, of_one) = stage.queue("one", remembering(Remembered::For(WINDOW)));
+    let (two, of_two) = stage.queue("two", remembering(Remembered::For(WINDOW)));
+    let (any, of_any) = stage.queue("any", QueueOptions::default());
+    stage.call(append_all(&[one], &["b"], None)).expect("it is appended");
+    stage.call(append_all(&[one, two, any], &["a", "b", "c"], None)).expect("it is appended");
+    assert_eq!(consumed(&mut stage, of_one), ["b", "a", "c"]);
+    assert_eq!(consumed(&mut stage, of_two), ["a", "b", "c"]);
+    assert_eq!(consumed(&mut stage, of_any), ["a", "b", "c"]);
+    let Op::Append(mut append) = append_all(&[one], &["x", "y"], None) else { return };
+    if let Payload::Once { ids, .. } = &mut append.payload {
+        ids.pop();
+    }
+    match stage.call(Op::Append(append)) {
+        Err(Error { kind: Kind::Invalid, .. }) => {}
+        other => panic!("it is not refused: {other:?}"),
+    }
+}
+
+#[test]
+fn a_transaction_takes_each_of_many_once() {
+    let mut stage = Stage::new();
+    let (log, subscription) = stage.queue("q", remembering(Remembered::For(WINDOW)));
+    let appends = [["a", "b"], ["b", "c"]].map(|ids| match append_all(&[log], &ids, None) {
+        Op::Append(append) => append,
+        other => panic!("{other:?}"),
+    });
+    let transaction =
+        Transaction { shard: log.shard, appends: appends.to_vec(), settles: Vec::new() };
+    stage.call(Op::Transaction(transaction)).expect("it is done");
+    stage.call(append_all(&[log], &["c", "d", "a"], None)).expect("it is answered");
+    assert_eq!(consumed(&mut stage, subscription), ["a", "b", "c", "d"]);
 }
 
 #[test]

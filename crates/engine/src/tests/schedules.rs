@@ -518,3 +518,72 @@ fn many_activated_records_that_stay_are_copied_to_where_index_files_have_them() 
     (0..20).for_each(|_| stage.run());
     assert_eq!(stage.delivered(), wanted);
 }
+
+#[test]
+fn what_is_cancelled_of_a_batch_is_not_delivered_and_the_rest_comes_in_order() {
+    for (crashes, cancelled) in [(false, [1, 3]), (true, [0, 1]), (true, [3, 4]), (false, [0, 4])] {
+        let mut stage = Stage::new();
+        let (log, queue) = stage.queue("q", QueueOptions::default());
+        let all = ["a", "b", "c", "d", "e"];
+        plan(&mut stage, log, &all, 60_000);
+        plan(&mut stage, log, &["gone", "gone"], 60_000);
+        assert_eq!(list(&mut stage, log), [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(cancel(&mut stage, log, &[5, 6, cancelled[0], cancelled[1]]).len(), 4);
+        if crashes {
+            stage.crash();
+        }
+        let left: Vec<i64> = (0..5).filter(|at| !cancelled.contains(at)).collect();
+        assert_eq!(list(&mut stage, log), left);
+        pass(&mut stage, 60_000);
+        assert_eq!(ready_of(&mut stage, queue), 3);
+        if crashes {
+            stage.reopen();
+        }
+        take(&mut stage, queue);
+        stage.run();
+        let values = stage.delivered().into_iter();
+        let values: Vec<String> = values.map(|value| value.trim_end_matches('!').into()).collect();
+        let wanted: Vec<&str> = left.iter().map(|at| all[*at as usize]).collect();
+        assert_eq!(values, wanted);
+        assert_eq!(list(&mut stage, log), [] as [i64; 0]);
+    }
+}
+
+#[test]
+fn a_batch_of_which_the_first_was_cancelled_is_found_by_a_start_and_when_its_segment_is_sealed() {
+    let mut stage = Stage::new();
+    let (other, noise) = stage.queue("noise", QueueOptions::default());
+    let (log, queue) = stage.queue("q", QueueOptions::default());
+    let mut wanted = Vec::new();
+    for number in 0..60 {
+        let values = [format!("{number} a"), format!("{number} b"), format!("{number} c")];
+        let values: Vec<&str> = values.iter().map(String::as_str).collect();
+        let first = plan(&mut stage, log, &values, 5_000_000 + number * 7_919 % 61 * 1_000);
+        cancel(&mut stage, log, &[first.0]);
+        wanted.extend(values[1..].iter().map(|value| (*value).to_owned()));
+        if number % 20 == 19 {
+            churn(&mut stage, other);
+        }
+    }
+    stage.call(Op::Purge(noise)).expect("purged");
+    for _ in 0..4 {
+        checkpoint(&mut stage);
+    }
+    stage.crash();
+    take(&mut stage, queue);
+    let mut delivered = Vec::new();
+    for _ in 0..80 {
+        pass(&mut stage, 70_000);
+        delivered.extend(stage.delivered());
+    }
+    delivered.sort_unstable();
+    wanted.sort_unstable();
+    assert_eq!(delivered, wanted);
+}
+
+fn ready_of(stage: &mut Stage, queue: SubscriptionRef) -> u64 {
+    match stage.call(Op::Count(queue)) {
+        Ok(Reply::Counts(counts)) => counts.ready,
+        other => panic!("it was not counted: {other:?}"),
+    }
+}

@@ -15,11 +15,10 @@ use super::upkeep::Due;
 use crate::api::{Reply, Schedule as ScheduleOp, Scheduled, ScheduledEntry, Unschedule};
 use crate::command::{Activation, Command};
 use crate::draft::{Awaits, DESTS_MAX};
-use crate::envelope::Envelope;
 use crate::index::{Look, PageKey, Run};
 use crate::levels::Levels;
 use crate::shard::Schedule;
-use journal::Dest;
+use ledger::Span;
 use std::collections::{BTreeMap, BTreeSet};
 use types::{ClientId, Error, Kind, LogId, LogRef, Millis, Offset, ShardId, Token};
 
@@ -61,7 +60,11 @@ impl Worker {
             let levels = seat.levels_of(append)?;
             let bytes = levels.as_ref().map_or(0, |_| count * Levels::one(0).bytes_max());
             seat.make_room(dests, bytes);
-            let first = seat.draft.schedule(append, op.due, time, stamp);
+            // What is cancelled of a batch has an offset in the log all the same, and is settled there.
+            let is_queue =
+                |to: &LogRef| seat.shard.logs.get(&to.log).is_some_and(|log| log.options.interest);
+            let together = levels.is_none() && append.to.iter().all(is_queue);
+            let first = seat.draft.schedule(append, op.due, (time, stamp), together);
             for (span, level) in
                 levels.iter().flat_map(|it| it.spans(Offset(0), u32::try_from(count).unwrap_or(0)))
             {
@@ -159,7 +162,7 @@ impl Worker {
                 let stored: BTreeSet<u32> =
                     index.dues.of(id).iter().map(|row| row.segment).collect();
                 let runs = index.log(id).into_iter().flat_map(|index| index.in_memory(Offset(0)));
-                for run in runs.filter(|run| schedule.waits(run.first)) {
+                for run in runs.filter(|run| schedule.any_waits(run.first, run.end())) {
                     if !stored.contains(&run.at.segment) {
                         agenda.add(run);
                     }
@@ -261,51 +264,51 @@ impl Worker {
         time: Millis,
     ) {
         self.wake_readers(shard, log);
-        for (entry, base) in moved {
-            let Some(seat) = self.seats.get_mut(&shard) else { return };
-            let agenda = seat.agendas.get_mut(&log);
-            let Some(run) = agenda.and_then(|agenda| agenda.proposed.remove(&entry.offset)) else {
-                continue;
-            };
-            let run = self.store.refer(log, run, (*base, time));
-            self.arrived.add(shard, reference(log, &run), time);
-            for id in seat.shard.readers(log) {
-                let Some(queue) = seat.queues.get_mut(id) else { continue };
-                queue.tally.published += 1;
-                if queue.options.max_bytes.is_some()
-                    && let Some(log) = queue.log_mut(log)
-                {
-                    log.add_lengths(*base, std::iter::once(run.at.len));
+        let Some(seat) = self.seats.get_mut(&shard) else { return };
+        let mut runs = Vec::with_capacity(moved.len());
+        if let Some(agenda) = seat.agendas.get_mut(&log) {
+            for (entry, base) in moved {
+                let run = agenda.proposed.remove(&entry.offset);
+                runs.extend(run.map(|run| self.store.refer(log, run, (*base, time))));
+            }
+            if runs.len() < proposed.len() {
+                for entry in proposed {
+                    agenda.proposed.remove(&entry.offset);
+                }
+            }
+        }
+        for run in &runs {
+            self.arrived.add(shard, (log, run.expiring), time);
+        }
+        for id in seat.shard.readers(log) {
+            let Some(queue) = seat.queues.get_mut(id) else { continue };
+            queue.tally.published += runs.iter().map(|run| u64::from(run.count)).sum::<u64>();
+            if queue.options.max_bytes.is_some()
+                && let Some(log) = queue.log_mut(log)
+            {
+                for run in &runs {
+                    let each = run.at.len / run.count.max(1);
+                    log.add_lengths(run.first, (0..run.count).map(|_| each));
                 }
             }
         }
         self.log_touched(shard, log);
-        let Some(seat) = self.seats.get_mut(&shard) else { return };
-        if let Some(agenda) = seat.agendas.get_mut(&log) {
-            for entry in proposed {
-                agenda.proposed.remove(&entry.offset);
-            }
-        }
-        self.settled_entries(shard, log, proposed.iter().map(|entry| entry.offset));
+        let spans = proposed.iter().map(|entry| Span::run(entry.offset, entry.count));
+        self.settled_entries(shard, log, spans);
         self.rearm_agenda(shard, log);
     }
 
     /// Entries of a schedule were cancelled.
     pub(super) fn unscheduled(&mut self, shard: ShardId, log: LogId, offsets: &[Offset]) {
-        self.settled_entries(shard, log, offsets.iter().copied());
+        self.settled_entries(shard, log, offsets.iter().copied().map(Span::one));
     }
 
     /// Of pages that have settled entries more counts as live than is.
-    fn settled_entries(
-        &mut self,
-        shard: ShardId,
-        log: LogId,
-        offsets: impl Iterator<Item = Offset>,
-    ) {
+    fn settled_entries(&mut self, shard: ShardId, log: LogId, spans: impl Iterator<Item = Span>) {
         let id = Schedule::id_of(log);
         let mut marked = false;
-        for offset in offsets {
-            marked |= self.store.index.mark_stale(id, offset, offset.next());
+        for span in spans {
+            marked |= self.store.index.mark_stale(id, span.first, span.end);
         }
         if let Some(seat) = self.seats.get_mut(&shard).filter(|_| marked) {
             seat.scattered.insert(id);
@@ -330,14 +333,16 @@ impl Worker {
         let (Some(from), Some(settled)) = (agenda.sweep.take(), agenda.cuts.front()) else {
             return;
         };
-        let dead = |run: &Run| settled.is_settled(run.first);
+        let dead = |run: &Run| settled.next_unsettled(run.first, run.end()).is_none();
         let (id, look_at_max) = (Schedule::id_of(log), self.schedule_near_max);
         agenda.sweep = self.store.index.sweep_from(id, from, look_at_max, dead);
         if agenda.sweep.is_some() {
             self.agendas_swept.insert((shard, log));
             return;
         }
-        agenda.forget_settled();
+        let runs = self.store.index.log(id);
+        let first = |offset| Some(runs?.in_memory(offset).next()?.first);
+        agenda.forget_settled(|offset| first(offset) == Some(offset));
     }
 
     /// Notes what was settled in schedules when a checkpoint is cut.
@@ -364,10 +369,4 @@ impl Worker {
         }
         self.schedule_bytes = bytes;
     }
-}
-
-/// An activated entry as a destination of the frame that activated it.
-fn reference(log: LogId, run: &Run) -> Dest {
-    let envelope = Envelope { expiring: run.expiring, ..Envelope::default() };
-    Dest { log, batch: 0, records: run.count, envelope: envelope.encode() }
 }

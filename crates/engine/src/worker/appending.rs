@@ -18,6 +18,7 @@ impl Worker {
             Payload::Expecting { expected, .. } => {
                 self.append_expecting((client, token), append, expected);
             }
+            Payload::Once { .. } => self.append_once(client, token, &append),
             _ if append.to.len() > DESTS_MAX => self.append_widely(client, token, &append),
             _ => self.append(client, token, &append, Told::default()),
         }
@@ -58,7 +59,7 @@ impl Worker {
 
     /// Appends to more destinations than a frame can have: in several, of which the last is waited
     /// for.
-    fn append_widely(&mut self, client: ClientId, token: Token, append: &Append) {
+    pub(super) fn append_widely(&mut self, client: ClientId, token: Token, append: &Append) {
         let Some(seat) = self.seats.get_mut(&append.to[0].shard) else { return };
         let known = |dest: &&LogRef| seat.shard.logs.contains_key(&dest.log);
         let known: Vec<LogRef> = append.to.iter().filter(known).copied().collect();
@@ -93,7 +94,11 @@ impl Worker {
                 return self.clients.reply(client, token, Err(error));
             }
         }
-        let dests = transaction.appends.iter().map(|append| append.to.len()).sum();
+        let dests = transaction.appends.iter().map(|append| match &append.payload {
+            Payload::Once { ids, .. } => ids.len() * append.to.len(),
+            _ => append.to.len(),
+        });
+        let dests = dests.sum();
         let room = seat.check_room_for(transaction);
         let begun = room.and_then(|()| seat.levels_of_all(transaction)).and_then(|(all, bytes)| {
             seat.begin_atomic((dests, bytes), &transaction.settles).map(|()| all)
@@ -143,9 +148,14 @@ fn parts_of(append: &Append, seat: &Seat) -> Vec<Append> {
     parts
 }
 
-/// Whether an append can go into a frame: some destination is there. Gives whether its batch gets the
-/// leader's time.
+/// Whether an append can go into a frame: some destination is there, and each record has its id if any
+/// has. Gives whether its batch gets the leader's time.
 pub(super) fn checked(seat: &Seat, append: &Append) -> Result<bool, Error> {
+    if let Payload::Once { bytes, ids, .. } = &append.payload
+        && (ids.is_empty() || Tails::new(bytes).count() != ids.len())
+    {
+        return Err(Error::new(Kind::Invalid, "a message that is taken once has an id"));
+    }
     let known = append.to.iter().filter_map(|dest| seat.shard.logs.get(&dest.log));
     let stamp = known.map(|log| log.options.append_time).reduce(|one, other| one | other);
     stamp.ok_or_else(no_log)

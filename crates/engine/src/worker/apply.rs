@@ -23,19 +23,24 @@ const SOON: Millis = Millis(60_000);
 /// The appends of a turn.
 #[derive(Debug, Default)]
 pub(super) struct Arrivals {
-    dests: Vec<(ShardId, Dest)>,
+    /// Where something went, and whether it may have a time to live; not twice in a row.
+    logs: Vec<(ShardId, LogId, bool)>,
     since: Option<Millis>,
 }
 
 impl Arrivals {
     fn note(&mut self, shard: ShardId, sealed: &Sealed) {
-        self.dests.extend(sealed.dests.iter().map(|dest| (shard, dest.clone())));
-        self.since = self.since.into_iter().chain([sealed.time]).min();
+        for Dest { log, envelope, .. } in &sealed.dests {
+            self.add(shard, (*log, !envelope.is_empty()), sealed.time);
+        }
     }
 
     /// Notes an append beside those of a frame's batches.
-    pub(super) fn add(&mut self, shard: ShardId, dest: Dest, time: Millis) {
-        self.dests.push((shard, dest));
+    pub(super) fn add(&mut self, shard: ShardId, (log, timed): (LogId, bool), time: Millis) {
+        let arrival = (shard, log, timed);
+        if self.logs.last() != Some(&arrival) {
+            self.logs.push(arrival);
+        }
         self.since = self.since.into_iter().chain([time]).min();
     }
 
@@ -83,7 +88,7 @@ impl Worker {
         let far = far_off(&sealed, self.now);
         for (at, location) in placed.batches.iter().enumerate() {
             if !far.contains(&at) {
-                self.store.cache.insert(cache::key(location), sealed.batches[at].clone());
+                self.store.cache.add(cache::key(location), sealed.batches[at].clone());
             }
         }
         self.effects(shard, &sealed, &placed.batches, effects);
@@ -247,21 +252,21 @@ impl Worker {
 
     /// After consumers had their chance at what arrived this turn: limits, and times to live.
     pub(super) fn look_at_arrivals(&mut self) {
-        for (shard, dest) in std::mem::take(&mut self.arrived).dests {
-            self.limit_and_arm(shard, &dest);
+        for (shard, log, timed) in std::mem::take(&mut self.arrived).logs {
+            self.limit_and_arm(shard, log, timed);
         }
     }
 
-    fn limit_and_arm(&mut self, shard: ShardId, dest: &Dest) {
+    fn limit_and_arm(&mut self, shard: ShardId, log: LogId, may_expire: bool) {
         let Some(seat) = self.seats.get(&shard) else { return };
         let concerned: Vec<SubscriptionId> = seat
             .shard
-            .readers(dest.log)
+            .readers(log)
             .iter()
             .filter(|id| {
                 seat.queues.get(id).is_some_and(|queue| {
                     let options = &queue.options;
-                    let timed = options.message_ttl.is_some() || !dest.envelope.is_empty();
+                    let timed = options.message_ttl.is_some() || may_expire;
                     options.max_len.is_some()
                         || options.max_bytes.is_some()
                         || timed && queue.timer.is_none_or(|(due, _)| due > self.now)
@@ -272,9 +277,9 @@ impl Worker {
         for id in concerned {
             self.limit_length(shard, id);
             let subscription = SubscriptionRef { shard, subscription: id };
-            match dest.envelope.is_empty() {
-                true => self.arm(subscription),
-                false => self.rearm(subscription),
+            match may_expire {
+                true => self.rearm(subscription),
+                false => self.arm(subscription),
             }
         }
     }
@@ -457,7 +462,7 @@ impl Worker {
         &mut self,
         mut read: impl FnMut(LogId, PageKey) -> Result<Vec<Run>, E>,
     ) -> Result<(), E> {
-        for (log, Activation { offset, due }, to) in std::mem::take(&mut self.unreferred) {
+        for (log, Activation { offset, due, .. }, to) in std::mem::take(&mut self.unreferred) {
             let id = Schedule::id_of(log);
             let in_memory =
                 self.store.index.log(id).and_then(|runs| {

@@ -5,7 +5,7 @@ use crate::api::{Append, Payload, Transaction};
 use crate::draft::{BATCH_BYTES, SMALL_BATCH_BYTES};
 use crate::key_list::KeyList;
 use crate::levels::Levels;
-use types::{Error, Kind, LogId, LogRef, Millis};
+use types::{Error, Kind, LogId, LogRef, Millis, Offset};
 
 impl Seat {
     /// Whether a log has levels.
@@ -105,7 +105,7 @@ impl Seat {
             }
             _ => {
                 let placed = self.draft.append(append, (time, stamp), batch_bytes);
-                levels.into_iter().for_each(|levels| self.draft.rank(placed.0, placed.1, levels));
+                levels.into_iter().for_each(|levels| self.rank(append, placed, levels));
                 placed
             }
         };
@@ -113,6 +113,35 @@ impl Seat {
         self.draft.grow(self.key_bytes(append).unwrap_or_default());
         self.note_coming(append);
         (dest, before)
+    }
+
+    /// Puts messages with ids that are new where they go into the frame in the making. Gives the same.
+    pub(super) fn append_new(
+        &mut self,
+        append: &Append,
+        levels: Option<&Levels>,
+        (time, stamp): (Millis, bool),
+    ) -> (usize, u32) {
+        let (dest, before) = self.draft.append_new(append, (time, stamp), BATCH_BYTES);
+        if let Some(levels) = levels {
+            self.draft.rank(dest, before, levels);
+        }
+        self.note_coming(append);
+        (dest, before)
+    }
+
+    /// Notes the levels of what was just added. Messages about which each log decides have a batch each.
+    fn rank(&mut self, append: &Append, (dest, before): (usize, u32), levels: &Levels) {
+        let Payload::Once { ids, .. } = &append.payload else {
+            return self.draft.rank(dest, before, levels);
+        };
+        let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+        for (span, level) in levels.spans(Offset(0), count) {
+            for record in span.offsets() {
+                let record = usize::try_from(record.0).unwrap_or_default();
+                self.rank_at(dest + record * append.to.len(), level);
+            }
+        }
     }
 
     /// The only record of a batch has a level.

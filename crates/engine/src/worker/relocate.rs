@@ -128,7 +128,7 @@ impl Worker {
         let dead = |log: LogId, run: &Run| {
             let schedule = Schedule::log_of(log)
                 .and_then(|log| shards.iter().find_map(|shard| shard.schedules.get(&log)));
-            schedule.is_none_or(|schedule| !schedule.waits(run.first))
+            schedule.is_none_or(|schedule| !schedule.any_waits(run.first, run.end()))
         };
         self.store.index.fold_on((self.schedule_near_max / FOLDED_PART).max(1), dead);
     }

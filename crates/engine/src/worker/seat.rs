@@ -46,7 +46,7 @@ pub(crate) struct Seat {
     pub(crate) shard: Shard,
     pub(crate) draft: Draft,
     /// Drafts as large as a frame can be, which go before it.
-    full: VecDeque<Draft>,
+    pub(super) full: VecDeque<Draft>,
     pub(crate) in_flight: VecDeque<Sealed>,
     pub(crate) in_flight_bytes: usize,
     /// Those that are not idle; see `queue/idle.rs`.

@@ -70,7 +70,7 @@ fn is_whole(bytes: &[u8], id: Id) -> bool {
     })
 }
 
-pub(super) fn id_of(tail: &[u8]) -> Result<Id, Violation> {
+pub(crate) fn id_of(tail: &[u8]) -> Result<Id, Violation> {
     let view = tail::decode(tail).map_err(|why| Violation(format!("a record is broken: {why}")))?;
     let value = view.value.unwrap_or_default();
     let Some((head, rest)) = value.split_first_chunk::<8>() else {

@@ -121,6 +121,12 @@ impl Timetable {
         }
     }
 
+    /// Whether a record may be in a batch of a queue where nobody is to have it: it may have been cancelled,
+    /// and nobody has seen it.
+    pub(crate) fn may_be_withdrawn(&self, id: Id) -> bool {
+        self.planned.get(&id).is_some_and(|planned| planned.cancel != Cancel::No && !planned.seen)
+    }
+
     /// A record that is seen now was not activated before its time.
     pub(crate) fn on_time(&self, id: Id, now: Millis) -> Result<(), Violation> {
         match self.planned.get(&id) {

@@ -164,14 +164,15 @@ impl Agenda {
             last = Some(turn);
             let (due, offset) = turn;
             let page = source.checked_sub(lists.len());
-            if schedule.waits(offset) && !self.proposed.contains_key(&offset) {
+            if !self.proposed.contains_key(&offset) {
                 let in_memory = || {
                     let run = runs?.in_memory(offset).next();
                     run.filter(|run| run.first == offset)
                 };
                 let in_page = page.and_then(|page| pages.get(page)?.get(at).copied());
                 // What is in memory was written later than what a page has.
-                found.extend(in_memory().or(in_page));
+                let run = in_memory().or(in_page);
+                found.extend(run.filter(|run| schedule.any_waits(run.first, run.end())));
             }
             match turn_at((source, at + 1)) {
                 Some(turn) => next.push(Reverse((turn, (source, at + 1)))),
@@ -194,15 +195,16 @@ impl Agenda {
     ) -> Vec<Activation> {
         let early = if io::planted("timer-early") { Millis(500) } else { Millis(0) };
         let room = ACTIVATE_PER_TURN.min(PROPOSED_MAX.saturating_sub(self.proposed.len()));
-        let mut due = Vec::new();
-        while due.len() < room
+        let (mut due, mut records) = (Vec::new(), 0);
+        while records < room
             && let Some(first) = self.near.first_entry()
             && first.key().0 <= now.plus(early)
         {
             let ((when, offset), run) = first.remove_entry();
-            if schedule.waits(offset) {
-                due.push(Activation { offset, due: when });
+            if schedule.any_waits(offset, run.end()) {
+                due.push(Activation { offset, due: when, count: run.count });
                 self.proposed.insert(offset, run);
+                records += run.count as usize;
             }
         }
         due
@@ -229,11 +231,12 @@ impl Agenda {
         self.sweep = is_old.then_some(Offset(i64::MIN));
     }
 
-    /// Forgets the young ones that were settled two checkpoints ago.
-    pub(in crate::worker) fn forget_settled(&mut self) {
+    /// Forgets the young ones that were settled two checkpoints ago; `is_there`: an entry is in memory
+    /// still, as some of its records are not settled.
+    pub(in crate::worker) fn forget_settled(&mut self, is_there: impl Fn(Offset) -> bool) {
         let Some(settled) = self.cuts.front() else { return };
         for young in self.young.values_mut() {
-            young.retain(|(_, offset)| !settled.is_settled(*offset));
+            young.retain(|(_, offset)| !settled.is_settled(*offset) || is_there(*offset));
         }
         self.young.retain(|_, young| young.lists().any(|list| !list.is_empty()));
     }

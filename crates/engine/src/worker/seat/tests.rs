@@ -140,7 +140,7 @@ fn frames_fit_rounds_of_any_length() {
         let payload = Payload::Tails { bytes: Bytes::from(bytes.clone()), expiring: false };
         let append = Append { to: to.into(), payload, waits: true };
         seat.make_room(append.to.len(), 0);
-        seat.draft.schedule(&append, Millis(9), Millis(1), false);
+        seat.draft.schedule(&append, Millis(9), (Millis(1), false), false);
     }
     seat.bases = (0..9_000).map(|index| AppliedBase { index, dest: 0, base: Offset(1) }).collect();
     let frames = sealed_for(&mut seat, &options);
