@@ -54,7 +54,7 @@ use std::collections::BTreeMap;
 use types::{LogId, Millis, Offset, ShardId, SubscriptionId};
 
 /// Behaviour of `apply`; a change that would make replicas diverge raises it (architecture: machine version).
-pub(crate) const MACHINE_VERSION: u16 = 14;
+pub(crate) const MACHINE_VERSION: u16 = 15;
 
 /// One shard's replicated state.
 #[derive(Clone, Debug, Serialize)]
@@ -281,8 +281,8 @@ impl Shard {
                 effects.push(Effect::SessionSet { command: at, set });
             }
             Command::Rewind { subscription, log, to } => {
-                let rewound = self.rewind(*subscription, *log, *to);
                 let (subscription, log) = (*subscription, *log);
+                let rewound = self.rewind(subscription, log, *to);
                 effects.push(Effect::Rewound { command: at, subscription, log, rewound });
             }
         }
