@@ -86,9 +86,10 @@ impl Worker {
         seat.leased(placed.index);
         seat.bounds.applied(placed.index);
         let far = far_off(&sealed, self.now);
+        let shared = sealed.dests.len() > sealed.batches.len();
         for (at, location) in placed.batches.iter().enumerate() {
             if !far.contains(&at) {
-                self.store.cache.add(cache::key(location), sealed.batches[at].clone());
+                self.store.cache.add(cache::key(location), sealed.batches[at].clone(), shared);
             }
         }
         self.effects(shard, &sealed, &placed.batches, effects);

@@ -481,6 +481,9 @@ impl Turn<'_> {
                 }
                 offset = offset.next();
             }
+            if offset == run.end() {
+                self.spend(queue, at, handout.level, &run);
+            }
         }
         self.seat.settle(id, log, &settled);
         Handed::Out
