@@ -81,9 +81,58 @@ def breaker_stops_deliveries_and_tries_one(channel):
     same([get(channel, name)[2] for _ in range(3)], [bytes([at]) for at in (3, 4, 5)])
 
 
+@case(each=[1, 5], only=["crossdock"])
+def rate_of_each_key_is_kept(consumers):
+    connection = connect()
+    channel = connection.channel()
+    channel.basic_qos(prefetch_count=20)
+    rate, keys = 20, ["a", "b", "c"]
+    name = queue(channel, arguments={"x-order-key": "customer", "x-consume-rate-per-key": rate})
+    for _ in range(rate * (SECONDS + 3)):
+        for key in keys:
+            publish(channel, name, key.encode(), headers={"customer": key})
+    # What has no key has no rate.
+    publish(channel, name, *[b"-"] * 50)
+    came = []
+
+    def take(channel, method, _properties, body):
+        came.append((time.monotonic(), body))
+        channel.basic_ack(method.delivery_tag)
+    for _ in range(consumers):
+        channel.basic_consume(name, take)
+    started = time.monotonic()
+    while time.monotonic() < started + SECONDS + 1:
+        connection.process_data_events(0.02)
+    for key in keys:
+        count = sum(started + 1 <= at < started + 1 + SECONDS and body == key.encode()
+                    for at, body in came)
+        # One that comes just before or behind the end of the time, and 2 %.
+        assert abs(count - rate * SECONDS) <= 0.02 * rate * SECONDS + 1, (key, count)
+    same(sum(body == b"-" for at, body in came if at < started + 1), 50)
+    close(connection)
+
+
+@case(only=["crossdock"])
+@with_channel
+def burst_of_each_key_comes_at_once_and_no_more(channel):
+    name = queue(channel, arguments={"x-order-key": "", "x-consume-rate-per-key": 1,
+                                     "x-consume-burst-per-key": 3, "x-max-in-flight-per-key": 9})
+    for key in ("a", "b"):
+        for number in range(5):
+            publish(channel, name, f"{key}{number}".encode(), headers={"x-kafka-key": key})
+    started = time.monotonic()
+    found = drain(channel, name)
+    assert (found == [b"a0", b"a1", b"a2", b"b0", b"b1", b"b2"]
+            or time.monotonic() - started > 0.9), found
+
+
 REFUSED = {
     "zero": {"x-consume-rate": 0},
     "text": {"x-max-in-flight": "many"},
+    "burst of a key": {"x-order-key": "k", "x-consume-burst-per-key": 5},
+    "rate of no key": {"x-consume-rate-per-key": 5},
+    "rate of a key": {"x-order-key": "k", "x-consume-rate-per-key": -1},
+    "keys of a stream": {"x-queue-type": "stream", "x-consume-rate-per-key": 5},
     "burst": {"x-consume-burst": 5},
     "half": {"x-breaker-failures": 5},
     "stream": {"x-queue-type": "stream", "x-consume-rate": 5},

@@ -9,8 +9,8 @@ import casebook
 MODULES = {
     "pika": ["pika_handshake", "pika_routing", "pika_queues", "pika_delivery", "pika_limits",
              "pika_dead_letters", "pika_overflow", "pika_single_active", "pika_priorities",
-             "pika_key_order", "pika_retries", "pika_pacing", "pika_delayed", "pika_replay",
-             "pika_browsing", "pika_redrive", "pika_hashing",
+             "pika_key_order", "pika_sessions", "pika_retries", "pika_pacing", "pika_delayed",
+             "pika_recurring", "pika_replay", "pika_browsing", "pika_redrive", "pika_hashing",
              "pika_deduplication", "pika_bodies", "pika_access", "pika_management", "pika_managing",
              "pika_definitions", "pika_policies", "pika_streams", "pika_events", "pika_clients",
              "pika_stacks", "pika_restart"],

@@ -48,7 +48,7 @@ struct Batch {
 /// A message as it is given.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Sent {
+pub(crate) struct Sent {
     #[serde(default)]
     key: Option<Text>,
     #[serde(default)]
@@ -283,6 +283,13 @@ impl<'a> Shown<'a> {
             value: text(&message.value),
             headers: message.headers.iter().map(|(n, value)| (n.as_str(), text(value))).collect(),
         }
+    }
+}
+
+impl Sent {
+    /// It says when it is from, or when it is to be appended.
+    pub(crate) fn has_time(&self) -> bool {
+        self.timestamp_ms.or(self.due_ms).is_some() || self.delay_ms.is_some()
     }
 }
 

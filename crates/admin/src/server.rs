@@ -2,7 +2,7 @@
 
 use crate::{
     About, Admin, Dialect, WireStatus, browsing, events, groups, guard, management, messages,
-    metrics, names, redrives, replay, schedules,
+    metrics, names, recurring, redrives, replay, schedules, sessions,
 };
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -103,6 +103,11 @@ fn router(admin: Admin) -> Router {
         .route("/v1/redrives/{id}", get(redrives::one).delete(redrives::stop))
         .route("/v1/queues/{name}/rewind", post(replay::rewind))
         .route("/v1/topics/{name}/rewind", post(replay::rewind))
+        .route("/v1/queues/{name}/sessions", get(sessions::list))
+        .route(
+            "/v1/queues/{name}/sessions/{key}",
+            get(sessions::one).put(sessions::put).delete(sessions::delete),
+        )
         .route("/v1/queues/{name}/events", get(events::events))
         .route("/v1/topics/{name}/events", get(events::events))
         .route("/v1/queues/{name}/scheduled", get(schedules::list))
@@ -111,6 +116,10 @@ fn router(admin: Admin) -> Router {
         .route("/v1/topics/{name}/scheduled/cancel", post(schedules::cancel_many))
         .route("/v1/queues/{name}/scheduled/{id}", delete(schedules::cancel))
         .route("/v1/topics/{name}/scheduled/{id}", delete(schedules::cancel))
+        .route("/v1/queues/{name}/recurring", get(recurring::list))
+        .route("/v1/topics/{name}/recurring", get(recurring::list))
+        .merge(recurring_of("/v1/queues/{name}/recurring/{id}"))
+        .merge(recurring_of("/v1/topics/{name}/recurring/{id}"))
         .route("/v1/groups", get(groups::groups))
         .route("/v1/groups/{name}", get(groups::group))
         .merge(management::router())
@@ -119,4 +128,13 @@ fn router(admin: Admin) -> Router {
         .layer(from_fn(guard::no_foreign_page))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(admin)
+}
+
+/// What there is for one message that recurs.
+fn recurring_of(path: &str) -> Router<Admin> {
+    let one = get(recurring::one).put(recurring::put).delete(recurring::cancel);
+    Router::new()
+        .route(path, one)
+        .route(&format!("{path}/pause"), post(recurring::pause))
+        .route(&format!("{path}/resume"), post(recurring::resume))
 }

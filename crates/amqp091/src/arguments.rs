@@ -113,6 +113,8 @@ pub struct ConsumeArguments {
     pub start: Option<StreamStart>,
     /// `x-priority`: higher is served first.
     pub priority: i32,
+    /// `x-max-sessions`: so many sessions at once at most; 0: without limit.
+    pub sessions_max: u32,
 }
 
 /// Decodes an argument table of a method.
@@ -197,7 +199,8 @@ impl ConsumeArguments {
                 queue.invalid_argument("x-stream-offset", &why)
             })?),
         };
-        Ok(ConsumeArguments { start, priority })
+        let sessions_max = serving::positive(queue, arguments, "x-max-sessions")?.unwrap_or(0);
+        Ok(ConsumeArguments { start, priority, sessions_max })
     }
 }
 
@@ -432,6 +435,7 @@ fn fits_kind(queue: Resource<'_>, kind: QueueKind, given: &Arguments) -> Result<
                 "x-oldest-every",
                 "x-order-key",
                 "x-max-in-flight-per-key",
+                "x-sessions",
                 "x-delayed-retry-type",
                 "x-delayed-retry-min",
                 "x-delayed-retry-max",
@@ -445,6 +449,8 @@ fn fits_kind(queue: Resource<'_>, kind: QueueKind, given: &Arguments) -> Result<
                 "x-single-active-consumer",
                 "x-consume-rate",
                 "x-consume-burst",
+                "x-consume-rate-per-key",
+                "x-consume-burst-per-key",
                 "x-max-in-flight",
                 "x-breaker-failures",
                 "x-breaker-window",

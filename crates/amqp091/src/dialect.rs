@@ -217,6 +217,7 @@ fn serving(parsed: &ServingArguments) -> Serving {
         oldest_every: parsed.oldest_every,
         order_key: parsed.order_key.as_deref().map(Name::from),
         key_in_flight_max: parsed.key_in_flight_max,
+        sessions: parsed.sessions,
         retry: parsed.retry.map(retry),
         pace: pace(&parsed.pace),
     }
@@ -224,7 +225,8 @@ fn serving(parsed: &ServingArguments) -> Serving {
 
 fn pace(parsed: &PaceArguments) -> Pace {
     Pace {
-        rate: parsed.rate.map(|(per_second, burst)| Rate { per_second, burst }),
+        rate: parsed.rate.map(rate),
+        key_rate: parsed.key_rate.map(rate),
         in_flight_max: parsed.in_flight_max,
         breaker: parsed.breaker.map(|(failures, window, pause)| Breaker {
             failures,
@@ -232,6 +234,10 @@ fn pace(parsed: &PaceArguments) -> Pace {
             pause: Millis(pause),
         }),
     }
+}
+
+fn rate((per_second, burst): (u32, u32)) -> Rate {
+    Rate { per_second, burst }
 }
 
 fn retry(parsed: RetryArguments) -> Retry {

@@ -151,6 +151,9 @@ pub struct Serving {
     pub order_key: Option<Name>,
     /// Of each key so many messages at a time instead of one; where no key is named that of the record.
     pub key_in_flight_max: Option<u32>,
+    /// Each key is a session: all its messages are one consumer's while any of them is there, and as many as it
+    /// has room for are handed out.
+    pub sessions: bool,
     /// How long a message waits that came back; `None`: not at all.
     pub retry: Option<Retry>,
     /// What holds deliveries back.
@@ -161,7 +164,8 @@ impl Serving {
     /// Of each key so many messages are handed out at a time; `None`: keys do not matter.
     #[must_use]
     pub fn of_a_key(&self) -> Option<u32> {
-        self.key_in_flight_max.or(self.order_key.as_ref().map(|_| 1))
+        let one = if self.sessions { u32::MAX } else { 1 };
+        self.key_in_flight_max.or(self.order_key.as_ref().map(|_| one))
     }
 }
 

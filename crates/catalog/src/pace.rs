@@ -8,6 +8,8 @@ use types::Millis;
 pub struct Pace {
     /// How many messages are handed out in a time.
     pub rate: Option<Rate>,
+    /// How many messages of each key are handed out in a time, where messages go by key.
+    pub key_rate: Option<Rate>,
     /// Most messages that are with consumers at once.
     pub in_flight_max: Option<u32>,
     /// When deliveries stop because messages fail.

@@ -8,8 +8,10 @@ mod keyed;
 mod moving;
 mod once;
 mod read_batches;
+mod recurring;
 mod replay;
 mod schedule;
+mod sessions;
 
 pub use catalog::MessageId;
 pub use keyed::{Expected, KeyHash, Keyed, KeyedRecord, ReadKey};
@@ -17,8 +19,16 @@ pub(crate) use keyed::{Expecting, Told};
 pub use moving::{IfGone, Move};
 pub use once::{Once, Within};
 pub use read_batches::{ReadBatch, ReadBatches};
+pub use recurring::{
+    LATE_MAX, Missed, RECURRENCE, RECURRENCE_BYTES_MAX, RECURRENCE_DUE, RECURRENCE_NAME_BYTES_MAX,
+    RECURRENCES_MAX, Recur, RecurStep, Recurred, Recurrence, RecurrenceEntry, Recurrences,
+};
 pub use replay::{PLACES_MAX, Remove, Removed, Rewind, Stand, Standing, Stood};
 pub use schedule::{Schedule, Scheduled, ScheduledEntry, Unschedule};
+pub use sessions::{
+    SESSION_KEY_BYTES_MAX, SESSIONS_MAX, STATE_BYTES_MAX, STATES_BYTES_MAX, Session, SessionSet,
+    Sessions, SetSession,
+};
 
 use crate::command::GroupName;
 use bytes::Bytes;
@@ -54,10 +64,18 @@ pub enum Op {
     Unschedule(Unschedule),
     /// Lists a schedule. Reply: [`Reply::Scheduled`].
     Scheduled(Scheduled),
+    /// Makes, ends, stops or continues a recurrence. Reply: [`Reply::Recurred`].
+    Recur(Recur),
+    /// Lists recurrences. Reply: [`Reply::Recurrences`].
+    Recurrences(Recurrences),
     /// Moves leased messages to another log. Reply: [`Reply::Moved`], when it is certain.
     Move(Move),
     /// Has a subscription deliver again what it settled. Reply: [`Reply::Rewound`].
     Rewind(Rewind),
+    /// Keeps a state for a session. Reply: [`Reply::SessionSet`], when it is durable.
+    SetSession(SetSession),
+    /// Shows sessions. Reply: [`Reply::Sessions`].
+    Sessions(Sessions),
     /// Asks where messages stand. Reply: [`Reply::Stood`].
     Stand(Stand),
     /// Takes messages out by their offsets. Reply: [`Reply::Removed`].
@@ -311,6 +329,8 @@ pub struct Take {
     pub exclusive: bool,
     /// Higher is served first.
     pub priority: i32,
+    /// Of a queue whose keys are sessions so many at once at most; 0 is no limit.
+    pub sessions_max: u32,
 }
 
 /// What a consumer reads.
@@ -492,6 +512,10 @@ pub enum Reply {
     Moved(u64),
     /// How many messages are to be delivered again.
     Rewound(u64),
+    /// What keeping a state came to.
+    SessionSet(SessionSet),
+    /// Sessions, and the key of the next one; `None`: there are no more.
+    Sessions(Vec<Session>, Option<Bytes>),
     /// In the order asked.
     Stood(Vec<Stood>),
     /// How many messages were taken out.
@@ -504,6 +528,17 @@ pub enum Reply {
         entries: Vec<ScheduledEntry>,
         /// Where to go on; `None`: there are no more.
         next: Option<Offset>,
+        /// How many there are in all.
+        total: u64,
+    },
+    /// What a recurrence is now, if it is there.
+    Recurred(Recurred, Option<Box<RecurrenceEntry>>),
+    /// Some recurrences.
+    Recurrences {
+        /// In the order of their names.
+        entries: Vec<RecurrenceEntry>,
+        /// Where to go on; `None`: there are no more.
+        next: Option<Name>,
         /// How many there are in all.
         total: u64,
     },
@@ -618,8 +653,12 @@ impl Op {
             Op::Schedule(schedule) => schedule.append.to[0].shard,
             Op::Unschedule(unschedule) => unschedule.log.shard,
             Op::Scheduled(scheduled) => scheduled.log.shard,
+            Op::Recur(recur) => recur.home.shard,
+            Op::Recurrences(recurrences) => recurrences.home.shard,
             Op::Move(moving) => moving.source.shard,
             Op::Rewind(rewind) => rewind.subscription.shard,
+            Op::SetSession(set) => set.subscription.shard,
+            Op::Sessions(sessions) => sessions.subscription.shard,
             Op::Stand(stand) => stand.subscription.shard,
             Op::Remove(remove) => remove.subscription.shard,
             Op::Read(read) => read.logs.first().map_or(ShardId(0), |from| from.log.shard),

@@ -9,7 +9,7 @@ pub(crate) use slab::{Marks, Row, Slab};
 use bytes::Bytes;
 use journal::Location;
 use record::batch::{self, Header, Records};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, OnceLock};
 use types::{LogId, Millis, Offset};
 
@@ -18,6 +18,12 @@ const RECORDS_RESERVED_MAX: u32 = 4096;
 
 /// The part of its room that the cache has while memory is short.
 const SHORT_PART: usize = 4;
+
+/// How often a page of an index of keys is passed over when there is no room.
+const CHANCES_MAX: u8 = 4;
+
+/// Names beyond twice those of what is kept that may be of what is not here any more.
+const NAMES_SPARE: usize = 1024;
 
 /// A stored batch and, once somebody asked, where its records lie.
 #[derive(Debug)]
@@ -142,6 +148,8 @@ pub(crate) struct BatchCache {
     /// By where they begin; they may overlap.
     slabs: BTreeMap<(LogId, Offset), Kept>,
     order: VecDeque<Name>,
+    /// What went to the only one who reads it: it goes first.
+    spent: VecDeque<Name>,
     /// Batches that may have been taken apart since they were counted.
     touched: Vec<Key>,
     bytes: usize,
@@ -150,7 +158,7 @@ pub(crate) struct BatchCache {
     short: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Name {
     Batch(Key),
     Slab(LogId, Offset),
@@ -159,7 +167,9 @@ enum Name {
 #[derive(Debug)]
 struct Entry {
     batch: Arc<Batch>,
-    used: bool,
+    chances: u8,
+    /// Several logs have it.
+    shared: bool,
     /// Bytes of it in the cache's sum.
     counted: usize,
 }
@@ -167,7 +177,7 @@ struct Entry {
 #[derive(Debug)]
 struct Kept {
     slab: Arc<Slab>,
-    used: bool,
+    chances: u8,
 }
 
 impl BatchCache {
@@ -176,6 +186,7 @@ impl BatchCache {
             entries: BTreeMap::new(),
             slabs: BTreeMap::new(),
             order: VecDeque::new(),
+            spent: VecDeque::new(),
             touched: Vec::new(),
             bytes: 0,
             bytes_max,
@@ -185,11 +196,18 @@ impl BatchCache {
 
     pub(crate) fn get(&mut self, key: Key) -> Option<Arc<Batch>> {
         let entry = self.entries.get_mut(&key)?;
-        entry.used = true;
+        entry.chances = entry.chances.max(1);
         if entry.counted == entry.batch.bytes.len() && self.touched.last() != Some(&key) {
             self.touched.push(key);
         }
         Some(Arc::clone(&entry.batch))
+    }
+
+    /// A batch leads to many others: it stays for longer than what somebody has asked for.
+    pub(crate) fn favor(&mut self, key: Key) {
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.chances = CHANCES_MAX;
+        }
     }
 
     /// Whether a batch is there by itself.
@@ -203,7 +221,7 @@ impl BatchCache {
         if kept.slab.end() <= offset {
             return None;
         }
-        kept.used = true;
+        kept.chances = kept.chances.max(1);
         Some(&kept.slab)
     }
 
@@ -231,24 +249,51 @@ impl BatchCache {
             return Arc::clone(&entry.batch);
         }
         let batch = Arc::new(Batch::new(bytes));
-        self.keep(key, Arc::clone(&batch));
+        self.keep(key, Arc::clone(&batch), false);
         self.touched.push(key);
         batch
     }
 
-    /// Keeps a batch for whoever asks for it.
-    pub(crate) fn add(&mut self, key: Key, bytes: Bytes) {
+    /// Keeps a batch for whoever asks for it; `shared`: several logs have it.
+    pub(crate) fn add(&mut self, key: Key, bytes: Bytes, shared: bool) {
         if !self.entries.contains_key(&key) {
-            self.keep(key, Arc::new(Batch::new(bytes)));
+            self.keep(key, Arc::new(Batch::new(bytes)), shared);
         }
     }
 
-    fn keep(&mut self, key: Key, batch: Arc<Batch>) {
+    fn keep(&mut self, key: Key, batch: Arc<Batch>, shared: bool) {
         let counted = batch.bytes.len();
         self.bytes += counted;
-        self.entries.insert(key, Entry { batch, used: false, counted });
+        self.entries.insert(key, Entry { batch, chances: 0, shared, counted });
         self.order.push_back(Name::Batch(key));
         self.evict();
+    }
+
+    /// A batch, the one that a log has up to `end`, went to the only one who reads that: it is wanted again
+    /// only if it comes back, and goes first when there is no room. Nothing of one that other logs have.
+    pub(crate) fn spend(&mut self, key: Key, log: LogId, end: Offset) {
+        if let Some(entry) = self.entries.get_mut(&key).filter(|entry| !entry.shared) {
+            entry.chances = 0;
+            self.spent.push_back(Name::Batch(key));
+        }
+        let last = self.slabs.range_mut((log, Offset(0))..(log, end)).next_back();
+        if let Some((_, kept)) = last.filter(|(_, kept)| kept.slab.end() == end) {
+            kept.chances = 0;
+            self.spent.push_back(Name::Slab(log, kept.slab.first()));
+        }
+        let kept = self.entries.len() + self.slabs.len();
+        for names in [&mut self.spent, &mut self.order] {
+            if names.len() > 2 * kept + NAMES_SPARE {
+                let mut seen = BTreeSet::new();
+                names.retain(|name| {
+                    let is_here = match name {
+                        Name::Batch(key) => self.entries.contains_key(key),
+                        Name::Slab(log, at) => self.slabs.contains_key(&(*log, *at)),
+                    };
+                    is_here && seen.insert(*name)
+                });
+            }
+        }
     }
 
     /// Keeps a slab, instead of a shorter one that begins where it does.
@@ -262,7 +307,7 @@ impl BatchCache {
             }
         } else {
             self.bytes += slab.held_bytes();
-            self.slabs.insert(at, Kept { slab: Arc::clone(slab), used: false });
+            self.slabs.insert(at, Kept { slab: Arc::clone(slab), chances: 0 });
             self.order.push_back(Name::Slab(at.0, at.1));
         }
         self.evict();
@@ -271,17 +316,31 @@ impl BatchCache {
     fn evict(&mut self) {
         let bytes_max = if self.short { self.bytes_max / SHORT_PART } else { self.bytes_max };
         while self.bytes > bytes_max
-            && let Some(name) = self.order.pop_front()
+            && let Some(name) = self.spent.pop_front()
         {
-            let used = match name {
-                Name::Batch(key) => self.entries.get_mut(&key).map(|entry| &mut entry.used),
-                Name::Slab(log, at) => self.slabs.get_mut(&(log, at)).map(|kept| &mut kept.used),
-            };
-            if used.is_some_and(std::mem::take) {
-                self.order.push_back(name);
-            } else {
+            // Its name is in the order, too.
+            if self.chances(name).is_none_or(|chances| *chances == 0) {
                 self.forget(name);
             }
+        }
+        while self.bytes > bytes_max
+            && let Some(name) = self.order.pop_front()
+        {
+            match self.chances(name) {
+                Some(chances) if *chances > 0 => {
+                    *chances -= 1;
+                    self.order.push_back(name);
+                }
+                _ => self.forget(name),
+            }
+        }
+    }
+
+    /// How often it is passed over when there is no room.
+    fn chances(&mut self, name: Name) -> Option<&mut u8> {
+        match name {
+            Name::Batch(key) => self.entries.get_mut(&key).map(|entry| &mut entry.chances),
+            Name::Slab(log, at) => self.slabs.get_mut(&(log, at)).map(|kept| &mut kept.chances),
         }
     }
 

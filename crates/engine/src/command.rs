@@ -1,10 +1,12 @@
 //! What a frame says besides appending: the commands of the replicated state machine.
 
+use crate::api::Recurrence;
 use crate::id_list::IdList;
 use crate::key_list::KeyList;
 use crate::levels::Levels;
 use crate::shard::KeyRun;
-use catalog::{Change, LogChange};
+use bytes::Bytes;
+use catalog::{Change, LogChange, Name};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use types::{LogId, Millis, Offset, ShardId, SubscriptionId};
@@ -62,6 +64,48 @@ pub(crate) enum Command {
     /// The ids of the records of a batch of the frame, which every log that it goes to takes, and
     /// remembers them.
     Remember { batch: u16, ids: IdList },
+    /// A state of a session is kept, or taken away, if it has the version that is expected.
+    SetSession {
+        subscription: SubscriptionId,
+        key: Bytes,
+        expected: Option<u64>,
+        state: Option<Bytes>,
+    },
+    /// A recurrence is made, ended, stopped or continued.
+    Recur { home: LogId, name: Name, step: Recurs },
+    /// A recurrence was due.
+    Fire(Box<Fire>),
+}
+
+/// What becomes of a recurrence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Recurs {
+    Put {
+        what: Box<Recurrence>,
+        made: Millis,
+        due: Millis,
+    },
+    Cancel,
+    Pause,
+    /// `version`: the one of it that the time was computed for.
+    Resume {
+        version: u64,
+        due: Millis,
+    },
+}
+
+/// What follows from a recurrence's time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Fire {
+    pub(crate) home: LogId,
+    pub(crate) name: Name,
+    /// The version of it that this was decided for.
+    pub(crate) version: u64,
+    pub(crate) due: Millis,
+    /// When it is due next; `None`: not any more.
+    pub(crate) next: Option<Millis>,
+    /// The batch of the frame that is its message; `None`: it has none this time.
+    pub(crate) batch: Option<u16>,
 }
 
 /// Offsets `first..=last` of a log, and when they may be handed out again.
@@ -124,7 +168,13 @@ pub(crate) fn bytes_max(command: &Command) -> usize {
         Command::Remember { ids, .. } => IdList::bytes_of_count(ids.len()),
         Command::Keys { keys, .. } => KeyList::bytes_of_count(keys.len()),
         Command::KeyRun { run, .. } => OTHERS + KEY_PAGE_BYTES * run.pages.len(),
-        Command::Change(_) | Command::Group { .. } => encode(std::slice::from_ref(command)).len(),
+        Command::Fire(fire) => OTHERS + fire.name.len() + 3 * NUMBER_BYTES,
+        Command::SetSession { key, state, .. } => {
+            OTHERS + key.len() + state.as_ref().map_or(0, Bytes::len)
+        }
+        Command::Change(_) | Command::Group { .. } | Command::Recur { .. } => {
+            encode(std::slice::from_ref(command)).len()
+        }
         _ => OTHERS,
     }
 }

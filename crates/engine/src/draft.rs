@@ -423,6 +423,16 @@ impl Draft {
         self.add_batch(&[to], Packing::Whole(batch), envelope)
     }
 
+    /// The batch that goes to a destination, by its place in the frame.
+    pub(crate) fn batch_of(&self, dest: usize) -> u16 {
+        u16::try_from(self.dests[dest].batch).expect("a draft is flushed long before")
+    }
+
+    /// What goes to a destination is appended where none of its id is remembered.
+    pub(crate) fn once(&mut self, dest: usize, once: Once) {
+        self.asked.put(self.dests[dest].batch, Condition::Once(once));
+    }
+
     /// Notes the levels of records that were just added: where they go first, and so many records are
     /// before them in their batch.
     pub(crate) fn rank(&mut self, dest: usize, before: u32, levels: &Levels) {

@@ -32,6 +32,7 @@ mod shard;
 mod stepped;
 mod worker;
 
+pub use calendar;
 pub use catalog::{self, Names};
 pub use command::GroupName;
 pub use groups;

@@ -58,14 +58,18 @@ pub enum MemoryPool {
     Ids,
     /// Where the records of each key are, as far as that is not on the disk.
     Keys,
+    /// States of sessions.
+    Sessions,
     /// Members of groups, and the positions they committed.
     Groups,
     /// Where what is scheduled lies and when it is due, as far as no index file has it.
     Schedules,
+    /// Messages that recur.
+    Recurrences,
 }
 
 /// All pools, with the names metrics have for them.
-pub const POOLS: [(MemoryPool, &str); 12] = [
+pub const POOLS: [(MemoryPool, &str); 14] = [
     (MemoryPool::Input, "input"),
     (MemoryPool::Submitted, "submitted"),
     (MemoryPool::Output, "output"),
@@ -76,8 +80,10 @@ pub const POOLS: [(MemoryPool, &str); 12] = [
     (MemoryPool::Producers, "producers"),
     (MemoryPool::Ids, "ids"),
     (MemoryPool::Keys, "keys"),
+    (MemoryPool::Sessions, "sessions"),
     (MemoryPool::Groups, "groups"),
     (MemoryPool::Schedules, "schedules"),
+    (MemoryPool::Recurrences, "recurrences"),
 ];
 
 /// The limit, the pools' budgets, and what is used of them.
@@ -110,13 +116,15 @@ impl Memory {
         for (pool, bytes) in [
             (MemoryPool::Held, HELD_BYTES.min(limit / 32)),
             (MemoryPool::Loads, LOADS_BYTES.min(limit / 32)),
-            (MemoryPool::Cache, CACHE_BYTES.min(limit / 32 * 5)),
+            (MemoryPool::Cache, CACHE_BYTES.min(limit / 8)),
             (MemoryPool::Pages, PAGES_BYTES.min(limit / 16)),
             (MemoryPool::Producers, limit / 16),
             (MemoryPool::Ids, limit / 16),
             (MemoryPool::Keys, limit / 32),
+            (MemoryPool::Sessions, limit / 32),
             (MemoryPool::Groups, limit / 16),
-            (MemoryPool::Schedules, SCHEDULES_BYTES.min(limit / 16)),
+            (MemoryPool::Schedules, SCHEDULES_BYTES.min(limit / 64 * 3)),
+            (MemoryPool::Recurrences, limit / 64),
         ] {
             memory.set_budget(pool, bytes);
         }

@@ -18,9 +18,11 @@ mod outbox;
 mod pages;
 mod producers;
 mod ranking;
+mod recurring;
 mod schedule;
 mod seen;
 mod seldom;
+mod states;
 
 pub(crate) use chunked::{Chunked, Cut};
 pub(crate) use group_slots::GroupSlots;
@@ -35,13 +37,15 @@ pub(crate) use outbox::{Outbound, Outbox};
 pub(crate) use pages::Names;
 pub(crate) use producers::PRODUCER_BYTES;
 use ranking::Told;
+pub(crate) use recurring::{Recurring, Recurrings};
 pub(crate) use schedule::Schedule;
 pub(crate) use seen::ID_BYTES;
+use states::SessionStates;
 
-use crate::api::{Expecting, Once, Verdict};
+use crate::api::{Expecting, Once, Recurred, SessionSet, Verdict};
 use crate::command::{Activation, Command, GroupName, Parking, Range};
 use crate::envelope::{Envelope, Way};
-use catalog::{Catalog, Change, LogChange, Outcome, Refusal};
+use catalog::{Catalog, Change, LogChange, Name, Outcome, Refusal};
 use journal::Dest;
 use ledger::{Ledger, Rewound, Span};
 use record::batch::Header;
@@ -50,7 +54,7 @@ use std::collections::BTreeMap;
 use types::{LogId, Millis, Offset, ShardId, SubscriptionId};
 
 /// Behaviour of `apply`; a change that would make replicas diverge raises it (architecture: machine version).
-pub(crate) const MACHINE_VERSION: u16 = 13;
+pub(crate) const MACHINE_VERSION: u16 = 15;
 
 /// One shard's replicated state.
 #[derive(Clone, Debug, Serialize)]
@@ -71,6 +75,10 @@ pub(crate) struct Shard {
     pub(crate) schedules: Chunked<LogId, Schedule>,
     /// Where the records of each key are, of the logs that index their keys.
     pub(crate) keys: Chunked<LogId, Box<Keys>>,
+    /// What is kept for sessions.
+    pub(crate) states: SessionStates,
+    /// What recurs, by the log it is listed under.
+    pub(crate) recurring: Chunked<LogId, Recurrings>,
     /// What is on its way to other shards.
     pub(crate) outboxes: BTreeMap<ShardId, Outbox>,
     /// What came from the outboxes of others.
@@ -137,8 +145,20 @@ pub(crate) enum Effect {
     Parked { subscription: SubscriptionId, log: LogId, entries: Vec<Parking> },
     /// The index of a log's keys has a run of these offsets.
     KeyRun { log: LogId, first: Offset, end: Offset },
+    /// Command `command` had a state of a session kept, or not.
+    SessionSet { command: usize, set: SessionSet },
     /// Command `command` cancelled these entries of a log's schedule.
     Unscheduled { command: usize, log: LogId, offsets: Vec<Offset> },
+    /// Command `command` was about a recurrence, which is this now.
+    Recurred {
+        command: usize,
+        home: LogId,
+        name: Name,
+        result: Recurred,
+        now: Option<Box<Recurring>>,
+    },
+    /// A recurrence was due, and is due next when it says now.
+    Fired { home: LogId, name: Name },
 }
 
 impl Shard {
@@ -157,6 +177,8 @@ impl Shard {
             next_producer: 1,
             schedules: Chunked::new(chunk_bits),
             keys: Chunked::new(0),
+            states: SessionStates::new(),
+            recurring: Chunked::new(0),
             outboxes: BTreeMap::new(),
             received: BTreeMap::new(),
             cut: 0,
@@ -175,14 +197,21 @@ impl Shard {
         assert_eq!(entry.index, self.applied + 1, "frames of a shard are applied in order");
         self.applied = entry.index;
         self.time = self.time.max(entry.time);
+        let mut unfired = Vec::new();
         for (at, command) in entry.commands.iter().enumerate() {
-            self.command(at, command, effects);
+            match command {
+                Command::Fire(fire) => unfired.extend(self.fire(fire, effects)),
+                _ => self.command(at, command, effects),
+            }
         }
         let told = Told::of(entry.commands);
         let keys_told = KeysTold::of(if self.keys.is_empty() { &[] } else { entry.commands });
         for (at, dest) in entry.dests.iter().enumerate() {
             let header = &entry.headers[usize::from(dest.batch)];
-            let (verdict, base) = self.append(dest, header, &told);
+            let (verdict, base) = match unfired.contains(&dest.batch) {
+                true => (Verdict::Gone, Offset(0)),
+                false => self.append(dest, header, &told),
+            };
             if verdict == Verdict::Appended {
                 self.note_keys(dest.log, base, dest.batch, &keys_told);
             }
@@ -202,15 +231,7 @@ impl Shard {
                     }
                 }
             }
-            Command::Lease { subscription, ranges } => {
-                if let Some(state) = self.subscriptions.get_mut(*subscription) {
-                    for range in ranges {
-                        if let Some(ledger) = state.ledgers.get_mut(range.log) {
-                            ledger.lease(range.span());
-                        }
-                    }
-                }
-            }
+            Command::Lease { subscription, ranges } => self.lease(*subscription, ranges),
             Command::Park { subscription, log, entries, counted } => {
                 let state = self.subscriptions.get_mut(*subscription);
                 let ledger = state.and_then(|state| state.ledgers.get_mut(*log));
@@ -234,10 +255,13 @@ impl Shard {
                 self.next_producer += 1;
                 effects.push(Effect::Producer { command: at, id });
             }
+            // The last one is looked at before the frame's appends, by itself.
             Command::Started
             | Command::Rank { .. }
             | Command::Keys { .. }
-            | Command::Remember { .. } => {}
+            | Command::Remember { .. }
+            | Command::Fire(_) => {}
+            Command::Recur { home, name, step } => self.recur(at, (*home, name, step), effects),
             Command::KeyRun { log, run } => self.put_key_run(*log, run, effects),
             Command::GiveUpKeyStrays { log } => self.give_up_key_strays(*log, effects),
             Command::Sent { to, offset } => self.sent(*to, *offset, effects),
@@ -252,9 +276,13 @@ impl Shard {
                 self.withdraw(*subscription, ranges, effects);
             }
             Command::ForgetSettled { log, before } => self.forget_settled(*log, *before, effects),
+            Command::SetSession { subscription, key, expected, state } => {
+                let set = self.set_session(*subscription, key, (*expected, state.as_ref()));
+                effects.push(Effect::SessionSet { command: at, set });
+            }
             Command::Rewind { subscription, log, to } => {
-                let rewound = self.rewind(*subscription, *log, *to);
                 let (subscription, log) = (*subscription, *log);
+                let rewound = self.rewind(subscription, log, *to);
                 effects.push(Effect::Rewound { command: at, subscription, log, rewound });
             }
         }
@@ -366,6 +394,15 @@ impl Shard {
         effects.push(Effect::Trimmed { log, start });
     }
 
+    fn lease(&mut self, id: SubscriptionId, ranges: &[Range]) {
+        let Some(state) = self.subscriptions.get_mut(id) else { return };
+        for range in ranges {
+            if let Some(ledger) = state.ledgers.get_mut(range.log) {
+                ledger.lease(range.span());
+            }
+        }
+    }
+
     fn settle(&mut self, id: SubscriptionId, ranges: &[Range], effects: &mut Vec<Effect>) {
         let Some(state) = self.subscriptions.get_mut(id) else { return };
         for range in ranges {
@@ -463,6 +500,7 @@ impl Shard {
                     effects.push(Effect::Trimmed { log: log.log, start: gone.end });
                 }
                 self.drop_keys(log.log, effects);
+                self.drop_recurrings(log.log);
                 if let Some(gone) = self.schedules.remove(log.log) {
                     let log = Schedule::id_of(log.log);
                     effects.push(Effect::Trimmed { log, start: gone.end });
@@ -494,6 +532,7 @@ impl Shard {
             LogChange::DropSubscription(subscription) => {
                 let id = subscription.subscription;
                 let Some(gone) = self.subscriptions.remove(id) else { return };
+                self.states.drop_all_of(id);
                 for (log, _) in gone.ledgers.iter() {
                     if let Some(log) = self.logs.get_mut(log) {
                         log.subscriptions.retain(|other| *other != id);

@@ -29,11 +29,13 @@ mod pacing;
 mod queue;
 mod ranking;
 mod reading;
+mod recurring;
 mod relocate;
 mod replaying;
 mod retrying;
 mod room;
 mod seat;
+mod sessions;
 mod store;
 mod tailing;
 mod unzip;
@@ -298,6 +300,7 @@ impl Worker {
             self.wake_unless_idle(subscription, &options, (!clean).then_some(()));
         }
         self.start_outboxes();
+        self.start_rotas();
         self.start_keys();
     }
 
@@ -412,9 +415,13 @@ impl Worker {
             Op::Unschedule(unschedule) => self.unschedule(client, token, unschedule),
             Op::Move(op) => self.move_some(client, token, op),
             Op::Rewind(op) => self.rewind(client, token, &op),
+            Op::SetSession(op) => self.set_session(client, token, op),
+            Op::Sessions(op) => self.tell_sessions(client, token, &op),
             Op::Stand(op) => self.tell_standing(client, token, &op),
             Op::Remove(op) => self.remove(client, token, &op),
             Op::Scheduled(scheduled) => self.scheduled(client, token, scheduled),
+            Op::Recur(op) => self.recur(client, token, op),
+            Op::Recurrences(op) => self.list_recurrences(client, token, &op),
             Op::Read(read) => self.read(client, token, read),
             Op::ReadKey(read) => self.read_key(client, token, read),
             Op::Find(find) => self.find(client, token, find),

@@ -2,7 +2,7 @@
 //! to several shards.
 
 use crate::Gather;
-use engine::api::{Append, Call, Event, Op, Reply, Schedule, Settle, Verdict};
+use engine::api::{Append, Call, Event, Op, Recur, RecurStep, Reply, Schedule, Settle, Verdict};
 use std::collections::BTreeMap;
 use types::{Error, Kind, ShardId, Token};
 
@@ -172,6 +172,7 @@ pub(crate) fn op_bytes(op: &Op) -> usize {
     match op {
         Op::Append(append) => append_bytes(append),
         Op::Schedule(schedule) => append_bytes(&schedule.append),
+        Op::Recur(Recur { step: RecurStep::Put(what), .. }) => CALL_BYTES + what.tail.len(),
         Op::Unschedule(unschedule) => CALL_BYTES + unschedule.offsets.len() * ENTRY_BYTES,
         Op::Transaction(transaction) => {
             transaction.appends.iter().map(append_bytes).sum::<usize>()

@@ -43,7 +43,7 @@ pub use identity::NotEntered;
 pub use listen::{bind, loopback};
 pub use local::{
     Again, Browsed, Carried, Consumer, Expectation, Filter, History, Home, KeyRange, Listing,
-    Local, Page, RewindTo, State, Stretch,
+    Local, Page, Recurring, RecurringEntry, RecurringPage, RewindTo, State, Stretch,
 };
 pub use message::{Headers, Message, Place, Received};
 pub use pipeline::{Pipeline, Slot};

@@ -149,6 +149,7 @@ fn take(queue: &str, cx: &Cx<'_>) -> Take {
         settle_on_delivery: false,
         exclusive: false,
         priority: 0,
+        sessions_max: 0,
     }
 }
 

@@ -5,8 +5,10 @@ mod carry;
 mod consumer;
 mod keyed;
 mod publish;
+mod recurring;
 mod replay;
 mod schedule;
+mod sessions;
 
 use crate::Caller;
 use engine::Handle;
@@ -23,6 +25,7 @@ pub use browse::{Browsed, Filter, Page, State, Stretch};
 pub use carry::{Carried, Home};
 pub use consumer::Consumer;
 pub use keyed::{Expectation, History, KeyRange};
+pub use recurring::{Recurring, RecurringEntry, RecurringPage};
 pub use replay::{Again, RewindTo};
 pub use schedule::Listing;
 

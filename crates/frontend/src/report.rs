@@ -2,7 +2,7 @@
 
 use engine::catalog::{Arguments, Name};
 use std::sync::Arc;
-use types::Millis;
+use types::{ConsumerId, Millis};
 
 use crate::Peer;
 
@@ -72,6 +72,8 @@ pub struct ChannelReport {
 /// A consumer of a channel.
 #[derive(Clone, Debug)]
 pub struct ConsumerReport {
+    /// Its number within the connection.
+    pub consumer: ConsumerId,
     /// Its tag.
     pub tag: String,
     /// The queue or topic.

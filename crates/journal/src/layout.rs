@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::fields::{Malformed, Put, Take, crc32c};
 
 /// Newest version of the format this program reads, and the one it writes.
-pub(crate) const FORMAT_VERSION: u32 = 16;
+pub(crate) const FORMAT_VERSION: u32 = 18;
 
 /// Unit of rounds; the superblock has one.
 pub(crate) const BLOCK: u32 = 4096;

@@ -7,12 +7,14 @@
 //! and through what was returned. A dispatch therefore has to live as long as its shard is led:
 //! one built while settles are under way would deliver those again.
 
+mod buckets;
 mod consumers;
 mod keys;
 mod leases;
 mod order;
 mod parking;
 mod rewinding;
+mod sessions;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -22,10 +24,12 @@ use consumers::{Consumers, Turn};
 use leases::Leases;
 use order::Order;
 use parking::Parked;
+use sessions::Who;
 use std::collections::BTreeMap;
 use types::{ClientId, Offset};
 
 pub use rewinding::Standing;
+pub use sessions::HeldSession;
 pub use terms::{
     AddError, Assignment, ConsumerKey, ConsumerOptions, Ended, Held, SharedWindow, Unsettled,
     Window,
@@ -147,7 +151,13 @@ impl Dispatch {
 
     /// Adds a standing consumer.
     pub fn add(&mut self, key: ConsumerKey, options: ConsumerOptions) -> Result<(), AddError> {
-        self.consumers.add(key, options)
+        self.consumers.add(key, options)?;
+        if let Some(slot) = self.consumers.find(key)
+            && let Some(keys) = self.order.as_mut().and_then(|order| order.keys_mut())
+        {
+            keys.stand(slot, options.sessions_max);
+        }
+        Ok(())
     }
 
     /// Takes a consumer (or holder) away. Gives the spans that came back, to be put into a Return
@@ -160,7 +170,7 @@ impl Dispatch {
         }
         // Giving the last lease back lets go of one that is no consumer.
         if self.consumers.find(key).is_some() {
-            self.consumers.retire(slot);
+            self.retire(slot);
         }
         back
     }
@@ -174,12 +184,17 @@ impl Dispatch {
             self.give_back(slot, EVERYTHING, count, &mut back);
         }
         let standing: Vec<u32> = self.consumers.slots_of(client).collect();
-        for slot in standing {
-            self.consumers.retire(slot);
-        }
+        standing.into_iter().for_each(|slot| self.retire(slot));
         self.consumers.drop_shared(client);
         back.sort_unstable();
         back
+    }
+
+    fn retire(&mut self, slot: u32) {
+        if let Some(keys) = self.order.as_mut().and_then(|order| order.keys_mut()) {
+            keys.retire(slot);
+        }
+        self.consumers.retire(slot);
     }
 
     /// Changes a consumer's window.
@@ -213,6 +228,9 @@ impl Dispatch {
         run_max: u32,
         mut len_of: impl FnMut(Offset) -> Option<u32>,
     ) -> Option<Assignment> {
+        if self.has_sessions() {
+            return self.next_of_sessions(ledger, end, len_of);
+        }
         let turn = self.consumers.next_turn()?;
         let picked = self.pick(ledger, end, &mut len_of)?;
         let may_run = turn.is_alone && picked.is_fresh;
@@ -235,6 +253,9 @@ impl Dispatch {
         (key, settle_now): (ConsumerKey, bool),
         mut len_of: impl FnMut(Offset) -> Option<u32>,
     ) -> Option<Assignment> {
+        if self.has_sessions() {
+            return self.take_one_of_sessions((ledger, end), (key, settle_now), len_of);
+        }
         let picked = self.pick(ledger, end, &mut len_of)?;
         let slot = self.consumers.holding(key);
         let assignment = self.assignment(slot, settle_now, picked);
@@ -427,7 +448,8 @@ impl Dispatch {
     ) -> Option<Picked> {
         if let Some(order) = &mut self.order {
             let view = View { ledger, end, redelivered_before: self.redelivered_before };
-            return order.pick((view, &mut self.parked), &mut self.skipped, len_of);
+            let who = &mut Who::Anyone;
+            return order.pick((view, &mut self.parked), &mut self.skipped, who, len_of);
         }
         loop {
             while let Some((offset, returns)) = self.take_returned(ledger, end) {
@@ -480,11 +502,11 @@ impl Dispatch {
 
     fn lease(&mut self, slot: u32, assignment: &Assignment) {
         let Assignment { span, bytes, attempt, level, settle_now, .. } = *assignment;
+        if let Some(order) = &mut self.order {
+            order.leased(span.first, slot, settle_now);
+        }
         if !settle_now {
             self.leases.insert(slot, (attempt, level), span);
-            if let Some(order) = &mut self.order {
-                order.leased(span.first);
-            }
             self.consumers.charge(slot, Unsettled { messages: span.len(), bytes });
         }
     }

@@ -100,6 +100,13 @@ impl Ledger {
         set.and_then(|set| set.next_present(span.first)).is_some_and(|first| first < span.end)
     }
 
+    /// Whether all unsettled offsets of a span have this level, of those there are.
+    pub fn is_all_at(&self, span: Span, level: u8) -> bool {
+        let Some(levels) = self.levels.as_ref() else { return true };
+        let unsettled = span.len() - self.settled_in(span);
+        level <= levels.max() && levels.at(usize::from(level)).count_in(span) == unsettled
+    }
+
     pub(crate) fn levels(&self) -> Option<&Levels> {
         self.levels.as_deref()
     }

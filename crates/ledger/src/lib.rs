@@ -18,8 +18,8 @@ mod span;
 mod wheel;
 
 pub use dispatch::{
-    AddError, Assignment, ConsumerKey, ConsumerOptions, Dispatch, Ended, Held, SharedWindow,
-    Standing, Unsettled, Window,
+    AddError, Assignment, ConsumerKey, ConsumerOptions, Dispatch, Ended, Held, HeldSession,
+    SharedWindow, Standing, Unsettled, Window,
 };
 pub use ledger::{Ledger, Rewound};
 pub use span::Span;

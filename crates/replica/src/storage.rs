@@ -57,6 +57,7 @@ impl ShardLog {
         Ok(done.await.map_err(gone)??)
     }
 
+    #[expect(clippy::result_large_err, reason = "openraft asks for its own error")]
     fn read(&self, range: impl RangeBounds<u64>, is_limited: bool) -> Result<Vec<Entry>, Failure> {
         let read = self.journal.entries(self.shard, range, is_limited);
         read.map_err(|(index, error)| StorageIOError::read_log_at_index(index, &error).into())
@@ -76,6 +77,7 @@ fn cannot_write(error: &NotPut) -> Failure {
     StorageIOError::write_logs(error).into()
 }
 
+#[expect(clippy::result_large_err, reason = "openraft asks for its own error")]
 fn place_of(id: &EntryId) -> Result<(u32, u64), Failure> {
     let term = term_of(id.leader_id.term).map_err(|error| cannot_write(&error.into()))?;
     Ok((term, id.index))

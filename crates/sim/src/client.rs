@@ -2,24 +2,27 @@
 
 mod body;
 mod committing;
+mod delivering;
 mod draining;
 pub(crate) mod events;
 mod filling;
 mod moving;
 mod once;
 mod ranking;
+mod recurring;
 mod replaying;
 mod scheduling;
+mod sessions;
+mod trimming;
 
 use crate::model::{Id, Model, Violation, broken};
-use crate::world::{KEYED, MIXED, QueueUnderTest, RANKED, SINGLE, World};
+use crate::world::{MIXED, QueueUnderTest, World};
 pub(crate) use body::id_of;
 use body::{encode, payload};
 use bytes::Bytes;
-use draining::settles_at_once;
 use engine::api::{
-    Append, Appended, Call, Delivery, Disposition, Event, LeaseRange, Op, Payload, Reply, Settle,
-    Source, Take, Transaction, Trim, Verdict,
+    Append, Appended, Call, Disposition, Event, LeaseRange, Op, Payload, Reply, Settle, Source,
+    Take, Transaction, Verdict,
 };
 use engine::groups;
 use engine::{Client, GroupName};
@@ -27,13 +30,12 @@ use events::Expectation;
 use io::Clock as _;
 use io::sim::SimRandom;
 use record::batch::Builder;
+use recurring::Recurs;
 use replaying::Replaying;
+use sessions::{States, Stating};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use types::{ConsumerId, Error, Kind, LogId, LogRef, Millis, Offset, ShardId, Token};
-
-/// A trim leaves fewer than so many of the records that are known.
-const TRIM_STAY_MAX: u64 = 40;
 
 /// What producers stamp their records with.
 const TIMESTAMP: Millis = Millis(1_700_000_000_000);
@@ -55,6 +57,8 @@ enum Asked {
     Fill { bounded: LogId, others: Vec<LogId>, ids: Vec<Id> },
     Unschedule { log: LogId, entries: Vec<(Offset, Id)> },
     Replay(Replaying),
+    Recurs(Recurs),
+    State(Stating),
     Expecting(Expectation),
     ReadKey { log: LogId, key: u64, known: Vec<Offset> },
     Purge,
@@ -93,6 +97,7 @@ pub(crate) struct SimClient {
     /// Messages that the queue takes once, and when each was sent first; a new life of the client
     /// still knows them.
     sent_once: Vec<(Id, Millis)>,
+    states: States,
 }
 
 impl SimClient {
@@ -109,6 +114,7 @@ impl SimClient {
             ranked: None,
             taken: 0,
             sent_once: Vec::new(),
+            states: States::default(),
         }
     }
 
@@ -120,6 +126,7 @@ impl SimClient {
         self.consumes.clear();
         self.highest.clear();
         self.producer = None;
+        self.states.cut_off();
     }
 
     /// The connection breaks and the client comes back, with the process going on.
@@ -128,6 +135,7 @@ impl SimClient {
             let log = world.queues[number].log.log;
             held.values().for_each(|id| world.model.log(log).returned(*id));
         }
+        world.model.sessions.gone(self.number);
         world.returned_unseen();
         world.model.active.retain(|_, active| *active != self.number);
         self.reconnect(world);
@@ -146,7 +154,7 @@ impl SimClient {
 
     /// Does one thing chosen by chance.
     pub(crate) fn act(&mut self, world: &mut World) {
-        match world.random.below(41) {
+        match world.random.below(45) {
             0..7 => self.append(world),
             7..9 => self.append_sequenced(world),
             9..12 => self.take(world),
@@ -163,6 +171,8 @@ impl SimClient {
             33 => self.replay(world),
             34..38 => self.append_events(world),
             38..40 => self.read_events(world),
+            40..42 => self.keep_state(world),
+            42..44 => self.recur(world),
             _ => self.trim(world),
         }
     }
@@ -255,6 +265,9 @@ impl SimClient {
             return;
         }
         let source = Source::Subscription(world.queues[number].subscription);
+        if number == MIXED {
+            self.states.sessions_max = u32::try_from(world.random.below(3)).unwrap_or(0);
+        }
         let take = Take {
             consumer: consumer(number),
             source,
@@ -263,6 +276,7 @@ impl SimClient {
             settle_on_delivery: false,
             exclusive: false,
             priority: 0,
+            sessions_max: if number == MIXED { self.states.sessions_max } else { 0 },
         };
         self.send(world, Op::Take(take), Asked::Other);
     }
@@ -283,6 +297,9 @@ impl SimClient {
         let failed = disposition == Disposition::Returned;
         let waits = ids.iter().filter_map(|id| model.wait_of(*id, failed, now)).collect();
         for id in &ids {
+            if number == MIXED && disposition != Disposition::Done {
+                world.model.sessions.returned(*id, self.number);
+            }
             match disposition {
                 Disposition::Returned => {
                     world.model.log(log.log).returned(*id);
@@ -354,23 +371,6 @@ impl SimClient {
         self.send(world, Op::Transaction(transaction), asked);
     }
 
-    /// Looks at a topic's log, or trims it to some offset that it has.
-    fn trim(&mut self, world: &mut World) {
-        let log = world.topics[pick(&world.random, world.topics.len())];
-        let end = world.model.log(log.log).end();
-        if world.random.chance(50) || end == Offset(0) {
-            return self.send(world, Op::Extent(vec![log]), Asked::Other);
-        }
-        let stay = i64::try_from(world.random.below(TRIM_STAY_MAX)).unwrap_or(0);
-        let before = Offset((end.0 - stay).max(0));
-        world.model.log(log.log).trim_asked(before);
-        if Some(log) == world.events() {
-            world.model.events.trim_asked(before);
-        }
-        let trim = Trim { log, before: Some(before) };
-        self.send(world, Op::Trim(trim), Asked::Trim { log: log.log, before });
-    }
-
     /// Takes in what has arrived.
     pub(crate) fn listen(&mut self, world: &mut World) -> Result<(), Violation> {
         for event in self.client.outbox().take() {
@@ -388,52 +388,6 @@ impl SimClient {
                 Event::ConsumerGone { .. } => return broken("a consumer lost its queue"),
                 Event::Blocked(_) => {}
             }
-        }
-        Ok(())
-    }
-
-    fn delivered(
-        &mut self,
-        world: &mut World,
-        consumer: ConsumerId,
-        item: &Delivery,
-    ) -> Result<(), Violation> {
-        let number = consumer.0 as usize;
-        let id = id_of(&item.tail)?;
-        let mixed = (number == MIXED).then_some(world.shape.mixed);
-        if (number == SINGLE || mixed.is_some_and(|mixed| mixed.is_single))
-            && *world.model.active.entry(number).or_insert(self.number) != self.number
-        {
-            return broken(format!("{id:?} comes to a consumer that is not active"));
-        }
-        world.model.log(item.log).timetable.on_time(id, world.clock.now())?;
-        let history = (item.redelivered, item.attempts);
-        let now = world.clock.now();
-        world.model.log(item.log).deliver(id, item.offset, history, now)?;
-        let of_a_key = match number == KEYED {
-            true => Some(world.shape.of_a_key),
-            false => mixed.and_then(|mixed| mixed.of_a_key),
-        };
-        let log = world.model.log(item.log);
-        if let Some(of_a_key) = of_a_key {
-            log.in_key_order(id, item.offset, of_a_key)?;
-        }
-        if self.ranked.is_some() && settles_at_once(number) {
-            log.settle_asked(id);
-        }
-        self.held.entry(number).or_default().insert(item.offset, id);
-        self.taken += 1;
-        if number == RANKED {
-            return self.in_rank(id, item.offset);
-        }
-        // What waited for others of its key comes later than it would have.
-        if number != KEYED
-            && mixed.is_none_or(|mixed| mixed.is_in_order())
-            && !item.redelivered
-            && let Some(before) = self.highest.insert(number, item.offset)
-            && before > item.offset
-        {
-            return broken(format!("offset {} is delivered after {before}", item.offset));
         }
         Ok(())
     }
@@ -496,17 +450,18 @@ impl SimClient {
             (Some(Asked::Fill { bounded, others, ids }), result) => {
                 model.filled((bounded, &others), &ids, result)?;
             }
+            (Some(Asked::State(asked)), Ok(reply)) => self.states.answered(asked, reply)?,
             (Some(Asked::Replay(asked)), Ok(reply)) => asked.answered(model, token, &reply)?,
+            (Some(Asked::Recurs(asked)), Ok(Reply::Recurred(recurred, entry))) => {
+                asked.answered(model, (recurred, entry.as_deref()), world.clock.now())?;
+            }
             (Some(Asked::Expecting(asked)), Ok(Reply::Appended(appended))) => {
                 model.expecting_answered(&asked, &appended)?;
             }
             (Some(Asked::ReadKey { log, key, known }), Ok(Reply::Keyed(keyed))) => {
                 model.key_read((log, key), &known, &keyed)?;
             }
-            (Some(Asked::Purge), Ok(_)) => {
-                world.ends.purges -= 1;
-                world.may_be_purged();
-            }
+            (Some(Asked::Purge), Ok(_)) => world.purged(),
             (Some(Asked::Other), Ok(_)) => {}
             // Refused before anything was done: as much a matter of luck as a lost answer.
             (Some(_), Err(Error { kind: Kind::Throttled, .. })) => {}

@@ -1,5 +1,7 @@
 //! After the work: everything that was acknowledged is there, and nothing else.
 
+mod recurring;
+
 use crate::client::events::read_of;
 use crate::client::{SimClient, group_name, group_shard, id_of};
 use crate::model::{Id, KEYS, Violation, broken, key_of};
@@ -49,6 +51,9 @@ fn check(world: &mut World, percent: u64) -> Result<(), Violation> {
             Ok(Reply::Counts(counts)) if counts.ready <= LEN_MAX => {}
             other => return broken(format!("the queue that refuses was counted: {other:?}")),
         }
+    }
+    if world.random.chance(percent) {
+        recurring::check(world, None)?;
     }
     for group in world.model.groups() {
         let shard = group_shard(world, &group);
@@ -153,6 +158,7 @@ pub(crate) fn activate(world: &mut World) -> Result<(), Violation> {
     // What has gone may be on its way to another shard.
     go_on(world)?;
     check(world, 100)?;
+    recurring::check_complete(world)?;
     let is_grave = |id: LogId| world.ends.graves.values().any(|grave| grave.log.log == id);
     let logs = world.model.logs.iter().filter(|(id, _)| !is_grave(**id));
     logs.map(|(_, log)| log).try_for_each(|log| log.timetable.all_came())

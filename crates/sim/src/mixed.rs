@@ -13,6 +13,8 @@ pub(crate) struct Mixed {
     pub(crate) has_levels: bool,
     /// Of each key so many messages are out at a time.
     pub(crate) of_a_key: Option<u32>,
+    /// All messages of a key are one client's.
+    sessions: bool,
     /// What comes back waits.
     retry: Option<Retry>,
     /// What comes back too often is a dead letter.
@@ -28,11 +30,13 @@ pub(crate) struct Mixed {
 impl Mixed {
     pub(crate) fn by_chance(random: &SimRandom) -> Mixed {
         let retry = [None, Some(RETRY), Some(RETRY_ALL)];
-        let of_a_key = [None, Some(1), Some(2)];
+        let of_a_key = [None, Some(1), Some(2), None];
         let pick = |count: u64| usize::try_from(random.below(count)).unwrap_or(0);
+        let keys = pick(4);
         Mixed {
             has_levels: pick(2) == 0,
-            of_a_key: of_a_key[pick(3)],
+            of_a_key: of_a_key[keys],
+            sessions: keys == 3,
             retry: retry[pick(3)],
             is_limited: pick(2) == 0,
             is_capped: pick(3) == 0,
@@ -43,7 +47,11 @@ impl Mixed {
 
     /// Whether messages come in the order in which they arrived, as far as they come for the first time.
     pub(crate) fn is_in_order(&self) -> bool {
-        !self.has_levels && self.of_a_key.is_none()
+        !self.has_levels && self.of_a_key.is_none() && !self.sessions
+    }
+
+    pub(crate) fn has_sessions(&self) -> bool {
+        self.sessions
     }
 
     pub(crate) fn options(&self, dead_letter: Option<Arc<DeadLetter>>) -> QueueOptions {
@@ -55,11 +63,11 @@ impl Mixed {
                 single_active: self.is_single,
                 priority_max: if self.has_levels { PRIORITY_MAX } else { 0 },
                 oldest_every: self.oldest_every.filter(|_| self.has_levels),
-                order_key: self.of_a_key.map(|_| "key".into()),
+                order_key: (self.of_a_key.is_some() || self.sessions).then(|| "key".into()),
+                sessions: self.sessions,
                 key_in_flight_max: self.of_a_key,
                 retry: self.retry,
                 pace: Pace { in_flight_max, ..Pace::default() },
-                ..Serving::default()
             },
             ..QueueOptions::default()
         }

@@ -3,7 +3,9 @@
 //! Source of the facts: the promises of `docs/durability.md`.
 
 pub(crate) mod events;
+pub(crate) mod recurring;
 mod replay;
+pub(crate) mod sessions;
 mod timetable;
 
 use crate::world::PRIORITY_MAX;
@@ -72,6 +74,15 @@ struct Returns {
     replay: Replay,
 }
 
+/// What the queue over a log says.
+#[derive(Debug, Default)]
+struct Said {
+    /// So many records are held at once, at most.
+    held_max: Option<u32>,
+    /// What one append brings lies together by level.
+    by_level: bool,
+}
+
 /// What is known of one log, and of the queue over it.
 #[derive(Debug, Default)]
 pub(crate) struct LogModel {
@@ -87,10 +98,7 @@ pub(crate) struct LogModel {
     delivered: BTreeSet<Id>,
     /// Held by a consumer in this life of the process.
     held: BTreeSet<Id>,
-    /// So many records are held at once, at most.
-    held_max: Option<u32>,
-    /// What one append brings lies together by level.
-    by_level: bool,
+    said: Said,
     returns: Returns,
     /// Where ids were seen.
     places: BTreeMap<Offset, Id>,
@@ -108,8 +116,10 @@ pub(crate) struct Model {
     pub(crate) logs: BTreeMap<LogId, LogModel>,
     commits: BTreeMap<String, Commits>,
     pub(crate) events: events::Events,
+    pub(crate) recurring: recurring::Recurring,
     /// The client that a queue with one active consumer serves, by the queue's number.
     pub(crate) active: BTreeMap<usize, u64>,
+    pub(crate) sessions: sessions::Sessions,
 }
 
 /// Values committed for one group, in the order they were asked for.
@@ -140,7 +150,7 @@ impl LogModel {
         for (at, id) in ids.iter().enumerate() {
             let delta = u32::try_from(at).unwrap_or(u32::MAX);
             self.maybe.remove(id);
-            let base = base.filter(|_| delta == 0 || !self.by_level);
+            let base = base.filter(|_| delta == 0 || !self.said.by_level);
             let offset = base.map(|base| base.plus(delta));
             self.end = self.end.max(offset.map_or(Offset(0), Offset::next));
             let known = self.owed.entry(*id).or_default();
@@ -161,7 +171,7 @@ impl LogModel {
 
     /// Its queue has levels.
     pub(crate) fn has_levels(&mut self) {
-        self.by_level = true;
+        self.said.by_level = true;
     }
 
     pub(crate) fn trim_asked(&mut self, before: Offset) {
@@ -222,7 +232,7 @@ impl LogModel {
         if !self.held.insert(id) {
             return broken(format!("record {id:?} at {offset} is delivered to two consumers"));
         }
-        if self.held_max.is_some_and(|most| self.held.len() > most as usize) {
+        if self.said.held_max.is_some_and(|most| self.held.len() > most as usize) {
             return broken(format!("{} records are held at once", self.held.len()));
         }
         if !self.delivered.insert(id) && !redelivered {
@@ -247,7 +257,7 @@ impl LogModel {
         if at_once > 1 {
             return Ok(());
         }
-        let level = |id: Id| self.by_level.then(|| level_of(id));
+        let level = |id: Id| self.said.by_level.then(|| level_of(id));
         let before = self.owed.iter().find(|(other, at)| {
             is_like(other)
                 && level(**other) == level(id)
@@ -287,7 +297,7 @@ impl LogModel {
 
     /// No more than so many records are held at once.
     pub(crate) fn cap_held(&mut self, most: u32) {
-        self.held_max = Some(most);
+        self.said.held_max = Some(most);
     }
 
     /// Records that come back wait.
@@ -375,7 +385,7 @@ impl LogModel {
         let by_order = |id: Id| id.0 & UNORDERED == 0 && !self.timetable.has(id);
         let in_order = found.iter().filter(|(_, id)| by_order(*id));
         for (offset, id) in in_order {
-            let level = if self.by_level { level_of(*id) } else { 0 };
+            let level = if self.said.by_level { level_of(*id) } else { 0 };
             if let Some(before) = last.insert((id.0 >> 40, level), *id)
                 && before >= *id
             {
@@ -400,6 +410,7 @@ impl Model {
     pub(crate) fn new_life(&mut self) {
         self.logs.values_mut().for_each(LogModel::new_life);
         self.active.clear();
+        self.sessions = sessions::Sessions::default();
     }
 
     pub(crate) fn commit_asked(&mut self, group: &str, value: i64) -> usize {

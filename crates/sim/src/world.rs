@@ -119,6 +119,8 @@ pub(crate) struct DeadEnds {
     pub(crate) purges: u64,
     /// Where what comes back too often goes, by the log it was in.
     pub(crate) graves: BTreeMap<LogId, QueueUnderTest>,
+    /// What recurs comes here.
+    pub(crate) ticks: Option<QueueUnderTest>,
 }
 
 /// The disk failed under the engine, as it was to.
@@ -192,6 +194,12 @@ impl World {
             Ok(engine) => broken(format!("the store is damaged: {:?}", engine.findings())),
             Err(error) => broken(format!("the store does not open: {error}")),
         }
+    }
+
+    /// A purge of the queue that refuses is answered.
+    pub(crate) fn purged(&mut self) {
+        self.ends.purges -= 1;
+        self.may_be_purged();
     }
 
     /// The queue that refuses was emptied, or may have been.
@@ -375,6 +383,7 @@ impl World {
             ..QueueOptions::default()
         };
         self.ends.bounded = Some(self.declare_queue("bounded", options)?);
+        self.ends.ticks = Some(self.declare_queue("ticks", QueueOptions::default())?);
         Ok(())
     }
 

@@ -19,7 +19,7 @@ const FIRST_SEED: u64 = 400_000_000;
 const SHORT_PART: u64 = 50;
 
 /// Faults of queue features, each of which the simulator has to find.
-const FAULTS: [&str; 16] = [
+const FAULTS: [&str; 19] = [
     "priority-forgotten",
     "key-forgotten",
     "key-cap-passed",
@@ -36,6 +36,9 @@ const FAULTS: [&str; 16] = [
     "rewind-lost",
     "kept-let-go",
     "expectation-ignored",
+    "session-shared",
+    "session-state-lost",
+    "session-state-uncut",
 ];
 
 fn part(ground: &Ground) -> u64 {

@@ -1,4 +1,4 @@
-//! Line 6: a queue's rate on one and on ten consumers, and its caps of what is in flight.
+//! Line 6: a queue's rate, and that of each of its keys, on one and on ten consumers, and its caps of what is in flight.
 
 use super::amqp::{Amqp, Settle, Table, publish_with};
 use super::broker::Broker;
@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// Messages a second, each on one consumer and on ten.
 const RATES: [u64; 2] = [100, 2_000];
 const CONSUMERS: [usize; 2] = [1, 10];
+/// The same of each of so many keys.
+const KEY_RATE: u64 = 50;
+const KEYS: usize = 5;
 const PREFETCH: u16 = 200;
 const OFF_PERCENT_MAX: f64 = 2.0;
 /// From the first delivery on: what the bucket held at first is gone.
@@ -29,21 +32,25 @@ const PUBLISH_WINDOW: usize = 5_000;
 pub(super) fn pace(ground: &Ground) -> Result<Outcome> {
     let window = Duration::from_secs(if ground.full { 60 } else { 10 });
     let broker = Broker::start(ground, &ground.directory("pace")?.join("data"))?;
-    let runs: Vec<(u64, usize)> =
-        RATES.into_iter().flat_map(|rate| CONSUMERS.map(|consumers| (rate, consumers))).collect();
+    let rates = RATES.into_iter().map(|rate| (rate, 1)).chain([(KEY_RATE, KEYS)]);
+    let runs: Vec<(u64, usize, usize)> =
+        rates.flat_map(|(rate, keys)| CONSUMERS.map(|consumers| (rate, keys, consumers))).collect();
     let found = std::thread::scope(|scope| {
         let threads: Vec<_> = runs
             .iter()
-            .map(|(rate, consumers)| scope.spawn(|| run_at(&broker, *rate, *consumers, window)))
+            .map(|(rate, keys, consumers)| {
+                scope.spawn(|| run_at(&broker, (*rate, *keys), *consumers, window))
+            })
             .collect();
         threads.into_iter().map(|thread| thread.join().expect("a run")).collect::<Result<Vec<_>>>()
     })?;
     let mut figure = String::from("a second, on consumers:");
     let mut holds = true;
-    for ((rate, consumers), seen) in runs.iter().zip(found) {
-        let off = (seen / *rate as f64 - 1.0) * 100.0;
+    for ((rate, keys, consumers), seen) in runs.iter().zip(found) {
+        let off = (seen / (*rate * *keys as u64) as f64 - 1.0) * 100.0;
         holds &= off.abs() <= OFF_PERCENT_MAX;
-        figure += &format!(" {rate} on {consumers}: {off:+.2} %,");
+        let each = if *keys > 1 { format!(" of each of {keys} keys") } else { String::new() };
+        figure += &format!(" {rate}{each} on {consumers}: {off:+.2} %,");
     }
     figure += &format!(" over {} s; at once, of at most so many:", window.as_secs());
     for capped in CAPS {
@@ -61,11 +68,21 @@ pub(super) fn pace(ground: &Ground) -> Result<Outcome> {
     })
 }
 
-/// What a queue with a rate hands out a second.
-fn run_at(broker: &Broker, rate: u64, consumers: usize, window: Duration) -> Result<f64> {
+/// What a queue with a rate hands out a second, or one with a rate for each of its keys.
+fn run_at(
+    broker: &Broker,
+    (rate, keys): (u64, usize),
+    consumers: usize,
+    window: Duration,
+) -> Result<f64> {
     let queue = format!("rate-{rate}-{consumers}");
-    let arguments = Table::default().number("x-consume-rate", rate as i32);
-    fill(broker, &queue, &arguments, (rate * (window.as_secs() + 5)) as usize, 1)?;
+    let arguments = match keys {
+        1 => Table::default().number("x-consume-rate", rate as i32),
+        _ => Table::default()
+            .number("x-consume-rate-per-key", rate as i32)
+            .text("x-order-key", "key"),
+    };
+    fill(broker, &queue, &arguments, (rate * (window.as_secs() + 5)) as usize * keys, keys)?;
     let mut readers = Vec::new();
     for _ in 0..consumers {
         let mut amqp = Amqp::connect(broker.amqp)?;

@@ -5,19 +5,20 @@ use toml::Table;
 
 /// All of ours below the wires, for crates that may use everything there.
 const ENGINE_AND_BELOW: &[&str] =
-    &["types", "record", "io", "ledger", "catalog", "groups", "journal", "engine"];
+    &["types", "record", "io", "calendar", "ledger", "catalog", "groups", "journal", "engine"];
 
 /// A crate and the crates of ours it may depend on; `tests_aside`: dev-dependencies are free.
 pub(super) const LAYERS: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("record", &["types"]),
     ("io", &["types"]),
+    ("calendar", &["types"]),
     ("ledger", &["types"]),
     ("catalog", &["types", "record"]),
     ("groups", &["types"]),
     ("journal", &["types", "record", "io"]),
     ("replica", &["types", "io", "journal"]),
-    ("engine", &["types", "record", "io", "ledger", "catalog", "groups", "journal"]),
+    ("engine", &["types", "record", "io", "calendar", "ledger", "catalog", "groups", "journal"]),
     ("frontend", &["types", "record", "io", "engine"]),
     ("kafka", &["types", "record", "engine", "frontend"]),
     ("amqp091", &["types", "record", "engine", "frontend"]),
@@ -28,8 +29,8 @@ pub(super) const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 const EVERYTHING: &[&str] = &[
-    "types", "record", "io", "ledger", "catalog", "groups", "journal", "replica", "engine",
-    "frontend", "kafka", "amqp091", "admin",
+    "types", "record", "io", "calendar", "ledger", "catalog", "groups", "journal", "replica",
+    "engine", "frontend", "kafka", "amqp091", "admin",
 ];
 
 const EVERYTHING_BUT_THE_BINARY: &[&str] = EVERYTHING;
@@ -42,7 +43,9 @@ const FENCED: &[(&str, &[&str])] = &[
     ("anyhow", &["crossdock", "xtask"]),
     ("axum", &["admin"]),
     ("clap", &["crossdock", "xtask", "sim"]),
+    ("croner", &["calendar"]),
     ("http-body", &["admin"]),
+    ("jiff", &["calendar"]),
     ("rustix", &["io", "crossdock"]),
     ("libc", &[]),
     ("openraft", &["replica"]),

@@ -3,7 +3,7 @@
 use toml::{Table, Value};
 
 /// Most packages in `Cargo.lock`; lower it when it can be lowered.
-const PACKAGES_MAX: usize = 250;
+const PACKAGES_MAX: usize = 260;
 
 /// Packages that must not come in: one TLS provider, and none that builds or links C for it.
 const NEVER: &[&str] = &["openssl-sys", "native-tls", "aws-lc-sys", "aws-lc-rs"];
@@ -40,5 +40,5 @@ fn a_second_tls_provider_and_a_foreign_source_are_named() {
     let lock = "[[package]]\nname = \"openssl-sys\"\n[[package]]\nname = \"x\"\nsource = \"git+y\"";
     assert_eq!(offences(&lock.parse().unwrap()), ["openssl-sys is locked", "x comes from git+y"]);
     let many = "[[package]]\nname = \"x\"\n".repeat(PACKAGES_MAX + 1);
-    assert_eq!(offences(&many.parse().unwrap()), ["251 packages, at most 250"]);
+    assert_eq!(offences(&many.parse().unwrap()), ["261 packages, at most 260"]);
 }

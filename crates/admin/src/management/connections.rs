@@ -26,7 +26,7 @@ type Answer = Result<Json<Value>, Refused>;
 
 impl Admin {
     /// The connections of every wire.
-    pub(super) async fn reports(&self) -> Vec<Report> {
+    pub(crate) async fn reports(&self) -> Vec<Report> {
         let mut reports = Vec::new();
         for wire in self.wires.iter() {
             reports.extend(wire.registry.reports().await);
@@ -35,7 +35,7 @@ impl Admin {
     }
 
     /// The name of the connection of a client, while it is open.
-    pub(super) fn connection_name(&self, client: ClientId) -> Option<String> {
+    pub(crate) fn connection_name(&self, client: ClientId) -> Option<String> {
         let peer = self.wires.iter().find_map(|wire| wire.registry.peer(client))?;
         Some(peer.to_string())
     }

@@ -1,6 +1,8 @@
 //! Arguments that say which message is handed out next, when, and to whom.
 
-use super::{Arguments, PaceArguments, RetryArguments, find, natural, pace, retry, unacceptable};
+use super::{
+    Arguments, PaceArguments, RetryArguments, find, flag, natural, pace, retry, unacceptable,
+};
 use crate::errors::{Exception, Resource};
 use record::properties::Value;
 
@@ -18,6 +20,8 @@ pub struct ServingArguments {
     pub order_key: Option<String>,
     /// `x-max-in-flight-per-key`: of each key so many messages at a time.
     pub key_in_flight_max: Option<u32>,
+    /// `x-sessions`: each key of `x-order-key` is one consumer's while any of its messages is there.
+    pub sessions: bool,
     /// `x-consume-rate` and what else holds deliveries back.
     pub pace: PaceArguments,
     /// `x-delayed-retry-type` and its kin.
@@ -34,9 +38,19 @@ pub(super) fn parse(
         oldest_every: positive(queue, arguments, "x-oldest-every")?,
         order_key: order_key(queue, arguments)?,
         key_in_flight_max: positive(queue, arguments, "x-max-in-flight-per-key")?,
+        sessions: sessions(queue, arguments)?,
         pace: pace::parse(queue, arguments)?,
         retry: retry::parse(queue, arguments)?,
     })
+}
+
+fn sessions(queue: Resource<'_>, arguments: &Arguments) -> Result<bool, Exception> {
+    const NAME: &str = "x-sessions";
+    let asked = flag(queue, arguments, NAME)?;
+    if asked && find(arguments, "x-order-key").is_none() {
+        return Err(queue.invalid_argument(NAME, "requires_x-order-key"));
+    }
+    Ok(asked)
 }
 
 fn single_active(queue: Resource<'_>, arguments: &Arguments) -> Result<bool, Exception> {
@@ -62,7 +76,7 @@ fn priority_max(queue: Resource<'_>, arguments: &Arguments) -> Result<u8, Except
     Ok(highest)
 }
 
-fn positive(
+pub(super) fn positive(
     queue: Resource<'_>,
     arguments: &Arguments,
     name: &str,

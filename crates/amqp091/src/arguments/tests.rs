@@ -110,6 +110,31 @@ fn a_queue_says_how_many_priorities_it_has() {
 }
 
 #[test]
+fn sessions_need_a_key_and_a_consumer_says_how_many_it_takes() {
+    let parsed = |given: &[(&str, Value)]| {
+        QueueArguments::parse(QUEUE, &list(given)).map(|parsed| parsed.serving.sessions)
+    };
+    let (key, flag) = (("x-order-key", text("k")), ("x-sessions", Value::Bool(true)));
+    assert_eq!(parsed(&[key.clone(), flag.clone()]), Ok(true));
+    assert_eq!(parsed(&[key.clone(), ("x-sessions", Value::Bool(false))]), Ok(false));
+    assert_eq!(parsed(std::slice::from_ref(&key)), Ok(false));
+    let why = parsed(std::slice::from_ref(&flag)).map_err(|refused| refused.text);
+    assert_eq!(
+        why,
+        Err("invalid arg 'x-sessions' for queue 'q' in vhost '/': requires_x-order-key".into())
+    );
+    assert!(parsed(&[key.clone(), ("x-sessions", Value::I32(1))]).is_err());
+    assert!(parsed(&[key, flag, ("x-queue-type", text("stream"))]).is_err());
+    let most = |value| {
+        let arguments = list(&[("x-max-sessions", value)]);
+        ConsumeArguments::parse(QUEUE, &arguments).map(|parsed| parsed.sessions_max)
+    };
+    assert_eq!(most(Value::I32(3)), Ok(3));
+    assert!(most(Value::I32(0)).is_err());
+    assert!(most(text("three")).is_err());
+}
+
+#[test]
 fn a_queue_says_what_becomes_of_too_much() {
     let parsed = |kind: &str, word: &str| {
         let given = list(&[("x-queue-type", text(kind)), ("x-overflow", text(word))]);
@@ -293,4 +318,30 @@ fn an_alternate_exchange_is_a_name() {
 fn a_malformed_table_is_a_syntax_error() {
     assert_eq!(decode(Table::of(b"\x01aZ")).unwrap_err().code, Code::SyntaxError);
     assert_eq!(decode(Table::of(b"")), Ok(vec![]));
+}
+
+#[test]
+fn a_rate_may_be_of_the_queue_or_of_each_key() {
+    let parsed = |given: &[(&str, Value)]| {
+        let parsed = QueueArguments::parse(QUEUE, &list(given));
+        parsed.map(|parsed| (parsed.serving.pace.rate, parsed.serving.pace.key_rate))
+    };
+    let key = ("x-order-key", text("k"));
+    let (rate, burst) = ("x-consume-rate-per-key", "x-consume-burst-per-key");
+    let seven = || Value::I32(7);
+    assert_eq!(parsed(&[key.clone(), (rate, Value::I32(50))]), Ok((None, Some((50, 5)))));
+    let both = [key.clone(), (rate, seven()), (burst, Value::I32(3)), ("x-consume-rate", seven())];
+    assert_eq!(parsed(&both), Ok((Some((7, 1)), Some((7, 3)))));
+    let why = |given: &[(&str, Value)]| parsed(given).map_err(|refused| refused.text);
+    let said = |name: &str, why: &str| {
+        Err(format!("invalid arg '{name}' for queue 'q' in vhost '/': {why}"))
+    };
+    assert_eq!(why(&[(rate, seven())]), said(rate, "requires_x-order-key"));
+    assert_eq!(
+        why(&[key.clone(), (burst, seven())]),
+        said(burst, "requires_x-consume-rate-per-key")
+    );
+    assert_eq!(why(&[key.clone(), (rate, Value::I32(0))]), said(rate, "{value_zero,0}"));
+    assert!(parsed(&[key.clone(), (rate, text("many"))]).is_err());
+    assert!(parsed(&[key, (rate, seven()), ("x-queue-type", text("stream"))]).is_err());
 }

@@ -166,7 +166,8 @@ impl AmqpSession {
         };
         let given = arguments::decode(arguments)?;
         let resource = Resource::queue(&holder.name, &self.vhost);
-        let priority = ConsumeArguments::parse(resource, &given)?.priority;
+        let ConsumeArguments { priority, sessions_max, .. } =
+            ConsumeArguments::parse(resource, &given)?;
         // One consumer is active anyway: RabbitMQ's quorum queues do not mind.
         let exclusive = exclusive
             && !matches!(cx.names().find(&self.vhost, &holder.name), Some(Found::Queue(queue))
@@ -192,6 +193,7 @@ impl AmqpSession {
             settle_on_delivery: no_ack,
             exclusive,
             priority,
+            sessions_max,
         };
         self.ask(number, method.id(), Step::Consume { place, nowait }, Op::Take(take), cx);
         Ok(())

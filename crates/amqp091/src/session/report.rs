@@ -52,6 +52,7 @@ impl Holder {
     /// None where it is not a consumer's.
     fn told(&self) -> Option<ConsumerReport> {
         Some(ConsumerReport {
+            consumer: self.consumer,
             tag: self.tag.as_deref()?.to_owned(),
             queue: self.name.clone(),
             settles: !self.no_ack,

@@ -10,7 +10,7 @@ fn the_cache_is_a_part_of_the_limit() {
         limits(&told).map_err(|why| why.to_string())
     };
     assert_eq!(with(1 << 30, None), Ok((1 << 30, 64 << 20)));
-    assert_eq!(with(128 << 20, None), Ok((128 << 20, 20 << 20)));
+    assert_eq!(with(128 << 20, None), Ok((128 << 20, 16 << 20)));
     assert_eq!(with(1 << 30, Some(1 << 29)), Ok((1 << 30, 1 << 29)));
     let small = with(1 << 20, None).unwrap_err();
     assert!(small.starts_with("a memory limit of 1048576 bytes is too small"), "{small}");

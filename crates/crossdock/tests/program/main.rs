@@ -8,6 +8,8 @@ mod embedded;
 mod events;
 mod import;
 mod management;
+mod recurring;
 mod running;
 mod schedules;
+mod sessions;
 mod start;

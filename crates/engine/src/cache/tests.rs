@@ -1,7 +1,7 @@
 use super::{BatchCache, Key, Name};
 use record::batch::{Builder, Compression};
 use record::tail;
-use types::Millis;
+use types::{LogId, Millis, Offset};
 
 const BODY_BYTES: usize = 100_000;
 
@@ -54,4 +54,47 @@ fn the_cache_gives_way_while_memory_is_short() {
     cache.recount(false);
     (10..20).for_each(|number| drop(cache.insert(key(number), stored.clone())));
     assert_eq!(cache.bytes, 8 * stored.len());
+}
+
+#[test]
+fn what_went_to_its_only_reader_goes_before_what_nobody_had_yet() {
+    let stored = packed();
+    let mut cache = BatchCache::new(6 * stored.len());
+    (0..6).for_each(|number| cache.add(key(number), stored.clone(), number == 5));
+    let (log, end) = (LogId(1), Offset(0));
+    for number in [3, 4, 5] {
+        assert!(cache.get(key(number)).is_some());
+        cache.spend(key(number), log, end);
+    }
+    assert!(cache.get(key(4)).is_some(), "it came back");
+    (6..8).for_each(|number| cache.add(key(number), stored.clone(), false));
+    let here: Vec<u32> = (0..8).filter(|number| cache.has(key(*number))).collect();
+    assert_eq!(here, [1, 2, 4, 5, 6, 7], "4 came back, and of 5 other logs have something");
+}
+
+#[test]
+fn a_favored_batch_outlives_others_for_a_while() {
+    let stored = packed();
+    let mut cache = BatchCache::new(4 * stored.len());
+    (0..4).for_each(|number| cache.add(key(number), stored.clone(), false));
+    cache.favor(key(0));
+    (4..12).for_each(|number| cache.add(key(number), stored.clone(), false));
+    let here: Vec<u32> = (0..12).filter(|number| cache.has(key(*number))).collect();
+    assert_eq!(here, [0, 9, 10, 11]);
+    (12..60).for_each(|number| cache.add(key(number), stored.clone(), false));
+    assert!(!cache.has(key(0)), "nobody has asked for it since");
+}
+
+#[test]
+fn names_of_what_is_gone_do_not_add_up() {
+    let stored = packed();
+    let mut cache = BatchCache::new(2 * stored.len());
+    for number in 0..20_000 {
+        cache.add(key(number), stored.clone(), false);
+        cache.spend(key(number), LogId(1), Offset(0));
+    }
+    assert_eq!(cache.bytes, 2 * stored.len());
+    assert!(cache.order.len() + cache.spent.len() < 5_000);
+    (20_000..20_004).for_each(|number| cache.add(key(number), stored.clone(), false));
+    assert_eq!(cache.bytes, 2 * stored.len());
 }

@@ -14,15 +14,20 @@ pub(crate) struct Holds {
     pub(crate) key_bytes: usize,
     /// What groups take in memory.
     pub(crate) group_bytes: usize,
+    /// What states of sessions take, which count themselves.
+    pub(crate) state_bytes: usize,
+    /// What recurs takes in memory.
+    pub(crate) recurrence_bytes: usize,
 }
 
 impl Shard {
     pub(crate) fn holds(&self) -> Holds {
-        self.holds
+        Holds { state_bytes: self.states.bytes(), ..self.holds }
     }
 
     /// Counts all of it: after a restore.
     pub(super) fn recount(&mut self) {
+        self.states.recount();
         self.holds = self.counted();
     }
 
@@ -31,7 +36,7 @@ impl Shard {
     /// Fails with both.
     pub(crate) fn audit(&self) -> Result<(), String> {
         let (counted, there) = (self.holds, self.counted());
-        match counted == there {
+        match counted == there && self.states.is_counted() {
             true => Ok(()),
             false => Err(format!("{} counts {counted:?} and has {there:?}", self.id)),
         }
@@ -68,7 +73,14 @@ impl Shard {
             ids: self.logs.values().map(|log| log.seen.len()).sum(),
             producers: self.logs.values().map(|log| log.producers.len()).sum(),
             key_bytes: self.keys.values().map(|keys| keys.bytes()).sum(),
+            recurrence_bytes: self
+                .recurring
+                .values()
+                .flat_map(|all| all.values())
+                .map(|it| it.bytes())
+                .sum(),
             group_bytes: self.groups.iter().map(|(_, groups)| groups.bytes()).sum(),
+            state_bytes: 0,
         }
     }
 }

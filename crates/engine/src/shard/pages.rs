@@ -17,6 +17,8 @@ const SCHEDULES: u64 = 3;
 const GROUPS: u64 = 4;
 const CATALOG: u64 = 5;
 const KEYS: u64 = 6;
+const STATES: u64 = 7;
+const RECURRING: u64 = 8;
 
 /// What is small, or changes with every frame.
 #[derive(Serialize)]
@@ -26,6 +28,7 @@ struct Head<'a> {
     applied: u64,
     time: Millis,
     next_producer: i64,
+    latest_state: u64,
     outboxes: &'a BTreeMap<ShardId, Outbox>,
     received: &'a BTreeMap<LogId, Ledger>,
 }
@@ -38,6 +41,7 @@ struct StoredHead {
     applied: u64,
     time: Millis,
     next_producer: i64,
+    latest_state: u64,
     outboxes: BTreeMap<ShardId, Outbox>,
     received: BTreeMap<LogId, Ledger>,
 }
@@ -68,6 +72,7 @@ impl Shard {
             applied: self.applied + more,
             time: self.time,
             next_producer: self.next_producer,
+            latest_state: self.states.latest,
             outboxes: &self.outboxes,
             received: &self.received,
         };
@@ -77,6 +82,10 @@ impl Shard {
         self.subscriptions.begin_cut(cut);
         self.schedules.begin_cut(cut);
         self.keys.begin_cut(cut);
+        if !io::planted("session-state-uncut") {
+            self.states.begin_cut(cut);
+        }
+        self.recurring.begin_cut(cut);
         self.groups.begin_cut(cut);
         self.cut = cut.number;
         let catalog = self.catalog.as_ref().filter(|_| cut.wants(self.renamed));
@@ -94,12 +103,15 @@ impl Shard {
         };
         let (logs, subscriptions) = (each(LOGS), each(SUBSCRIPTIONS));
         let (schedules, keys, groups) = (each(SCHEDULES), each(KEYS), each(GROUPS));
+        let (states, recurring) = (each(STATES), each(RECURRING));
         self.logs.cut_on(room, |chunk, bytes| pages.push(logs(chunk, bytes)))
             && self.subscriptions.cut_on(room, |chunk, bytes| {
                 pages.push(subscriptions(chunk, bytes));
             })
             && self.schedules.cut_on(room, |chunk, bytes| pages.push(schedules(chunk, bytes)))
             && self.keys.cut_on(room, |chunk, bytes| pages.push(keys(chunk, bytes)))
+            && self.states.cut_on(room, |chunk, bytes| pages.push(states(chunk, bytes)))
+            && self.recurring.cut_on(room, |chunk, bytes| pages.push(recurring(chunk, bytes)))
             && self.groups.cut_on(room, |chunk, bytes| pages.push(groups(chunk, bytes)))
     }
 
@@ -132,7 +144,7 @@ impl Shard {
     /// The shard that a head is of, without its chunks. `None` when this build does not know it.
     fn of_head(bytes: &[u8], chunk_bits: u32) -> Option<Shard> {
         let head: StoredHead = postcard::from_bytes(bytes).ok()?;
-        let shard = Shard {
+        let mut shard = Shard {
             machine_version: head.machine_version,
             applied: head.applied,
             time: head.time,
@@ -141,6 +153,7 @@ impl Shard {
             received: head.received,
             ..Shard::new(head.id, None, chunk_bits)
         };
+        shard.states.latest = head.latest_state;
         (shard.machine_version == MACHINE_VERSION).then_some(shard)
     }
 
@@ -151,6 +164,8 @@ impl Shard {
             SUBSCRIPTIONS => self.subscriptions.restore(bytes).ok(),
             SCHEDULES => self.schedules.restore(bytes).ok(),
             KEYS => self.keys.restore(bytes).ok(),
+            STATES => self.states.restore(bytes).ok(),
+            RECURRING => self.recurring.restore(bytes).ok(),
             GROUPS => self.groups.restore(bytes).ok(),
             CATALOG => {
                 self.catalog = Some(postcard::from_bytes(bytes).ok()?);

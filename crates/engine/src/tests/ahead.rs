@@ -100,6 +100,7 @@ fn a_queue_is_read_ahead_of_its_consumer() {
         settle_on_delivery: false,
         exclusive: false,
         priority: 0,
+        sessions_max: 0,
     };
     stage.send(Op::Take(take));
     for _ in 0..6 {

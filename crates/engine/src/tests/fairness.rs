@@ -15,6 +15,7 @@ fn take(stage: &mut Stage, consumer: u32, from: SubscriptionRef) {
         settle_on_delivery: true,
         exclusive: false,
         priority: 0,
+        sessions_max: 0,
     };
     stage.send(Op::Take(take));
 }
@@ -89,6 +90,7 @@ fn a_deep_queue_leaves_turns_to_others() {
         settle_on_delivery: true,
         exclusive: false,
         priority: 0,
+        sessions_max: 0,
     };
     let all = std::iter::once(deep_queue).chain(queues);
     let clients: Vec<_> = all

@@ -56,6 +56,7 @@ fn consumed(stage: &mut Stage, subscription: SubscriptionRef) -> Vec<String> {
         settle_on_delivery: true,
         exclusive: false,
         priority: 0,
+        sessions_max: 0,
     };
     stage.call(Op::Take(take)).expect("it is a consumer");
     stage.run();

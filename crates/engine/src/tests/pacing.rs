@@ -2,9 +2,12 @@
 
 use super::Stage;
 use crate::api::{
-    Counts, Disposition, Event, Get, LeaseRange, Leave, Op, Reply, Settle, Source, Take,
+    Append, Counts, Disposition, Event, Get, LeaseRange, Leave, Op, Payload, Reply, Settle, Source,
+    Take,
 };
+use bytes::Bytes;
 use catalog::{Breaker, Pace, QueueOptions, Rate, Serving};
+use record::{tail, tails};
 use types::{ConsumerId, LogRef, Millis, Offset, SubscriptionRef};
 
 type Queue = (LogRef, SubscriptionRef);
@@ -25,6 +28,7 @@ fn take(stage: &mut Stage, from: Queue, consumer: u32, prefetch: u32) {
         settle_on_delivery: false,
         exclusive: false,
         priority: 0,
+        sessions_max: 0,
     };
     stage.call(Op::Take(take)).expect("the consumer is registered");
 }
@@ -178,4 +182,87 @@ fn deliveries_stop_when_many_failed_and_go_on_when_one_that_is_tried_is_done() {
     settle(&mut stage, queue, tried[0], Disposition::Done);
     stage.run();
     assert_eq!(come(&mut stage).len(), 4);
+}
+
+/// A queue in the order of its records' keys, with a rate for each.
+fn paced_by_key(stage: &mut Stage, key_rate: Rate, at_once: Option<u32>) -> Queue {
+    let pace = Pace { key_rate: Some(key_rate), ..Pace::default() };
+    let serving = Serving {
+        pace,
+        order_key: Some("".into()),
+        key_in_flight_max: at_once,
+        ..Serving::default()
+    };
+    stage.queue("keys", QueueOptions { serving, ..QueueOptions::default() })
+}
+
+/// Publishes so many messages, with the keys in turn.
+fn publish_keys(stage: &mut Stage, to: Queue, keys: &[&str], count: usize) {
+    let mut bytes = Vec::new();
+    for key in keys.iter().cycle().take(count) {
+        let mut encoded = Vec::new();
+        tail::encode(&mut encoded, Some(key.as_bytes()), Some(b"value"), std::iter::empty());
+        tails::push(&mut bytes, None, &encoded);
+    }
+    let payload = Payload::Tails { bytes: Bytes::from(bytes), expiring: false };
+    stage.call(Op::Append(Append { to: [to.0].into(), payload, waits: true })).expect("published");
+}
+
+#[test]
+fn each_key_has_its_rate_within_two_percent_over_a_minute_whoever_consumes() {
+    for (consumers, per_second, at_once) in [(1, 20, None), (10, 20, Some(50)), (3, 130, Some(3))] {
+        let mut stage = Stage::new();
+        let queue = paced_by_key(&mut stage, Rate { per_second, burst: 1 }, at_once);
+        let wanted = i64::from(per_second) * 60;
+        let total = usize::try_from(wanted * 2 * 11 / 10).expect("few");
+        for _ in 0..total.div_ceil(1_000) {
+            publish_keys(&mut stage, queue, &["a", "b"], 1_000);
+        }
+        let begin = io::Clock::now(&*stage.clock);
+        (0..consumers).for_each(|consumer| take(&mut stage, queue, consumer, 100));
+        let mut counts = [0, 0];
+        while io::Clock::now(&*stage.clock).since(begin) < Millis(60_000) {
+            for who in come(&mut stage) {
+                counts[usize::try_from(who.1.0 % 2).expect("even or odd")] += 1;
+                settle(&mut stage, queue, who, Disposition::Done);
+            }
+            stage.events.clear();
+            stage.engine.run(1).expect("the disk works");
+            stage.clock.pass(4_700);
+        }
+        for count in counts {
+            let wrong = (count - wanted).abs() * 100;
+            assert!(wrong <= 2 * wanted, "{count} at {per_second} a second, {consumers} consumers");
+        }
+    }
+}
+
+#[test]
+fn a_key_that_has_had_its_burst_waits_and_the_others_do_not() {
+    let mut stage = Stage::new();
+    let queue = paced_by_key(&mut stage, Rate { per_second: 1, burst: 2 }, Some(10));
+    publish_keys(&mut stage, queue, &["a", "a", "a", "b"], 8);
+    let get = |stage: &mut Stage| {
+        let consumer = ConsumerId(9);
+        let get = Get { consumer, subscription: queue.1, settle_on_delivery: true };
+        match stage.call(Op::Get(get)) {
+            Ok(Reply::Got(item, _)) => item.map(|item| item.offset.0),
+            other => panic!("no answer to a get: {other:?}"),
+        }
+    };
+    let first: Vec<Option<i64>> = (0..5).map(|_| get(&mut stage)).collect();
+    assert_eq!(first, [Some(0), Some(1), Some(3), Some(7), None]);
+    take(&mut stage, queue, 1, 0);
+    assert_eq!(come(&mut stage), []);
+    stage.clock.pass(1_000_000);
+    stage.run();
+    stage.run();
+    assert_eq!(come(&mut stage), [(ConsumerId(1), Offset(2))], "its time has it looked at");
+    publish_keys(&mut stage, queue, &["c", "c", "c"], 3);
+    assert_eq!(come(&mut stage), [8, 9].map(|at| (ConsumerId(1), Offset(at))));
+    stage.reopen();
+    take(&mut stage, queue, 1, 0);
+    stage.run();
+    let came: Vec<i64> = come(&mut stage).iter().map(|(_, offset)| offset.0).collect();
+    assert_eq!(came, [2, 4, 8, 9], "a process begins with full buckets");
 }

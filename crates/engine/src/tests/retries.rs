@@ -48,6 +48,7 @@ fn take(stage: &mut Stage, from: Queue) {
         settle_on_delivery: false,
         exclusive: false,
         priority: 0,
+        sessions_max: 0,
     };
     stage.call(Op::Take(take)).expect("the consumer is registered");
 }

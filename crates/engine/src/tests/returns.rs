@@ -34,6 +34,7 @@ fn take(stage: &mut Stage, from: Queue, prefetch: u32) {
         settle_on_delivery: false,
         exclusive: false,
         priority: 0,
+        sessions_max: 0,
     };
     stage.call(Op::Take(take)).expect("the consumer is registered");
 }
@@ -129,6 +130,7 @@ fn nothing_is_delivered_before_that_is_on_the_disk() {
             settle_on_delivery: false,
             exclusive: false,
             priority: 0,
+            sessions_max: 0,
         };
         stage.send(Op::Take(take));
         for _ in 0..40 {
@@ -179,6 +181,7 @@ fn a_settled_message_and_one_that_nobody_got_yet_do_not_count() {
             settle_on_delivery: false,
             exclusive: false,
             priority: 0,
+            sessions_max: 0,
         };
         stage.send(Op::Take(take));
         let source = Source::Subscription(limited.1);
@@ -224,6 +227,7 @@ fn what_a_consumer_without_acknowledgements_did_not_get_is_the_next_ones() {
         settle_on_delivery: true,
         exclusive: false,
         priority: 0,
+        sessions_max: 0,
     }));
     stage.engine.run(1).expect("the disk works");
     stage.call(Op::Leave(Leave { consumer: CONSUMER, source, release: true })).expect("left");

@@ -23,6 +23,7 @@ fn take(queue: Queue, consumer: u32, priority: i32) -> Take {
         settle_on_delivery: false,
         exclusive: false,
         priority,
+        sessions_max: 0,
     }
 }
 

@@ -47,6 +47,7 @@ fn take(stage: &mut Stage, subscription: SubscriptionRef, prefetch: u32) {
         settle_on_delivery: false,
         exclusive: false,
         priority: 0,
+        sessions_max: 0,
         window: None,
     };
     stage.call(Op::Take(take)).expect("a consumer");

@@ -35,6 +35,7 @@ fn consume_all(stage: &mut Stage, (log, from): (LogRef, SubscriptionRef)) -> usi
             settle_on_delivery: false,
             exclusive: false,
             priority: 0,
+            sessions_max: 0,
         }))
         .expect("the consumer is registered");
     let mut count = 0;

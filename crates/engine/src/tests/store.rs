@@ -129,6 +129,7 @@ fn consumer(subscription: SubscriptionRef) -> Op {
         settle_on_delivery: false,
         exclusive: false,
         priority: 0,
+        sessions_max: 0,
         window: None,
     })
 }

@@ -100,6 +100,7 @@ fn a_consumer_of_a_log_begins_where_it_asks_and_settles_nothing() {
         settle_on_delivery: false,
         exclusive: false,
         priority: 0,
+        sessions_max: 0,
     };
     stage.call(Op::Take(take)).expect("registered");
     assert_eq!(stage.delivered(), ["b", "c"]);

@@ -86,9 +86,10 @@ impl Worker {
         seat.leased(placed.index);
         seat.bounds.applied(placed.index);
         let far = far_off(&sealed, self.now);
+        let shared = sealed.dests.len() > sealed.batches.len();
         for (at, location) in placed.batches.iter().enumerate() {
             if !far.contains(&at) {
-                self.store.cache.add(cache::key(location), sealed.batches[at].clone());
+                self.store.cache.add(cache::key(location), sealed.batches[at].clone(), shared);
             }
         }
         self.effects(shard, &sealed, &placed.batches, effects);
@@ -105,6 +106,7 @@ impl Worker {
         effects: Vec<Effect>,
     ) {
         let askers = askers(sealed);
+        let asker = |command: usize| askers.get(&command).copied();
         let mut bases: Bases = vec![(Verdict::Gone, Offset(0)); sealed.dests.len()];
         let (mut changed, mut ways) = (Vec::new(), Vec::new());
         let mut follow: BTreeMap<usize, Vec<LogChange>> = BTreeMap::new();
@@ -128,7 +130,7 @@ impl Worker {
                 }
                 Effect::Rewound { command, subscription, log, rewound } => {
                     let of = SubscriptionRef { shard, subscription };
-                    self.rewound(of, log, (&rewound, askers.get(&command).copied()));
+                    self.rewound(of, log, (&rewound, asker(command)));
                 }
                 Effect::Forgotten { subscription, log, span } => {
                     self.forgotten(shard, subscription, log, span);
@@ -140,11 +142,10 @@ impl Worker {
                 }
                 Effect::Followed(change) => self.log_changed(&change),
                 Effect::Group { command, name, reply, effects } => {
-                    let asker = askers.get(&command).copied();
-                    self.group_applied(shard, asker, &name, (reply, effects));
+                    self.group_applied(shard, asker(command), &name, (reply, effects));
                 }
                 Effect::Producer { command, id } => {
-                    self.tell(askers.get(&command).copied(), Reply::Producer(id));
+                    self.tell(asker(command), Reply::Producer(id));
                 }
                 Effect::Activated { log, proposed, moved } => {
                     self.activated(shard, (log, &proposed), &moved, sealed.time);
@@ -153,10 +154,7 @@ impl Worker {
                     self.parked(shard, (subscription, log), &entries);
                 }
                 Effect::KeyRun { log, first, end } => self.key_run_put(shard, log, (first, end)),
-                Effect::Unscheduled { command, log, offsets } => {
-                    self.unscheduled(shard, log, &offsets);
-                    self.tell(askers.get(&command).copied(), Reply::Unscheduled(offsets));
-                }
+                effect => self.told(shard, effect, &askers),
             }
         }
         // An outbox is sent when the index has all that the frame put into it.
@@ -165,12 +163,32 @@ impl Worker {
         }
         for (command, result) in changed {
             let follow = follow.remove(&command).unwrap_or_default();
-            self.changed(shard, askers.get(&command).copied(), result, follow);
+            self.changed(shard, asker(command), result, follow);
         }
         self.tell_followed(shard, sealed.index);
         self.arrived.note(shard, sealed);
         for pending in &sealed.pending {
             self.answer(shard, sealed, &bases, *pending);
+        }
+    }
+
+    /// What a command did that somebody asked for, or time did.
+    fn told(
+        &mut self,
+        shard: ShardId,
+        effect: Effect,
+        askers: &BTreeMap<usize, (ClientId, Token)>,
+    ) {
+        let asker = |command: usize| askers.get(&command).copied();
+        match effect {
+            Effect::SessionSet { command, set } => {
+                self.tell(asker(command), Reply::SessionSet(set));
+            }
+            Effect::Unscheduled { command, log, offsets } => {
+                self.unscheduled(shard, log, &offsets);
+                self.tell(asker(command), Reply::Unscheduled(offsets));
+            }
+            other => self.recurrence_applied(shard, other, askers),
         }
     }
 

@@ -8,7 +8,7 @@
 use super::store::{Found, Waiter};
 use super::{Seat, Worker};
 use crate::MemoryPool;
-use crate::cache::Batch;
+use crate::cache::{self, Batch};
 use crate::command::Command;
 use crate::envelope::{Envelope, Way};
 use crate::shard::{ENTRY_BYTES, KeyEntry, KeyPage, KeyRun, Keys};
@@ -427,7 +427,10 @@ impl Worker {
         };
         let location = index.location(&run);
         match self.store.find(id, &run) {
-            Found::Here(batch) => PageAt::Here(batch),
+            Found::Here(batch) => {
+                self.store.cache.favor(cache::key(&location));
+                PageAt::Here(batch)
+            }
             Found::Cold => PageAt::Cold(location),
             Found::Lost(why) => {
                 tracing::error!(%log, %at, why, "a page of the index of keys is lost");

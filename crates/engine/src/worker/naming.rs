@@ -156,6 +156,7 @@ impl Worker {
                 self.store.index.remove(log.log);
                 self.store.losses.forget(log.log);
                 self.drop_agenda(*log);
+                self.drop_rota(*log);
                 self.drop_keying(*log);
                 self.end_tailers_of(*log);
                 self.log_touched(log.shard, log.log);
@@ -203,6 +204,12 @@ impl Worker {
             if let Some(at_once) = queue.options.serving.of_a_key() {
                 let more = u32::from(io::planted("key-cap-passed"));
                 dispatch.order_by_key(ledger, at_once.saturating_add(more));
+            }
+            if queue.options.serving.sessions && !io::planted("session-shared") {
+                dispatch.keep_sessions();
+            }
+            if let Some(rate) = queue.options.serving.pace.key_rate {
+                dispatch.limit_rate_of_keys((rate.per_second, rate.burst), self.now);
             }
             if let Some(every) = queue.options.serving.oldest_every {
                 dispatch.take_oldest_every(every);

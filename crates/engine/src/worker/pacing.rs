@@ -1,5 +1,5 @@
-//! What holds deliveries of a queue back beside its consumers' windows: a rate, a number in flight, and
-//! a circuit breaker. In the leader's memory only, by the worker's clock: a new process begins with a full
+//! What holds deliveries of a queue back beside its consumers' windows: a rate, one for each key, a number in
+//! flight, and a circuit breaker. In the leader's memory only, by the worker's clock: a new process begins with a full
 //! bucket and a closed breaker.
 
 mod breaker;
@@ -27,6 +27,8 @@ pub(super) struct Pacer {
     bucket: Option<Bucket>,
     in_flight_max: Option<u32>,
     breaker: Option<Breaker>,
+    /// Keys have rates, too.
+    by_key: bool,
     /// When deliveries that are held back can go on, if nothing else happens.
     until: Option<Millis>,
     timer: Option<(Millis, TimerId)>,
@@ -83,6 +85,7 @@ impl Pacer {
                 bucket: pace.rate.map(|rate| Bucket::new(rate, now)),
                 in_flight_max: pace.in_flight_max,
                 breaker: pace.breaker.map(Breaker::new),
+                by_key: pace.key_rate.is_some(),
                 until: None,
                 timer: None,
             })
@@ -161,6 +164,9 @@ impl Queue {
             return u32::MAX;
         }
         let in_flight = self.unacked();
+        if self.pacer.as_ref().is_some_and(|pacer| pacer.by_key) {
+            self.logs.iter_mut().for_each(|log| log.dispatch.pass_time(now));
+        }
         self.pacer.as_mut().map_or(u32::MAX, |pacer| pacer.room(in_flight, now))
     }
 
@@ -190,16 +196,23 @@ impl Seat {
 impl Worker {
     /// Sets the timer of a queue that is held back.
     pub(super) fn rearm_pace(&mut self, shard: ShardId, id: SubscriptionId) {
+        let now = self.now;
         let queue = self.seats.get_mut(&shard).and_then(|seat| seat.queues.get_mut(&id));
-        let Some(pacer) = queue.and_then(|queue| queue.pacer.as_mut()) else { return };
-        if pacer.timer.map(|(due, _)| due) == pacer.until {
+        let Some(Queue { pacer: Some(pacer), logs, .. }) = queue.map(|queue| &mut **queue) else {
+            return;
+        };
+        // What has been due by now waits for something else.
+        let due =
+            logs.iter_mut().filter_map(|log| log.dispatch.next_due().filter(|due| *due > now));
+        let until = pacer.until.into_iter().chain(due).min();
+        if pacer.timer.map(|(due, _)| due) == until {
             return;
         }
         if let Some((_, timer)) = pacer.timer.take() {
             self.timers.cancel(timer);
         }
         let due = Due::Pace(SubscriptionRef { shard, subscription: id });
-        pacer.timer = pacer.until.map(|until| (until, self.timers.arm(until, due)));
+        pacer.timer = until.map(|until| (until, self.timers.arm(until, due)));
     }
 
     /// A queue that was held back may go on.

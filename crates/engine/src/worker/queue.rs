@@ -11,6 +11,8 @@ mod turns;
 pub(crate) use idle::Idle;
 pub(super) use idle::options_of;
 use keys::WaitingGet;
+pub(super) use keys::{hash, key_of};
+pub(in crate::worker) use leaving::tell_gone;
 
 use super::Worker;
 use super::apply::Arrivals;
@@ -22,9 +24,10 @@ use super::lost::NO_PLACE;
 use super::pacing::Pacer;
 use super::retrying::Retries;
 use super::seat::Seat;
+use super::sessions::SessionNames;
 use super::store::{At, Store, Waiter};
 use super::window::WindowId;
-use crate::api::{Delivery, Event, Reply, Source, Take};
+use crate::api::{Delivery, Reply, Source, Take};
 use crate::cache::Batch;
 use crate::index::{LogRuns, Look, Run};
 use catalog::QueueOptions;
@@ -91,6 +94,8 @@ pub(crate) struct QueueLog {
     pub(super) leasing: VecDeque<(u64, Handout)>,
     pub(super) held: VecDeque<Handout>,
     loading: bool,
+    /// Where keys are sessions.
+    pub(super) sessions: Option<Box<SessionNames>>,
 }
 
 /// An assignment on its way to its consumer.
@@ -173,6 +178,7 @@ impl Queue {
                 leasing: VecDeque::new(),
                 held: VecDeque::new(),
                 loading: false,
+                sessions: self.options.serving.sessions.then(Box::default),
             });
         }
     }
@@ -219,14 +225,6 @@ impl QueueLog {
     }
 }
 
-impl QueueLog {
-    /// The queue is not limited in bytes any more.
-    fn forget_all_lengths(&mut self) {
-        self.lengths.clear();
-        self.length_total = 0;
-    }
-}
-
 /// The run that holds `offset`.
 fn run_at(runs: Option<LogRuns<'_>>, offset: Offset) -> Look {
     runs.map_or(Look::None, |runs| runs.at(offset))
@@ -268,6 +266,7 @@ impl Worker {
             exclusive: take.exclusive,
             priority: take.priority,
             settle_now: take.settle_on_delivery,
+            sessions_max: take.sessions_max,
         };
         for log in &mut queue.logs {
             log.dispatch.add(key, options).map_err(|why| match why {
@@ -482,6 +481,9 @@ impl Turn<'_> {
                 }
                 offset = offset.next();
             }
+            if offset == run.end() {
+                self.spend(queue, at, handout.level, &run);
+            }
         }
         self.seat.settle(id, log, &settled);
         Handed::Out
@@ -511,6 +513,10 @@ impl Turn<'_> {
         queue.tally.delivered += 1;
         self.left = self.left.saturating_sub(delivery_bytes(&item));
         let client = handout.key.client;
+        let log = &mut queue.logs[at];
+        if let (Some(names), Some(header)) = (&mut log.sessions, &queue.options.serving.order_key) {
+            names.note(&log.dispatch, header.as_bytes(), &item);
+        }
         if let Some(token) = handout.get {
             let ready = ready_count(&self.seat.shard, queue);
             self.clients.reply(client, token, Ok(Reply::Got(Some(item), ready)));
@@ -571,24 +577,6 @@ pub(super) fn ledger_of(
 ) -> Option<(&Ledger, Offset)> {
     let ledger = shard.subscriptions.get(&subscription)?.ledgers.get(log)?;
     Some((ledger, shard.logs.get(&log)?.end))
-}
-
-/// Tells consumers of a subscription, and who waits for a message of it, that it is gone.
-pub(super) fn tell_gone(clients: &mut Clients, queue: &Queue) {
-    for key in queue.consumers.keys() {
-        clients.event(key.client, Event::ConsumerGone { consumer: key.consumer });
-    }
-    for get in &queue.gets {
-        clients.reply(get.key.client, get.token, Err(gone()));
-    }
-    for log in &queue.logs {
-        let waiting = log.held.iter().chain(log.leasing.iter().map(|(_, handout)| handout));
-        for handout in waiting {
-            if let Some(token) = handout.get {
-                clients.reply(handout.key.client, token, Err(gone()));
-            }
-        }
-    }
 }
 
 fn in_use() -> Error {

@@ -43,18 +43,24 @@ impl Worker {
         account.set(MemoryPool::Pages, self.store.index.pages.bytes());
         account.set(MemoryPool::Loads, self.store.loading_bytes());
         account.set(MemoryPool::Held, self.held.bytes());
-        let (mut producers, mut ids, mut key_bytes, mut group_bytes) = (0, 0, 0, 0);
+        let (mut producers, mut ids) = (0, 0);
+        let (mut key_bytes, mut group_bytes, mut state_bytes) = (0, 0, 0);
+        let mut recurrence_bytes = 0;
         for seat in self.seats.values() {
             let holds = seat.shard.holds();
             producers += holds.producers;
             ids += holds.ids;
             key_bytes += holds.key_bytes;
             group_bytes += holds.group_bytes;
+            state_bytes += holds.state_bytes;
+            recurrence_bytes += holds.recurrence_bytes;
         }
         account.set(MemoryPool::Producers, producers * PRODUCER_BYTES);
         account.set(MemoryPool::Ids, ids * ID_BYTES);
         account.set(MemoryPool::Keys, key_bytes);
         account.set(MemoryPool::Groups, group_bytes);
+        account.set(MemoryPool::Sessions, state_bytes);
+        account.set(MemoryPool::Recurrences, recurrence_bytes);
         account.set(MemoryPool::Schedules, self.schedule_bytes);
         self.room.short = self.ports.look_at_memory();
         if key_bytes > 0 {

@@ -11,6 +11,7 @@ use super::leasing::Leasing;
 use super::moving::Sending;
 use super::overflow::Bounds;
 use super::queue::{Idle, Queue};
+use super::recurring::Rota;
 use super::tailing::Tailer;
 use super::window::{WideWindow, WindowId};
 use crate::api::{Disposition, Settle};
@@ -64,6 +65,8 @@ pub(crate) struct Seat {
     pub(crate) follows: VecDeque<(u64, usize, usize, u64)>,
     /// What is due next in the schedules of logs.
     pub(crate) agendas: BTreeMap<LogId, Agenda>,
+    /// What recurs next, by the log it is listed under.
+    pub(crate) rotas: BTreeMap<LogId, Rota>,
     /// What is under way with the indexes of keys.
     pub(crate) keying: BTreeMap<LogId, Keying>,
     /// How far the outboxes to other shards are sent.
@@ -112,6 +115,7 @@ impl Seat {
             groups: Coordinator::default(),
             follows: VecDeque::new(),
             agendas: BTreeMap::new(),
+            rotas: BTreeMap::new(),
             keying: BTreeMap::new(),
             sending: BTreeMap::new(),
             leasing: Leasing::default(),

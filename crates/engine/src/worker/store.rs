@@ -209,6 +209,13 @@ impl Store {
         }
     }
 
+    /// The batch of a run went to the only one who reads its log.
+    pub(crate) fn spend(&mut self, log: LogId, run: &Run) {
+        if let Some(index) = self.index.log(log) {
+            self.cache.spend(cache::key(&index.location(run)), log, run.end());
+        }
+    }
+
     /// The batch of a run and those behind it that lie with it in memory, as many as `bytes_max` has
     /// room for; `None` where it is not among others.
     pub(crate) fn row(&mut self, log: LogId, run: &Run, bytes_max: usize) -> Option<Row> {

@@ -41,6 +41,8 @@ pub(crate) enum Due {
     Retry(SubscriptionRef, LogId),
     /// Deliveries of a queue that were held back can go on.
     Pace(SubscriptionRef),
+    /// Something that is listed under a log recurs.
+    Rota(LogRef),
 }
 
 /// What a look at the oldest ready message of a level found.
@@ -77,6 +79,7 @@ impl Worker {
             match due {
                 Due::Schedule(log) => self.agenda_due(log),
                 Due::Retry(subscription, log) => self.retries_due(subscription, log),
+                Due::Rota(home) => self.rota_due(home),
                 Due::Pace(subscription) => self.pace_due(subscription),
                 Due::Queue(subscription) => {
                     let seat = self.seats.get_mut(&subscription.shard);

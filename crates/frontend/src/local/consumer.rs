@@ -180,6 +180,7 @@ fn take(consumer: ConsumerId, source: Source, prefetch: u32) -> Op {
         settle_on_delivery: matches!(source, Source::Log { .. }),
         exclusive: false,
         priority: 0,
+        sessions_max: 0,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use super::{AddError, ConsumerKey, ConsumerOptions, SharedWindow, Unsettled, Window};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use types::{ClientId, ConsumerId};
 
 /// Consumers, and holders of messages that are none (any more).
@@ -19,6 +19,19 @@ pub(super) struct Consumers {
     standing: usize,
     exclusive: bool,
     single: Option<Single>,
+    /// Where keys are sessions.
+    sessions: Option<Box<Limits>>,
+}
+
+/// What consumers and sessions know of one another.
+#[derive(Debug, Default)]
+struct Limits {
+    /// Consumers that have as many sessions as they may: they take nothing that is nobody's.
+    full: BTreeSet<u32>,
+    /// Whose credit is waited for.
+    watched: BTreeSet<u32>,
+    /// Who has credit again.
+    woken: Vec<u32>,
 }
 
 /// Only one consumer at a time is served.
@@ -185,7 +198,8 @@ impl Consumers {
     }
 
     pub(super) fn has_credit(&self) -> bool {
-        self.turns.values().flatten().any(|&slot| self.can_take(slot))
+        let full = self.sessions.iter().flat_map(|sessions| &sessions.full);
+        self.turns.values().flatten().chain(full).any(|&slot| self.can_take(slot))
     }
 
     /// Ends a consumer; what it holds it keeps, and goes when it holds nothing.
@@ -239,12 +253,13 @@ impl Consumers {
     /// The consumer to be served next: highest priority, then round robin.
     pub(super) fn next_turn(&mut self) -> Option<Turn> {
         let served = self.single.map(|_| self.served());
-        let Consumers { slots, turns, shared, .. } = self;
+        let Consumers { slots, turns, shared, sessions, .. } = self;
         for turns in turns.values_mut() {
             while let Some(&slot) = turns.front() {
                 let holder = slots[slot as usize].as_mut().expect("queued slots are in use");
                 let is_served = served.is_none_or(|served| served == Some(slot));
-                if is_served && holder.can_take(shared) {
+                let is_full = sessions.as_ref().is_some_and(|all| all.full.contains(&slot));
+                if is_served && !is_full && holder.can_take(shared) {
                     return Some(Turn { slot, is_alone: turns.len() == 1 });
                 }
                 holder.queued = false;
@@ -312,6 +327,10 @@ impl Consumers {
         if !holder.standing && holder.unsettled.messages == 0 {
             let key = holder.key;
             self.by_key.remove(&key);
+            if let Some(sessions) = &mut self.sessions {
+                sessions.full.remove(&slot);
+                sessions.watched.remove(&slot);
+            }
             self.slots[slot as usize] = None;
             self.free.push(slot);
         }
@@ -339,11 +358,52 @@ impl Consumers {
         self.slots[slot as usize].as_mut().expect("slots are handed out in use")
     }
 
-    fn can_take(&self, slot: u32) -> bool {
+    /// Whether a consumer has credit, and is served.
+    pub(super) fn can_take(&self, slot: u32) -> bool {
         self.is_served(slot) && self.holder(slot).can_take(&self.shared)
     }
 
+    /// Where only one consumer is served: which, if any.
+    pub(super) fn single(&self) -> Option<Option<u32>> {
+        self.single.map(|_| self.served())
+    }
+
+    pub(super) fn keep_sessions(&mut self) {
+        self.sessions = Some(Box::default());
+    }
+
+    /// Says whether a consumer has as many sessions as it may.
+    pub(super) fn set_full(&mut self, slot: u32, is_full: bool) {
+        let is_there = self.slots[slot as usize].is_some();
+        let Some(sessions) = self.sessions.as_mut().filter(|_| is_there) else { return };
+        if is_full {
+            sessions.full.insert(slot);
+        } else if sessions.full.remove(&slot) {
+            self.enqueue(slot);
+        }
+    }
+
+    /// Has [`Consumers::take_woken`] tell when a consumer that has no credit has some.
+    pub(super) fn watch(&mut self, slot: u32) {
+        if let Some(sessions) = &mut self.sessions {
+            sessions.watched.insert(slot);
+        }
+    }
+
+    pub(super) fn take_woken(&mut self) -> Vec<u32> {
+        self.sessions.as_mut().map_or(Vec::new(), |sessions| std::mem::take(&mut sessions.woken))
+    }
+
     fn enqueue(&mut self, slot: u32) {
+        if self.sessions.is_some() && self.can_take(slot) {
+            let Some(sessions) = &mut self.sessions else { return };
+            if sessions.watched.remove(&slot) {
+                sessions.woken.push(slot);
+            }
+            if sessions.full.contains(&slot) {
+                return;
+            }
+        }
         if self.holder(slot).queued || !self.can_take(slot) {
             return;
         }

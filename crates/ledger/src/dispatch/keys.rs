@@ -1,5 +1,7 @@
 //! At most one message of a key, or so many, are with consumers: the others of the key wait, in their order.
 
+use super::buckets::Buckets;
+use super::sessions::{NOBODY, Sessions, Who, own_session};
 use crate::Span;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,15 +15,19 @@ const KNOWN_MAX: usize = 64 << 10;
 /// Of what is told at once so many are kept: so that those of all levels have room.
 const TOLD_MAX: usize = KNOWN_MAX / 256;
 
+/// Whose a key is, and the level and place of the first of its messages that are blocked.
+type Free = (u32, Reverse<usize>, Offset);
+/// Whose a key is, and the place and level of the oldest of those.
+type FreeByAge = (u32, Offset, usize);
+
 /// Keys of the messages of a log, as far as they matter now.
 #[derive(Debug)]
 pub(super) struct Keys {
-    /// Of a key so many are with consumers at most.
-    at_once: u32,
+    pub(super) limits: Limits,
     /// Of what lies before delivery, as far as they were told; `None`: it has none.
     known: BTreeMap<Offset, Option<u64>>,
     /// Whose key has to be told before anything goes on.
-    wanted: Option<Offset>,
+    pub(super) wanted: Option<Offset>,
     /// Of what is with consumers, or came back and waits for its time.
     held: BTreeMap<Offset, u64>,
     /// How many of a key that are.
@@ -32,9 +38,20 @@ pub(super) struct Keys {
     blocked: BTreeMap<(usize, Offset), Blocked>,
     by_key: BTreeSet<(u64, Reverse<usize>, Offset)>,
     by_age: BTreeSet<(u64, Offset, usize)>,
-    /// Of each key that is not locked the first that is blocked, and the oldest.
-    free: BTreeSet<(usize, Offset)>,
-    free_by_age: BTreeSet<(Offset, usize)>,
+    /// Of each key that is not locked the first that is blocked, and the oldest, by whose the key is.
+    free: BTreeSet<Free>,
+    free_by_age: BTreeSet<FreeByAge>,
+    /// Where keys are somebody's.
+    pub(super) sessions: Option<Box<Sessions>>,
+}
+
+/// What holds messages of a key back.
+#[derive(Debug)]
+pub(super) struct Limits {
+    /// So many are with consumers at most.
+    at_once: u32,
+    /// Where each key has a rate.
+    pub(super) buckets: Option<Box<Buckets>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +64,7 @@ pub(super) struct Blocked {
 impl Keys {
     pub(super) fn new(at_once: u32) -> Keys {
         Keys {
-            at_once,
+            limits: Limits { at_once, buckets: None },
             known: BTreeMap::new(),
             wanted: None,
             held: BTreeMap::new(),
@@ -58,7 +75,16 @@ impl Keys {
             by_age: BTreeSet::new(),
             free: BTreeSet::new(),
             free_by_age: BTreeSet::new(),
+            sessions: None,
         }
+    }
+
+    pub(super) fn keep_sessions(&mut self) {
+        self.sessions = Some(Box::default());
+    }
+
+    pub(super) fn has_sessions(&self) -> bool {
+        self.sessions.is_some()
     }
 
     /// The keys of messages from `first` on.
@@ -67,8 +93,10 @@ impl Keys {
             self.known.clear();
         }
         let mut offset = first;
+        let has_sessions = self.sessions.is_some();
         for key in keys.take(TOLD_MAX) {
-            self.known.insert(offset, key);
+            let own = || has_sessions.then(|| own_session(offset));
+            self.known.insert(offset, key.or_else(own));
             offset = offset.next();
         }
     }
@@ -91,8 +119,26 @@ impl Keys {
         self.known.remove(&offset);
     }
 
-    pub(super) fn is_locked(&self, key: u64) -> bool {
-        self.locked.get(&key).is_some_and(|count| *count >= self.at_once)
+    /// Whose what is next of a key is; `None`: it is to wait.
+    fn whose(&self, key: u64) -> Option<u32> {
+        if self.locked.get(&key).is_some_and(|count| *count >= self.limits.at_once)
+            || self.limits.buckets.as_ref().is_some_and(|buckets| buckets.is_dry(key))
+        {
+            return None;
+        }
+        self.sessions.as_ref().map_or(Some(NOBODY), |sessions| sessions.whose(key))
+    }
+
+    /// Whether what is next of a key can go.
+    pub(super) fn may_go(&self, key: u64, who: &Who<'_>) -> bool {
+        match (self.whose(key), who) {
+            (None, _) => false,
+            (Some(NOBODY), Who::Consumers { takes, .. }) => *takes,
+            (Some(NOBODY), _) => true,
+            (Some(_), Who::Anyone) => false,
+            (Some(owner), Who::Consumers { consumers, .. }) => consumers.can_take(owner),
+            (Some(owner), Who::One(slot)) => owner == *slot,
+        }
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -110,14 +156,45 @@ impl Keys {
     }
 
     /// The oldest at a level that is blocked and waits for nothing any more.
-    pub(super) fn first_free(&self, level: usize) -> Option<Offset> {
-        let all = (level, Offset(i64::MIN))..=(level, Offset(i64::MAX));
-        self.free.range(all).next().map(|&(_, offset)| offset)
+    pub(super) fn first_free(&mut self, level: usize, who: &mut Who<'_>) -> Option<Offset> {
+        let of = |free: &BTreeSet<Free>, slot| {
+            let at = |offset| (slot, Reverse(level), Offset(offset));
+            free.range(at(i64::MIN)..=at(i64::MAX)).next().map(|&(.., offset)| offset)
+        };
+        let (takes, own) = match (who, &mut self.sessions) {
+            (Who::Consumers { consumers, takes }, Some(sessions)) => {
+                (*takes, sessions.first_at(level, consumers))
+            }
+            (Who::One(slot), Some(_)) => (true, of(&self.free, *slot)),
+            _ => (true, None),
+        };
+        let free = takes.then(|| of(&self.free, NOBODY)).flatten();
+        free.into_iter().chain(own).min()
     }
 
     /// The oldest of all that are blocked and wait for nothing any more, if it is at this level.
-    pub(super) fn oldest_free(&self, level: usize) -> Option<Offset> {
-        self.free_by_age.first().filter(|(_, at)| *at == level).map(|(offset, _)| *offset)
+    pub(super) fn oldest_free(&mut self, level: usize, who: &mut Who<'_>) -> Option<Offset> {
+        let (takes, own) = match (who, &mut self.sessions) {
+            (Who::Consumers { consumers, takes }, Some(sessions)) => {
+                (*takes, sessions.oldest(consumers))
+            }
+            (Who::One(slot), Some(_)) => (true, self.oldest_free_of(*slot)),
+            _ => (true, None),
+        };
+        let free = takes.then(|| self.oldest_free_of(NOBODY)).flatten();
+        let oldest = free.into_iter().chain(own).min();
+        oldest.filter(|(_, at)| *at == level).map(|(offset, _)| offset)
+    }
+
+    fn oldest_free_of(&self, slot: u32) -> Option<(Offset, usize)> {
+        let &(of, offset, level) = self.free_by_age.range((slot, Offset(i64::MIN), 0)..).next()?;
+        (of == slot).then_some((offset, level))
+    }
+
+    fn first_free_of(&self, slot: u32) -> Option<(Reverse<usize>, Offset)> {
+        let from = (slot, Reverse(usize::MAX), Offset(i64::MIN));
+        let &(of, level, offset) = self.free.range(from..).next()?;
+        (of == slot).then_some((level, offset))
     }
 
     pub(super) fn block(&mut self, place: (usize, Offset), key: u64, returns: Option<u16>) {
@@ -136,20 +213,50 @@ impl Keys {
         Some((key, blocked))
     }
 
-    /// A message of the key is with a consumer.
-    pub(super) fn lock(&mut self, offset: Offset, key: u64) {
+    /// A message of the key is with a holder.
+    pub(super) fn lock(&mut self, offset: Offset, key: u64, slot: u32) {
         self.change(key, |keys| {
-            if keys.held.insert(offset, key).is_none() {
-                *keys.locked.entry(key).or_default() += 1;
+            if keys.hold(offset, key)
+                && let Some(sessions) = &mut keys.sessions
+            {
+                sessions.leased(key, slot);
             }
         });
+    }
+
+    /// A message of the key went to a holder, and is settled.
+    pub(super) fn take_session(&mut self, key: u64, slot: u32) {
+        if self.sessions.as_ref().is_some_and(|sessions| sessions.stands(slot)) {
+            self.change(key, |keys| {
+                keys.sessions.iter_mut().for_each(|sessions| sessions.take(key, slot));
+            });
+        }
+    }
+
+    /// The key of what is with a holder, or waits.
+    pub(super) fn key_of_held(&self, offset: Offset) -> Option<u64> {
+        self.held.get(&offset).copied()
+    }
+
+    /// Messages are with nobody any more, and may have to wait: they hold their sessions back.
+    pub(super) fn hold_back(&mut self, span: Span) {
+        if !self.has_sessions() {
+            return;
+        }
+        for offset in span.offsets() {
+            let Some(key) = self.held.get(&offset).copied() else { continue };
+            self.change(key, |keys| {
+                let sessions = keys.sessions.iter_mut();
+                sessions.for_each(|sessions| sessions.hold_back(key, offset, true));
+            });
+        }
     }
 
     /// A message holds its key no longer.
     pub(super) fn end(&mut self, offset: Offset) {
         self.waiting.remove(&offset);
         if let Some(key) = self.held.remove(&offset) {
-            self.change(key, |keys| keys.unlock(key));
+            self.change(key, |keys| keys.unlock(offset, key));
         }
     }
 
@@ -165,13 +272,31 @@ impl Keys {
             self.pass(offset);
             self.waiting.remove(&offset);
             if let Some(key) = key {
-                self.lock(offset, key);
+                self.change(key, |keys| {
+                    if keys.hold(offset, key)
+                        && let Some(sessions) = &mut keys.sessions
+                    {
+                        sessions.hold_back(key, offset, false);
+                    }
+                });
             }
         }
         true
     }
 
-    fn unlock(&mut self, key: u64) {
+    /// False when it did already.
+    fn hold(&mut self, offset: Offset, key: u64) -> bool {
+        let is_new = self.held.insert(offset, key).is_none();
+        if is_new {
+            *self.locked.entry(key).or_default() += 1;
+        }
+        is_new
+    }
+
+    fn unlock(&mut self, offset: Offset, key: u64) {
+        if let Some(sessions) = &mut self.sessions {
+            sessions.ended(key, offset);
+        }
         if let Some(count) = self.locked.get_mut(&key) {
             *count -= 1;
             if *count == 0 {
@@ -185,7 +310,7 @@ impl Keys {
         self.waiting.remove(&place.1);
         let Some(key) = self.held.remove(&place.1) else { return false };
         self.change(key, |keys| {
-            keys.unlock(key);
+            keys.unlock(place.1, key);
             keys.insert(place, Blocked { key, returns: Some(returns) });
         });
         true
@@ -234,19 +359,51 @@ impl Keys {
         self.blocked.insert(place, blocked);
     }
 
-    /// Does what may change which message of a key is first, or whether it may go.
-    fn change(&mut self, key: u64, change: impl FnOnce(&mut Keys)) {
-        if let (Some(first), Some(oldest)) = (self.first_of(key), self.oldest_of(key)) {
-            self.free.remove(&first);
-            self.free_by_age.remove(&oldest);
+    /// Does what may change which message of a key is first, whose it is, or whether it may go.
+    pub(super) fn change(&mut self, key: u64, change: impl FnOnce(&mut Keys)) {
+        // Without sessions it is nobody's, and there or not.
+        let before = if self.has_sessions() { self.whose(key) } else { Some(NOBODY) };
+        let had = before.and_then(|whose| self.firsts_of(key, whose));
+        if let Some((free, by_age)) = had {
+            self.free.remove(&free);
+            self.free_by_age.remove(&by_age);
         }
         change(self);
-        if let (Some(first), Some(oldest)) = (self.first_of(key), self.oldest_of(key))
-            && !self.is_locked(key)
-        {
-            self.free.insert(first);
-            self.free_by_age.insert(oldest);
+        let has_blocked = self.first_of(key).is_some();
+        if let Some(sessions) = &mut self.sessions {
+            sessions.tidy(key, has_blocked);
+        } else if !has_blocked {
+            return;
         }
+        let after = self.whose(key);
+        let has = after.and_then(|whose| self.firsts_of(key, whose));
+        if let Some((free, by_age)) = has {
+            self.free.insert(free);
+            self.free_by_age.insert(by_age);
+        }
+        if self.has_sessions() && had != has {
+            let owners = had.into_iter().chain(has).map(|((whose, ..), _)| whose);
+            owners.for_each(|slot| self.find_head(slot));
+        }
+    }
+
+    /// The first that is blocked of a key, and the oldest, by whose the key is.
+    fn firsts_of(&self, key: u64, whose: u32) -> Option<(Free, FreeByAge)> {
+        let (level, offset) = self.first_of(key)?;
+        let (oldest, at) = self.oldest_of(key)?;
+        Some(((whose, Reverse(level), offset), (whose, oldest, at)))
+    }
+
+    fn find_head(&mut self, slot: u32) {
+        let (first, oldest) = (self.first_free_of(slot), self.oldest_free_of(slot));
+        if let Some(sessions) = self.sessions.as_mut().filter(|_| slot != NOBODY) {
+            sessions.set_head(slot, first, oldest);
+        }
+    }
+
+    /// Messages of a key wait.
+    pub(super) fn is_awaited(&self, key: u64) -> bool {
+        self.first_of(key).is_some()
     }
 
     fn first_of(&self, key: u64) -> Option<(usize, Offset)> {

@@ -4,6 +4,7 @@
 use super::keys::Keys;
 use super::parking::Parked;
 use super::rewinding::split;
+use super::sessions::Who;
 use super::{History, Picked, View};
 use crate::offset_set::OffsetSet;
 use crate::{Ledger, Rewound, Span};
@@ -97,11 +98,26 @@ impl Order {
         }
     }
 
-    /// What was picked last is with a consumer.
-    pub(super) fn leased(&mut self, offset: Offset) {
-        if let (Some(keys), Some(key)) = (&mut self.keys, self.picked.take()) {
-            keys.lock(offset, key);
+    /// What was picked last is with a holder; `settled`: and settled.
+    pub(super) fn leased(&mut self, offset: Offset, slot: u32, settled: bool) {
+        match (&mut self.keys, self.picked.take()) {
+            (Some(keys), Some(key)) if settled => keys.take_session(key, slot),
+            (Some(keys), Some(key)) => keys.lock(offset, key, slot),
+            _ => {}
         }
+    }
+
+    pub(super) fn keys(&self) -> Option<&Keys> {
+        self.keys.as_ref()
+    }
+
+    pub(super) fn keys_mut(&mut self) -> Option<&mut Keys> {
+        self.keys.as_mut()
+    }
+
+    /// Whose what was picked last is.
+    pub(super) fn owner_of_picked(&self) -> Option<u32> {
+        self.keys.as_ref()?.owner(self.picked?)
     }
 
     /// Leases have ended.
@@ -120,6 +136,18 @@ impl Order {
                 self.fronts[level].returned.insert(offset, returns);
             }
         }
+    }
+
+    /// A message of the key that was picked last goes out.
+    fn spend(&mut self) {
+        if let (Some(keys), Some(key)) = (&mut self.keys, self.picked) {
+            keys.spend(key);
+        }
+    }
+
+    /// The keys, where messages go by them.
+    pub(super) fn limited_keys(&mut self) -> Option<&mut Keys> {
+        self.keys.as_mut()
     }
 
     pub(super) fn take_oldest_every(&mut self, every: u32) {
@@ -311,12 +339,14 @@ impl Order {
         &mut self,
         (view, parked): (View<'_>, &mut Parked),
         skipped: &mut Vec<Span>,
+        who: &mut Who<'_>,
         len_of: &mut impl FnMut(Offset) -> Option<u32>,
     ) -> Option<Picked> {
-        while let Some((level, head)) = self.next_head((view, parked)).unwrap_or_default() {
+        while let Some((level, head)) = self.next_head((view, parked), who).unwrap_or_default() {
             let (offset, history, is_fresh) = self.take_head(view, level, head);
             if let Some(bytes) = len_of(offset) {
                 self.count(1);
+                self.spend();
                 let level = u8::try_from(level).expect("256 levels at most");
                 return Some(Picked { offset, bytes, history, level, is_fresh });
             }
@@ -360,11 +390,12 @@ impl Order {
     fn next_head(
         &mut self,
         (view, parked): (View<'_>, &mut Parked),
+        who: &mut Who<'_>,
     ) -> Result<Option<(usize, Head)>, Untold> {
         let is_oldest_due = self.guard.as_ref().is_some_and(|guard| guard.left == 0);
         let mut oldest: Option<(Offset, usize, Head)> = None;
         for level in (0..self.fronts.len()).rev() {
-            let Some((offset, head)) = self.head((view, parked), level)? else { continue };
+            let Some((offset, head)) = self.head((view, parked), who, level)? else { continue };
             if !is_oldest_due {
                 return Ok(Some((level, head)));
             }
@@ -379,6 +410,7 @@ impl Order {
     fn head(
         &mut self,
         (view, parked): (View<'_>, &mut Parked),
+        who: &mut Who<'_>,
         level: usize,
     ) -> Result<Option<(Offset, Head)>, Untold> {
         loop {
@@ -390,8 +422,8 @@ impl Order {
                 return Err(Untold);
             }
             let free = match self.guard.as_ref().is_some_and(|guard| guard.left == 0) {
-                true => keys.oldest_free(level),
-                false => keys.first_free(level),
+                true => keys.oldest_free(level, who),
+                false => keys.first_free(level, who),
             };
             let free = free.map(|offset| (offset, Head::Blocked(offset)));
             let Some(next) = next else { return Ok(free) };
@@ -399,7 +431,10 @@ impl Order {
                 return Ok(free);
             }
             let Some(key) = keys.of(next) else { return Err(Untold) };
-            let Some(key) = key.filter(|&key| keys.is_locked(key)) else {
+            if keys.has_no_room_for(key) {
+                return Ok(free);
+            }
+            let Some(key) = key.filter(|&key| !keys.may_go(key, who)) else {
                 return Ok(Some((next, Head::Next(next))));
             };
             if keys.is_full() {

@@ -90,7 +90,11 @@ impl Dispatch {
     /// `out`.
     pub fn end(&mut self, key: ConsumerKey, span: Span, out: &mut Vec<Ended>) {
         let Some(slot) = self.consumers.find(key) else { return };
+        let order = &mut self.order;
         let ended = self.leases.take(slot, span, |(attempt, level), span| {
+            if let Some(keys) = order.as_mut().and_then(|order| order.keys_mut()) {
+                keys.hold_back(span);
+            }
             out.push(Ended { span, attempt, level });
         });
         self.refund(slot, ended);

@@ -44,6 +44,8 @@ pub struct ConsumerOptions {
     pub priority: i32,
     /// What is handed out counts as settled at once (no-ack); nothing is leased.
     pub settle_now: bool,
+    /// Where keys are sessions, so many of them at once at most; 0 means without bound.
+    pub sessions_max: u32,
 }
 
 /// Why a consumer was not added.

@@ -3,3 +3,4 @@
 mod keys;
 mod model;
 mod script;
+mod sessions;

@@ -25,6 +25,7 @@ impl SimClient {
                 settle_on_delivery: settles_at_once(number),
                 exclusive: false,
                 priority: 0,
+                sessions_max: 0,
             };
             self.send(world, Op::Take(take), Asked::Other);
         }

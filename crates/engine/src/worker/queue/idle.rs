@@ -167,6 +167,12 @@ impl Queue {
 }
 
 impl QueueLog {
+    /// The queue is not limited in bytes any more.
+    fn forget_all_lengths(&mut self) {
+        self.lengths.clear();
+        self.length_total = 0;
+    }
+
     fn is_idle(&self, shard: &Shard, id: SubscriptionId) -> bool {
         let ledger = ledger_of(shard, id, self.log);
         self.held.is_empty()

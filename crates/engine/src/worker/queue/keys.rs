@@ -45,7 +45,7 @@ pub(super) fn tell_keys(store: &mut Store, queue: &mut Queue, at: usize) -> Told
             let keys = (first.0..run.end().0).map(|at| {
                 let (tail, _) = batch.record(delta(at))?;
                 let forgotten = io::planted("key-forgotten") && at % 4 == 1;
-                key_of(&tail, header.as_bytes()).filter(|_| !forgotten)
+                key_of(&tail, header.as_bytes()).map(hash).filter(|_| !forgotten)
             });
             log.dispatch.tell_keys(first, keys);
         }
@@ -86,15 +86,15 @@ impl Turn<'_> {
     }
 }
 
-/// A number that differs where keys do: of the record's key, or else of the header that is named.
-fn key_of(bytes: &[u8], header: &[u8]) -> Option<u64> {
+/// The record's key, or else the value of the header that is named.
+pub(in crate::worker) fn key_of<'a>(bytes: &'a [u8], header: &[u8]) -> Option<&'a [u8]> {
     let view = tail::decode(bytes).ok()?;
     let named = || view.headers.clone().find(|(name, _)| *name == header)?.1;
-    view.key.or_else(named).map(hash)
+    view.key.or_else(named)
 }
 
-/// FNV-1a. Keys that happen to share a number wait for one another, and that is all.
-fn hash(bytes: &[u8]) -> u64 {
+/// A number that differs where keys do: FNV-1a. Keys that happen to share a number wait for one another, and that is all.
+pub(in crate::worker) fn hash(bytes: &[u8]) -> u64 {
     let seed = 0xcbf2_9ce4_8422_2325;
     bytes
         .iter()

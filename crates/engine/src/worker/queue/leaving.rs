@@ -1,8 +1,9 @@
 //! Consumers that end, and what they held.
 
-use super::{Handout, QueueLog};
-use crate::api::{Leave, Reply, Source};
+use super::{Handout, Queue, QueueLog, gone};
+use crate::api::{Event, Leave, Reply, Source};
 use crate::worker::Worker;
+use crate::worker::clients::Clients;
 use crate::worker::window;
 use ledger::{ConsumerKey, Held, Span};
 use types::{ClientId, SubscriptionRef, Token};
@@ -137,5 +138,23 @@ impl QueueLog {
             }
         }
         back
+    }
+}
+
+/// Tells consumers of a subscription, and who waits for a message of it, that it is gone.
+pub(in crate::worker) fn tell_gone(clients: &mut Clients, queue: &Queue) {
+    for key in queue.consumers.keys() {
+        clients.event(key.client, Event::ConsumerGone { consumer: key.consumer });
+    }
+    for get in &queue.gets {
+        clients.reply(get.key.client, get.token, Err(gone()));
+    }
+    for log in &queue.logs {
+        let waiting = log.held.iter().chain(log.leasing.iter().map(|(_, handout)| handout));
+        for handout in waiting {
+            if let Some(token) = handout.get {
+                clients.reply(handout.key.client, token, Err(gone()));
+            }
+        }
     }
 }

@@ -4,6 +4,7 @@ use super::keys::{Told, tell_keys};
 use super::{Handed, Handout, Queue, Turn, ledger_of, of_level};
 use crate::index::Run;
 use crate::worker::Worker;
+use ledger::Span;
 use std::collections::VecDeque;
 use types::{ShardId, SubscriptionId};
 
@@ -78,6 +79,19 @@ impl Turn<'_> {
             let end = if count == 1 { 0 } else { self.left.saturating_sub(QUANTUM) };
             self.run_log(queue, at, end);
             exhausted = if self.left > end { exhausted + 1 } else { 0 };
+        }
+    }
+
+    /// The last record of a run is handed out: if nobody else is to have any of it, its batch can make
+    /// room for others.
+    pub(super) fn spend(&mut self, queue: &Queue, at: usize, level: u8, run: &Run) {
+        let (id, log) = (queue.subscription.subscription, queue.logs[at].log);
+        let Some(of) = self.seat.shard.logs.get(&log) else { return };
+        let is_alone = of.options.interest && of.subscriptions.len() == 1;
+        let span = Span::new(run.first, run.end());
+        let ledger = ledger_of(&self.seat.shard, id, log).map(|(ledger, _)| ledger);
+        if is_alone && ledger.is_some_and(|ledger| ledger.is_all_at(span, level)) {
+            self.store.spend(log, run);
         }
     }
 
