@@ -7,7 +7,7 @@ use crate::command::Activation;
 use crate::draft::{Awaits, Pending, Sealed};
 use crate::envelope::Envelope;
 use crate::index::{self, PageKey, Run};
-use crate::metrics;
+use crate::metrics::{self, Metrics};
 use crate::shard::{Effect, Entry, Keys, Schedule};
 use catalog::LogChange;
 use journal::{AppliedBase, Dest, FrameKind, Location, Placed, REJECTED, ScannedFrame};
@@ -393,13 +393,10 @@ impl Worker {
 
     /// Applies a frame found in the journal at the start. Nobody waits and nothing is handed out.
     ///
-    /// True when it was an entry not applied yet. Fails when a command cannot be read.
+    /// True when it was an entry not applied yet. Fails when a command cannot be read, and where replicas of
+    /// a shard wrote it: to pass over what took entries back would be to apply them.
     pub(crate) fn replay(&mut self, frame: &ScannedFrame) -> Result<bool, crate::Unreadable> {
         let Some(seat) = self.seats.get_mut(&frame.shard) else { return Ok(false) };
-        // To pass over what took entries back would be to apply them.
-        if frame.kind.is_replicas() {
-            return Err(crate::Unreadable);
-        }
         if frame.kind != FrameKind::Relocate {
             seat.bases_told(&frame.applied);
         }
@@ -408,9 +405,7 @@ impl Worker {
                 // Only where the store is to be salvaged; the journal refuses otherwise.
                 let lost = frame.index - seat.shard.applied - 1;
                 if lost > 0 {
-                    let (shard, last) = (frame.shard, frame.index - 1);
-                    tracing::error!(%shard, lost, last, "frames with their commands are lost");
-                    metrics::add(&self.ports.metrics.damage.lost_frames, lost);
+                    tell_lost(&self.ports.metrics, frame, lost);
                     seat.shard.pass_over(lost);
                 }
             }
@@ -418,6 +413,7 @@ impl Worker {
                 self.replay_relocate(frame);
                 return Ok(false);
             }
+            kind if kind.is_replicas() => return Err(crate::Unreadable),
             _ => return Ok(false),
         }
         let commands = crate::command::decode(&frame.commands)?;
@@ -519,6 +515,13 @@ fn askers(sealed: &Sealed) -> BTreeMap<usize, (ClientId, Token)> {
         _ => None,
     };
     pending.filter_map(asker).collect()
+}
+
+/// So many frames before this one are not there.
+fn tell_lost(metrics: &Metrics, frame: &ScannedFrame, lost: u64) {
+    let (shard, last) = (frame.shard, frame.index - 1);
+    tracing::error!(%shard, lost, last, "frames with their commands are lost");
+    metrics::add(&metrics.damage.lost_frames, lost);
 }
 
 fn note_base(seat: &mut Seat, index: u64, dest: usize, verdict: Verdict, base: Offset) {
