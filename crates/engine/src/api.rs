@@ -188,7 +188,7 @@ pub enum Payload {
         /// Some record has a time to live of its own.
         expiring: bool,
         /// The id of each; records beyond them have none, and are appended.
-        ids: Vec<MessageId>,
+        ids: Box<[MessageId]>,
         /// Whose memory counts beside that of the queues.
         within: Option<Within>,
     },
@@ -209,7 +209,7 @@ impl Payload {
     /// One tail that is to be appended once.
     #[must_use]
     pub fn once(bytes: Bytes, expiring: bool, once: Once) -> Payload {
-        Payload::Once { bytes, expiring, ids: vec![once.id], within: once.within }
+        Payload::Once { bytes, expiring, ids: Box::new([once.id]), within: once.within }
     }
 
     /// The batch, or the tails.

@@ -211,18 +211,28 @@ impl Memory {
     }
 }
 
-/// What one owner holds of the pools; given back when it is dropped.
-#[derive(Debug, Default)]
-pub struct Account {
+/// The first pools: all that a connection has to do with.
+const CONNECTION_POOLS: usize = 3;
+
+/// What one owner holds of the first `HELD` pools; given back when it is dropped. There is one for each
+/// connection: it has no room for pools of which that has nothing.
+#[derive(Debug)]
+pub struct Account<const HELD: usize = CONNECTION_POOLS> {
     memory: Arc<Memory>,
-    held: [usize; POOLS.len()],
+    held: [usize; HELD],
 }
 
-impl Account {
+impl<const HELD: usize> Default for Account<HELD> {
+    fn default() -> Account<HELD> {
+        Account::new(Arc::default())
+    }
+}
+
+impl<const HELD: usize> Account<HELD> {
     /// An account of nothing.
     #[must_use]
-    pub fn new(memory: Arc<Memory>) -> Account {
-        Account { memory, held: Default::default() }
+    pub fn new(memory: Arc<Memory>) -> Account<HELD> {
+        Account { memory, held: [0; HELD] }
     }
 
     /// What it is an account of.
@@ -243,9 +253,9 @@ impl Account {
     }
 }
 
-impl Drop for Account {
+impl<const HELD: usize> Drop for Account<HELD> {
     fn drop(&mut self) {
-        for (pool, _) in POOLS {
+        for (pool, _) in POOLS.into_iter().take(HELD) {
             self.set(pool, 0);
         }
     }

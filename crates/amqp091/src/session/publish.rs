@@ -167,7 +167,7 @@ impl Group {
         let bytes = Bytes::from(bytes);
         let payload = match ids.is_empty() {
             true => Payload::Tails { bytes, expiring },
-            false => Payload::Once { bytes, expiring, ids, within },
+            false => Payload::Once { bytes, expiring, ids: ids.into(), within },
         };
         Some(Append { to, payload, waits: true })
     }

@@ -42,7 +42,7 @@ fn any_number_of_connections_fit_a_budget() {
 #[test]
 fn what_an_account_held_is_given_back_with_it() {
     let memory = Arc::new(Memory::new(1 << 30));
-    let mut account = Account::new(Arc::clone(&memory));
+    let mut account: Account = Account::new(Arc::clone(&memory));
     account.set(MemoryPool::Output, 100);
     account.set(MemoryPool::Input, 7);
     account.set(MemoryPool::Output, 60);

@@ -38,7 +38,7 @@ impl<'a> Rest<'a> {
             self.tails.next();
         }
         let bytes = self.bytes.slice(begin..self.tails.at());
-        let (ids, expiring, within) = (ids.to_vec(), self.expiring, self.within);
+        let (ids, expiring, within) = (ids.into(), self.expiring, self.within);
         let payload = Payload::Once { bytes, expiring, ids, within };
         Append { to: self.append.to.clone(), payload, waits: self.append.waits }
     }

@@ -5,7 +5,7 @@ mod forgetting;
 use super::Worker;
 use crate::api::{Op, Payload, Schedule};
 use crate::shard::{ID_BYTES, PRODUCER_BYTES};
-use crate::{Account, Memory, MemoryPool};
+use crate::{Account, Memory, MemoryPool, POOLS};
 use forgetting::Forgetting;
 use std::sync::Arc;
 use types::{Error, Kind, Millis};
@@ -16,7 +16,7 @@ const LOOK_AGAIN: Millis = Millis(5);
 #[derive(Debug)]
 pub(super) struct Room {
     /// What its caches hold.
-    account: Account,
+    account: Account<{ POOLS.len() }>,
     /// Publishing is blocked because memory is short.
     short: bool,
     forgetting: Forgetting,
