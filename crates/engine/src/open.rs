@@ -24,7 +24,7 @@ use std::time::Duration;
 use types::{Millis, ShardId};
 
 /// Threads that read batches from the disk.
-const READERS: usize = 4;
+pub(crate) const READERS: usize = 8;
 /// How often the keeper looks around.
 const KEEPER_EVERY: Duration = Duration::from_millis(20);
 /// Longest sleep of a worker.

@@ -175,6 +175,12 @@ impl Stepped {
         runs.map(|run| run.level).collect()
     }
 
+    /// How often the disk is still asked for something.
+    #[cfg(test)]
+    pub(crate) fn loads(&self) -> usize {
+        self.loads.len()
+    }
+
     /// Queues that are not idle.
     #[cfg(test)]
     pub(crate) fn awake(&self) -> usize {

@@ -1,10 +1,12 @@
 //! Records by their key, and appends that expect something.
 
 use super::Stage;
+use crate::Part;
 use crate::api::{
     Append, Expected, KeyHash, Keyed, Op, Payload, Read, ReadFrom, ReadKey, Reply, Schedule,
     Transaction, Trim, Verdict,
 };
+use crate::open::READERS;
 use bytes::Bytes;
 use catalog::{Action, Config, ConfigChange, KEY_INDEX, Keep, QueueKind, QueueOptions, Refusal};
 use record::batch::{Builder, Compression};
@@ -198,6 +200,29 @@ fn of_many_runs_few_are_made() {
     assert!(levels.contains(&2) && levels.is_sorted_by(|one, next| one >= next), "{levels:?}");
     assert!((levels.len() as i64) < 3_000 / 40 / 2, "{levels:?}");
     stage.engine.audit().expect("what is counted is what is there");
+}
+
+#[test]
+fn the_cold_batches_of_a_key_are_read_by_all_readers_at_once() {
+    let mut stage = Stage::roomy();
+    let log = stage.topic("events", 1, indexed())[0];
+    for at in 0..40 {
+        stage.call(plain(log, "key", &at.to_string())).expect("appended");
+    }
+    stage.reopen();
+    let token = stage.send(Op::ReadKey(read(log, "key")));
+    let mut loads = Vec::new();
+    let answer = (0..200).find_map(|_| {
+        stage.engine.step(Part::Worker(0)).expect("the disk works");
+        stage.events.extend(stage.client.outbox().take());
+        loads.push(stage.engine.loads());
+        (0..100).for_each(|_| stage.engine.step(Part::Load).expect("the disk works"));
+        stage.answer(token)
+    });
+    let (records, next) = keyed(answer.expect("the call is answered"));
+    assert_eq!((records.len(), next), (40, None));
+    assert!(loads.contains(&READERS), "{loads:?}");
+    assert!(loads.iter().all(|count| *count <= READERS), "{loads:?}");
 }
 
 #[test]

@@ -323,8 +323,7 @@ impl Worker {
             loads += 1;
         }
         if !cold.is_empty() {
-            self.store.load_apart(log, &cold, Waiter::Keyed { id });
-            loads += 1;
+            loads += self.store.load_apart(log, &cold, Waiter::Keyed { id });
         }
         if loads > 0 {
             return Err(Stop::Cold(loads));

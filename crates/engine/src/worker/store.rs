@@ -6,6 +6,7 @@ use super::lost::Losses;
 use super::unzip::Aside;
 use crate::cache::{self, Batch, BatchCache, Key, Row, Slab};
 use crate::index::{Index, Look, PageKey, Place, Run};
+use crate::open::READERS;
 use crate::shard::Schedule;
 use bytes::Bytes;
 use journal::{Location, ReadError};
@@ -379,13 +380,19 @@ impl Store {
         self.coming.batches(locations, waiter);
     }
 
-    /// Asks for the batches of some runs of a log, each by itself.
-    pub(crate) fn load_apart(&mut self, log: LogId, runs: &[Run], waiter: Waiter) {
-        let Some(index) = self.index.log(log) else { return };
-        let locations = runs.iter().map(|run| index.location(run)).collect();
-        // They are in memory, whatever becomes of their pages meanwhile.
-        let pages = runs.iter().filter_map(|run| self.index.page_of(log, run));
-        self.coming.apart(locations, waiter, pages);
+    /// Asks for the batches of some runs of a log that lie apart, in as many loads as there are threads
+    /// to read them at once. Gives how many loads that are.
+    pub(crate) fn load_apart(&mut self, log: LogId, runs: &[Run], waiter: Waiter) -> usize {
+        let Some(index) = self.index.log(log) else { return 0 };
+        let loads = runs.chunks(runs.len().div_ceil(READERS).max(1));
+        let count = loads.len();
+        for runs in loads {
+            let locations = runs.iter().map(|run| index.location(run)).collect();
+            // They are in memory, whatever becomes of their pages meanwhile.
+            let pages = runs.iter().filter_map(|run| self.index.page_of(log, run));
+            self.coming.apart(locations, waiter, pages);
+        }
+        count
     }
 
     /// Asks for a page of a log's index.
