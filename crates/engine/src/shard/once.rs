@@ -21,6 +21,11 @@ pub(crate) struct Memories<'a> {
 }
 
 impl Memories<'_> {
+    /// Has what is known of ids come from memory side by side, before they are asked for one after the other.
+    pub(crate) fn warm(&self, ids: &[MessageId]) {
+        self.looks.warm(ids);
+    }
+
     /// Whether the log takes a message of this id for certain, if no frame that is not applied yet has one:
     /// an id is forgotten by itself, and is known again only by an append, or where its message is
     /// delivered again.

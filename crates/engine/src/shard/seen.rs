@@ -44,6 +44,11 @@ impl Looks<'_> {
         self.memories.iter().all(Option::is_none)
     }
 
+    /// Has what is known of ids come from memory side by side, for those who look for one after the other.
+    pub(super) fn warm(&self, ids: &[MessageId]) {
+        self.memories.iter().flatten().for_each(|(memory, _)| memory.warm(ids.iter().copied()));
+    }
+
     /// Where the message is that one of this id is a duplicate of. `holds`: whether the message at an
     /// offset is still there.
     pub(super) fn find(&self, id: &MessageId, holds: impl Fn(Offset) -> bool) -> Option<Offset> {
@@ -112,6 +117,7 @@ impl Seen {
                 Remembered::For(span) => now.plus(span),
                 Remembered::WhileHeld | Remembered::Always => Millis(i64::MAX),
             };
+            memory.warm(ids.clone());
             let offsets = std::iter::successors(Some(base), |offset| Some(offset.next()));
             for (id, offset) in ids.clone().zip(offsets) {
                 while memory.len() as u64 >= u64::from(dedup.count_max.max(1)) && memory.pop_first()

@@ -12,6 +12,9 @@ use record::tails::Tails;
 use std::borrow::Cow;
 use types::{ClientId, Millis, Token};
 
+/// So many ids are looked for at a time.
+const WARM: usize = 64;
+
 /// Records of an append that are still to be put into frames.
 struct Rest<'a> {
     append: &'a Append,
@@ -108,9 +111,18 @@ impl Seat {
             coming.iter().any(|ids| ids.has(id)) && !io::planted("duplicate-under-way-accepted")
         };
         let draft = &mut self.draft;
-        let new = rest.ids.iter().take_while(|id| {
-            !is_coming(id) && memories.iter().all(|memory| memory.take(id)) && draft.note_id(**id)
-        });
-        new.count()
+        let mut is_new = |id: &MessageId| {
+            !is_coming(id) && memories.iter().all(|memory| memory.take(id)) && draft.note_id(*id)
+        };
+        let mut new = 0;
+        for ids in rest.ids.chunks(WARM) {
+            memories.iter().for_each(|memory| memory.warm(ids));
+            let count = ids.iter().take_while(|id| is_new(id)).count();
+            new += count;
+            if count < ids.len() {
+                break;
+            }
+        }
+        new
     }
 }

@@ -71,6 +71,11 @@ impl Memory {
         self.table.len()
     }
 
+    /// Has what is known of ids come from memory side by side.
+    pub(super) fn warm(&self, ids: impl Iterator<Item = MessageId>) {
+        self.table.warm(ids);
+    }
+
     /// The message of an id.
     pub(super) fn get(&self, id: &MessageId) -> Option<&Entry> {
         let found = self.table.find(id, |number| self.list[self.at(number)].id == *id)?;
