@@ -11,7 +11,7 @@ const COMMANDS: u64 = 10_000_000;
 /// Commands of a case of delivery's model, on average.
 const CASE_COMMANDS: u64 = 60;
 /// Commands of a seed of the simulator, with so many between two ends of the process, at least.
-const SEED_COMMANDS: u64 = 3_000;
+const SEED_COMMANDS: u64 = 2_500;
 const OPS: u64 = 1_000;
 /// Where the seeds begin: not where anybody looked before.
 const FIRST_SEED: u64 = 400_000_000;
