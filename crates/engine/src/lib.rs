@@ -27,6 +27,7 @@ mod open;
 mod outbox;
 mod presence;
 mod pressure;
+pub mod replication;
 mod scrub;
 mod shard;
 mod stepped;
