@@ -24,10 +24,11 @@ mod tests;
 use crate::codec::method::BASIC_PUBLISH;
 use crate::codec::{Content, Publication, Table};
 use crate::errors::{Code, Exception, invalid_expiration};
-use record::properties::{self, Address, Block, Origin, Value};
+use record::properties::{self, Address, Block, Origin, Scalar, Value};
 use record::{Malformed, tail};
+use smallvec::SmallVec;
 
-pub(crate) use delay::{DELAY, delay_of, delayed, waited};
+pub(crate) use delay::{DELAY, delay_of, delay_of_raw, waited};
 pub use delivery::{ContentWriter, Message};
 pub(crate) use expected::expected;
 pub(crate) use once::{ID, TTL, id_of_text, milliseconds, once_of};
@@ -56,7 +57,7 @@ const CC: &[u8] = b"CC";
 /// Header with more routing keys, not delivered.
 const BCC: &[u8] = b"BCC";
 
-/// Most headers that are looked at as plain text before they are decoded.
+/// Most headers that are looked at as plain before they are decoded.
 const PLAIN_COUNT_MAX: usize = 16;
 
 /// Longest time to live: ten years, in milliseconds.
@@ -65,11 +66,13 @@ const EXPIRY_MS_MAX: i64 = 315_360_000_000;
 /// Appends the tail of the record that a publication becomes; the body is copied once, into it.
 ///
 /// `content`: the decoded properties of the publication; a `reply_to` that was replaced in it is the
-/// one that is stored. Fails with 502 when the headers table does not decode.
+/// one that is stored. `waits`: the record says what a message that has waited says.
+/// Fails with 502 when the headers table does not decode.
 pub fn push_tail(
     out: &mut Vec<u8>,
     publication: &Publication<'_>,
     content: &Content<'_>,
+    waits: bool,
 ) -> Result<(), Exception> {
     let address = Address {
         exchange: Some(publication.exchange.as_bytes()),
@@ -77,14 +80,20 @@ pub fn push_tail(
     };
     if content.exact {
         let mut plain = Plain::default();
-        if content.headers.is_none_or(|table| plain.fill(table)) {
+        if content.headers.is_none_or(|table| plain.fill(table, waits)) {
             tail::push_bytes(out, None);
             tail::push_bytes(out, Some(publication.body));
-            let user = plain.list[..plain.count].iter();
-            let user = user.map(|&(name, text)| (name, Some(text)));
-            properties::push_plain(out, &content.properties, &address, user);
+            let (properties, origin) = (&content.properties, Origin::Amqp091);
+            properties::push_scalars(out, properties, &address, origin, &plain.list);
             return Ok(());
         }
+    }
+    if waits && let Some(properties) = delay::delayed(publication.properties) {
+        let malformed = |malformed| bad_headers(&malformed);
+        let mut content_then = Content::decode(&properties).map_err(malformed)?;
+        content_then.properties.reply_to = content.properties.reply_to;
+        let told = Publication { properties: &properties, ..*publication };
+        return push_typed(out, &told, &content_then, address).map_err(malformed);
     }
     push_typed(out, publication, content, address).map_err(|malformed| bad_headers(&malformed))
 }
@@ -146,36 +155,36 @@ pub fn expiration_ms(content: &Content<'_>) -> Result<Option<i64>, Exception> {
     }
 }
 
-/// Headers that are all text, as most are.
+/// Headers that are all text or whole numbers, as most are.
 #[derive(Default)]
 struct Plain<'a> {
-    list: [(&'a [u8], &'a [u8]); PLAIN_COUNT_MAX],
-    count: usize,
+    list: SmallVec<[(&'a [u8], Scalar<'a>); PLAIN_COUNT_MAX]>,
 }
 
 impl<'a> Plain<'a> {
-    /// Whether the table is not empty and holds nothing but text that plain headers say exactly.
-    fn fill(&mut self, table: Table<'a>) -> bool {
+    /// Whether the table is not empty and holds nothing but text and numbers that plain headers and
+    /// their marks say exactly. `waits`: the delay is what it is when the message has waited.
+    fn fill(&mut self, table: Table<'a>, waits: bool) -> bool {
         for field in table.raw() {
             let Ok((name, raw)) = field else {
                 return false;
             };
-            let earlier = &self.list[..self.count];
-            let plain = raw.kind == b'S'
-                && self.count < PLAIN_COUNT_MAX
+            let plain = self.list.len() < PLAIN_COUNT_MAX
                 && name != BCC
                 && !name.starts_with(KAFKA_PREFIX)
                 && !properties::reserved(name)
-                && !earlier.iter().any(|&(other, _)| other == name)
-                && std::str::from_utf8(name).is_ok()
-                && std::str::from_utf8(raw.bytes).is_ok();
-            if !plain {
+                && !self.list.iter().any(|&(other, _)| other == name)
+                && std::str::from_utf8(name).is_ok();
+            let value = match waits && name == DELAY.as_bytes() {
+                true => delay_of_raw(&raw).map(delay::waited_scalar),
+                false => raw.scalar(),
+            };
+            let (true, Some(value)) = (plain, value) else {
                 return false;
-            }
-            self.list[self.count] = (name, raw.bytes);
-            self.count += 1;
+            };
+            self.list.push((name, value));
         }
-        self.count > 0
+        !self.list.is_empty()
     }
 }
 

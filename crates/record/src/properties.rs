@@ -22,6 +22,7 @@
 mod history;
 mod marks;
 mod readdress;
+mod scalar;
 mod slot;
 mod text;
 mod value;
@@ -41,6 +42,7 @@ use types::Millis;
 pub use history::{Copies, DEATHS_MAX, Death, History, Place, Reason};
 pub use marks::Mark;
 pub use readdress::{Readdressed, readdress};
+pub use scalar::{Scalar, push_scalars};
 pub use slot::{EXCHANGE, ROUTING_KEY};
 pub use value::{DEPTH_MAX, VALUE_BYTES_MAX, Value};
 
@@ -135,26 +137,6 @@ pub struct Block<'a> {
 #[inline]
 pub fn reserved(name: &[u8]) -> bool {
     name == MC || Slot::of(name).is_some()
-}
-
-/// Appends the headers of a message that plain headers can say: the count, the properties, the
-/// address, then the user headers, whose values are text.
-///
-/// No name of `user` may repeat or be [`reserved`].
-pub fn push_plain<'a, I>(
-    out: &mut Vec<u8>,
-    properties: &Properties<'_>,
-    address: &Address<'_>,
-    user: I,
-) where
-    I: ExactSizeIterator<Item = (&'a [u8], Option<&'a [u8]>)>,
-{
-    tail::push_count(out, properties.count() + address.count() + user.len());
-    properties.push(out);
-    address.push(out);
-    for (name, value) in user {
-        tail::push_header(out, name, value);
-    }
 }
 
 /// Appends the count and the headers of a message, with `_mc` if plain headers do not suffice.
@@ -417,7 +399,9 @@ fn push_number(out: &mut Vec<u8>, name: &[u8], value: Option<i64>) {
     match value {
         None => {}
         Some(digit @ 0..=9) => tail::push_header(out, name, Some(&[b'0' + digit as u8])),
-        Some(number) => tail::push_header(out, name, Some(number.to_string().as_bytes())),
+        Some(number) => {
+            tail::push_header(out, name, Some(scalar::decimal(number, &mut [0; 20])));
+        }
     }
 }
 

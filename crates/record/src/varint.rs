@@ -36,7 +36,13 @@ pub fn push(out: &mut Vec<u8>, value: i64) {
 /// Bytes that [`push`] writes.
 #[inline]
 pub fn bytes_of(value: i64) -> usize {
-    let bits = 64 - (zigzag(value) | 1).leading_zeros() as usize;
+    unsigned_bytes_of(zigzag(value))
+}
+
+/// Bytes that [`push_unsigned`] writes.
+#[inline]
+pub fn unsigned_bytes_of(value: u64) -> usize {
+    let bits = 64 - (value | 1).leading_zeros() as usize;
     bits.div_ceil(7)
 }
 

@@ -10,7 +10,7 @@ pub(crate) mod tests;
 use super::wire;
 use bytes::Bytes;
 use record::cursor::Cursor;
-use record::properties::{DEPTH_MAX, Value};
+use record::properties::{DEPTH_MAX, Scalar, Value};
 use record::{Fault, Malformed};
 use types::Millis;
 
@@ -98,7 +98,23 @@ impl<'a> Iterator for RawFields<'a> {
     }
 }
 
-impl RawValue<'_> {
+impl<'a> RawValue<'a> {
+    /// It, if it is UTF-8 text or a whole number.
+    #[inline]
+    pub fn scalar(&self) -> Option<Scalar<'a>> {
+        match (self.kind, self.bytes) {
+            (b'S', text) => std::str::from_utf8(text).is_ok().then_some(Scalar::Text(text)),
+            (b'I', &[a, b, c, d]) => Some(Scalar::I32(i32::from_be_bytes([a, b, c, d]))),
+            (b'l' | b'L', bytes) => Some(Scalar::I64(i64::from_be_bytes(bytes.try_into().ok()?))),
+            (b'i', &[a, b, c, d]) => Some(Scalar::U32(u32::from_be_bytes([a, b, c, d]))),
+            (b's', &[a, b]) => Some(Scalar::I16(i16::from_be_bytes([a, b]))),
+            (b'u', &[a, b]) => Some(Scalar::U16(u16::from_be_bytes([a, b]))),
+            (b'b', &[byte]) => Some(Scalar::I8(i8::from_be_bytes([byte]))),
+            (b'B', &[byte]) => Some(Scalar::U8(byte)),
+            _ => None,
+        }
+    }
+
     /// Decodes it; see [`Table::decode`].
     pub fn decode(&self) -> Result<Value, Malformed> {
         decode(*self, DEPTH_MAX, &mut true)

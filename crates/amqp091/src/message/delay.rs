@@ -5,7 +5,8 @@
 //! is the negative of what it was.
 
 use crate::codec::Content;
-use record::properties::Value;
+use crate::codec::table::RawValue;
+use record::properties::{Scalar, Value};
 use types::Millis;
 
 /// The header.
@@ -22,20 +23,38 @@ pub(crate) fn delay_of(value: &Value) -> Option<Millis> {
     (delay > 0).then_some(Millis(delay))
 }
 
-/// The header of a message that has waited: of 32 bits as RabbitMQ's where that holds it.
-pub(crate) fn waited(delay: Millis) -> Value {
-    let negative = delay.0.saturating_neg();
-    i32::try_from(negative).map_or(Value::I64(negative), Value::I32)
+/// As [`delay_of`], of a header that is not decoded.
+pub(crate) fn delay_of_raw(raw: &RawValue<'_>) -> Option<Millis> {
+    let number = match raw.scalar() {
+        Some(Scalar::I32(number)) => number.into(),
+        Some(Scalar::I64(number)) => number,
+        _ => return delay_of(&raw.decode().ok()?),
+    };
+    (number > 0).then_some(Millis(number))
 }
 
-/// How long a message waits, and the property flags and list with which it is delivered then.
+/// The header of a message that has waited: of 32 bits as RabbitMQ's where that holds it.
+pub(crate) fn waited(delay: Millis) -> Value {
+    match waited_scalar(delay) {
+        Scalar::I32(negative) => Value::I32(negative),
+        _ => Value::I64(delay.0.saturating_neg()),
+    }
+}
+
+/// As [`waited`].
+pub(super) fn waited_scalar(delay: Millis) -> Scalar<'static> {
+    let negative = delay.0.saturating_neg();
+    i32::try_from(negative).map_or(Scalar::I64(negative), Scalar::I32)
+}
+
+/// The property flags and list with which a message that waits is delivered then.
 ///
 /// `None`: it does not wait, or its properties do not decode.
-pub(crate) fn delayed(properties: &[u8]) -> Option<(Millis, Vec<u8>)> {
+pub(super) fn delayed(properties: &[u8]) -> Option<Vec<u8>> {
     let table = Content::decode(properties).ok()?.headers?;
     let fields = table.raw().filter_map(Result::ok);
     let (name, raw) = fields.into_iter().find(|(name, _)| *name == DELAY.as_bytes())?;
-    let delay = delay_of(&raw.decode().ok()?)?;
+    let delay = delay_of_raw(&raw)?;
     let place = |part: &[u8]| part.as_ptr().addr() - properties.as_ptr().addr();
     let (first, last) = (place(name) + name.len(), place(raw.bytes) + raw.bytes.len());
     let start = place(table.bytes());
@@ -48,5 +67,5 @@ pub(crate) fn delayed(properties: &[u8]) -> Option<(Millis, Vec<u8>)> {
     out.extend_from_slice(&properties[start..first]);
     out.extend_from_slice(&value);
     out.extend_from_slice(&properties[last..]);
-    Some((delay, out))
+    Some(out)
 }

@@ -37,7 +37,7 @@ fn publication<'a>(properties: &'a [u8], body: &'a [u8]) -> Publication<'a> {
 fn stored(publication: &Publication<'_>) -> Vec<u8> {
     let content = Content::decode(publication.properties).unwrap();
     let mut tail = Vec::new();
-    push_tail(&mut tail, publication, &content).unwrap();
+    push_tail(&mut tail, publication, &content, false).unwrap();
     tail
 }
 
@@ -159,7 +159,7 @@ proptest! {
         if let Ok(content) = Content::decode(&sent) {
             let publication = publication(&sent, b"body");
             let mut tail = Vec::new();
-            if push_tail(&mut tail, &publication, &content).is_ok() {
+            if push_tail(&mut tail, &publication, &content, false).is_ok() {
                 let seen = seen(&message(&tail));
                 prop_assert_eq!(seen.content().properties, content.properties);
             }
@@ -372,10 +372,40 @@ fn a_replaced_reply_to_is_stored_even_beside_raw_properties() {
         let mut content = Content::decode(&sent).unwrap();
         content.properties.reply_to = Some(b"amq.rabbitmq.reply-to.g1");
         let mut tail = Vec::new();
-        push_tail(&mut tail, &publication(&sent, b""), &content).unwrap();
+        push_tail(&mut tail, &publication(&sent, b""), &content, false).unwrap();
         let seen = seen(&message(&tail));
         assert_eq!(seen.content().properties.reply_to, Some(&b"amq.rabbitmq.reply-to.g1"[..]));
     }
+}
+
+proptest! {
+    #[test]
+    fn what_waits_is_stored_as_if_it_were_published_when_it_has_waited(
+        before in vec(("[a-c]{1,2}", plain_value()), 0..3), after in vec(("[d-f]", plain_value()), 0..3),
+        delay in prop_oneof![(1..i32::MAX).prop_map(Value::I32), (1..i64::MAX).prop_map(Value::I64),
+            (1u32..).prop_map(Value::U32), (1..9_999i64).prop_map(|delay| string(&delay.to_string()))],
+    ) {
+        let waited = waited(delay_of(&delay).unwrap());
+        let properties = Properties { priority: Some(3), message_id: Some(b"m"), ..Properties::default() };
+        let headers = |delay| [&before[..], &[(DELAY.to_owned(), delay)], &after[..]].concat();
+        let sent = flags_and_list(&properties, Some(&headers(delay.clone())));
+        let then = flags_and_list(&properties, Some(&headers(waited)));
+        let (published, content) = (publication(&sent, b"x"), Content::decode(&sent).unwrap());
+        let mut tail = Vec::new();
+        push_tail(&mut tail, &published, &content, true).unwrap();
+        prop_assert_eq!(tail, stored(&publication(&then, b"x")));
+    }
+}
+
+fn plain_value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        any::<i32>().prop_map(Value::I32),
+        any::<i64>().prop_map(Value::I64),
+        any::<u8>().prop_map(Value::U8),
+        any::<bool>().prop_map(Value::Bool),
+        ".{0,5}".prop_map(Value::String),
+        Just(Value::Array(vec![Value::Null])),
+    ]
 }
 
 #[test]

@@ -92,6 +92,8 @@ pub(super) struct Held {
 #[derive(Debug, Default)]
 pub(super) struct Publisher {
     names: Option<Arc<Names>>,
+    /// When the read came, or a little later: what waits does so from here on.
+    time: Option<Millis>,
     group: Group,
     /// Channels whose confirms wait for `group`.
     lanes: Vec<(u16, u32)>,
@@ -127,17 +129,17 @@ impl Group {
         self.to.as_ref().is_none_or(alike)
     }
 
-    /// Appends a publication.
+    /// Appends a publication; one that `waits` as what it is then.
     #[inline]
     pub(super) fn push(
         &mut self,
         to: &Arc<[LogRef]>,
         publication: &Publication<'_>,
         content: &Content<'_>,
-        once: Option<&Once>,
+        (once, waits): (Option<&Once>, bool),
     ) -> Result<(), Exception> {
         let mark = tails::begin(&mut self.bytes, content.properties.timestamp);
-        if let Err(exception) = message::push_tail(&mut self.bytes, publication, content) {
+        if let Err(exception) = message::push_tail(&mut self.bytes, publication, content, waits) {
             tails::cancel(&mut self.bytes, mark);
             return Err(exception);
         }
@@ -237,7 +239,7 @@ impl Publisher {
         if self.group.bytes.capacity() == 0 {
             self.group.bytes.reserve(self.usual_bytes.min(GROUP_BYTES));
         }
-        self.group.push(to, publication, &content, once)?;
+        self.group.push(to, publication, &content, (once, false))?;
         self.confirm_group(lane);
         if is_alone {
             self.flush(cx);
@@ -265,26 +267,23 @@ impl Publisher {
         content: &Content<'_>,
         cx: &mut Cx<'_>,
     ) -> Result<(), Exception> {
-        let (delay, properties) = message::delayed(publication.properties).ok_or_else(malformed)?;
-        let mut waiting = Content::decode(&properties).map_err(|_| malformed())?;
-        waiting.properties.reply_to = content.properties.reply_to;
-        let told = Publication { properties: &properties, ..*publication };
+        let delay = super::route::delay_asked(content).ok_or_else(malformed)?;
         let once = lane.route.once(content).filter(|_| lane.route.is_remembered());
         let once = once.as_ref();
         let later = lane.route.later();
         if lane.transaction.is_none() && lane.route.destinations().is_empty() {
-            let due = Some(cx.time().plus(delay));
+            let due = Some(self.time.get_or_insert_with(|| cx.time()).plus(delay));
             let is_full = (self.group.count + 1) * later.len() > LATER_MAX;
             if is_full || !self.group.takes(later, once, due) {
                 self.flush(cx);
             }
-            self.group.push(later, &told, &waiting, once)?;
+            self.group.push(later, publication, content, (once, true))?;
             self.group.due = due;
             self.confirm_group(lane);
             return Ok(());
         }
         let mut group = Group::default();
-        group.push(lane.route.later(), &told, &waiting, once)?;
+        group.push(lane.route.later(), publication, content, (once, true))?;
         let Some(append) = group.take() else { return Ok(()) };
         let to = lane.route.destinations();
         if let Some(transaction) = &mut lane.transaction {
@@ -297,7 +296,7 @@ impl Publisher {
         self.flush(cx);
         let mut ops = vec![Op::Schedule(Schedule { append, due: cx.time().plus(delay) })];
         if !to.is_empty() {
-            group.push(to, publication, content, once)?;
+            group.push(to, publication, content, (once, false))?;
             ops.extend(group.take().map(Op::Append));
             self.parts.insert(self.number, Parts { missing: ops.len(), stored: true });
         }
@@ -331,7 +330,7 @@ impl Publisher {
             _ => return refused("goes to one topic or stream"),
         }
         let mut group = Group::default();
-        group.push(lane.route.destinations(), publication, content, None)?;
+        group.push(lane.route.destinations(), publication, content, (None, false))?;
         let Some(append) = group.take() else { return Ok(()) };
         let payload = match append.payload {
             Payload::Tails { bytes, expiring } => Payload::Expecting { bytes, expiring, expected },
@@ -395,6 +394,7 @@ impl Publisher {
     /// A read or a batch of events is over: nothing old is held on to.
     pub(super) fn rest(&mut self) {
         self.names = None;
+        self.time = None;
     }
 
     /// Whether every append was answered.

@@ -3,7 +3,7 @@
 use crate::codec::table::RawValue;
 use crate::codec::{Content, Publication};
 use crate::errors::{Exception, Resource};
-use crate::message::{DELAY, ID, KAFKA_KEY, delay_of, id_of_text, once_of};
+use crate::message::{DELAY, ID, KAFKA_KEY, delay_of_raw, id_of_text, once_of};
 use engine::Names;
 use engine::api::Once;
 use engine::catalog::{
@@ -11,7 +11,7 @@ use engine::catalog::{
 };
 use std::borrow::Cow;
 use std::sync::Arc;
-use types::LogRef;
+use types::{LogRef, Millis};
 
 /// The last route of a channel.
 #[derive(Debug)]
@@ -217,6 +217,15 @@ impl<'a> Said<'a> {
         let mut fields = self.0.headers?.raw().filter_map(Result::ok);
         fields.find(|(found, _)| *found == name.as_bytes()).map(|(_, raw)| raw)
     }
+
+    fn delay(&self) -> Option<Millis> {
+        delay_of_raw(&self.raw(DELAY)?)
+    }
+}
+
+/// How long a publication waits, if it asks to.
+pub(super) fn delay_asked(content: &Content<'_>) -> Option<Millis> {
+    Said(content).delay()
 }
 
 impl Headers for Said<'_> {
@@ -229,6 +238,6 @@ impl Headers for Said<'_> {
     }
 
     fn waits(&self) -> bool {
-        self.header(DELAY).is_some_and(|delay| delay_of(&delay).is_some())
+        self.delay().is_some()
     }
 }

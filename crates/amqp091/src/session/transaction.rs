@@ -49,7 +49,7 @@ impl Transaction {
         if !self.group.takes(to, once, None) {
             self.appends.extend(self.group.take());
         }
-        self.group.push(to, publication, content, once)
+        self.group.push(to, publication, content, (once, false))
     }
 
     /// Holds a publication back that waits.

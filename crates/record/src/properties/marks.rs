@@ -3,8 +3,8 @@
 use super::text;
 use super::value::{VALUE_BYTES_MAX, Value, code};
 use crate::cursor::Cursor;
-use crate::varint;
 use crate::{Fault, Malformed};
+use crate::{tail, varint};
 
 const VERSION: u8 = 1;
 const TAG_MARKS: u8 = 1;
@@ -165,6 +165,22 @@ impl Writer {
             push_section(&mut out, TAG_HISTORY, history);
         }
         out
+    }
+}
+
+/// Appends the value of a header, with its length, that has nothing but marks: what they take in bytes,
+/// and the headers with the codes of their types, in rising order.
+pub(super) fn push_marked(
+    out: &mut Vec<u8>,
+    origin: u8,
+    (bytes, marks): (usize, impl Iterator<Item = (u64, u8)>),
+) {
+    tail::push_length(out, 3 + varint::unsigned_bytes_of(bytes as u64) + bytes);
+    out.extend_from_slice(&[VERSION, origin, TAG_MARKS]);
+    varint::push_unsigned(out, bytes as u64);
+    for (index, code) in marks {
+        varint::push_unsigned(out, index);
+        out.push(code);
     }
 }
 

@@ -147,18 +147,45 @@ proptest! {
     }
 
     #[test]
-    fn the_plain_form_equals_the_general_one(
-        names in proptest::collection::btree_set("[a-z]{1,5}x", 0..70), some: bool,
+    fn the_form_of_scalars_equals_the_general_one(
+        user in proptest::collection::btree_map("[a-z]{1,5}x", number_or_text(), 0..300), some: bool,
     ) {
         let properties = if some { full() } else { Properties::default() };
         let address = Address { exchange: Some(b"e"), routing_key: Some(b"k") };
-        let user: Vec<_> =
-            names.iter().map(|name| (name.clone(), Value::String(name.clone()))).collect();
+        let user: Vec<_> = user.into_iter().collect();
         let general = encoded(&Block { properties, address, ..with_user(&user) });
         let mut fast = vec![1, 1];
-        let text = user.iter().map(|(name, _)| (name.as_bytes(), Some(name.as_bytes())));
-        push_plain(&mut fast, &properties, &address, text);
+        let scalars: Vec<_> =
+            user.iter().map(|(name, value)| (name.as_bytes(), scalar_of(value))).collect();
+        push_scalars(&mut fast, &properties, &address, Origin::Amqp091, &scalars);
         prop_assert_eq!(fast, general);
+    }
+}
+
+fn number_or_text() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        any::<i8>().prop_map(Value::I8),
+        any::<i16>().prop_map(Value::I16),
+        any::<i32>().prop_map(Value::I32),
+        prop_oneof![any::<i64>(), Just(i64::MIN), Just(0)].prop_map(Value::I64),
+        any::<u8>().prop_map(Value::U8),
+        any::<u16>().prop_map(Value::U16),
+        any::<u32>().prop_map(Value::U32),
+        ".{0,12}".prop_map(Value::String),
+    ]
+}
+
+fn scalar_of(value: &Value) -> Scalar<'_> {
+    match value {
+        Value::I8(number) => Scalar::I8(*number),
+        Value::I16(number) => Scalar::I16(*number),
+        Value::I32(number) => Scalar::I32(*number),
+        Value::I64(number) => Scalar::I64(*number),
+        Value::U8(number) => Scalar::U8(*number),
+        Value::U16(number) => Scalar::U16(*number),
+        Value::U32(number) => Scalar::U32(*number),
+        Value::String(text) => Scalar::Text(text.as_bytes()),
+        other => panic!("{other:?} is no scalar"),
     }
 }
 
