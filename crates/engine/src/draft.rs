@@ -314,6 +314,11 @@ impl Draft {
         self.asked.ids.add(id)
     }
 
+    /// So many messages with ids are about to be noted, or some of them.
+    pub(crate) fn reserve_ids(&mut self, more: usize) {
+        self.asked.ids.reserve(more);
+    }
+
     /// The ids of messages that are here.
     pub(crate) fn ids(&self) -> &Ids {
         &self.asked.ids

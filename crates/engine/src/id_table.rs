@@ -72,13 +72,37 @@ impl IdTable {
         }
     }
 
-    /// Adds an id that is not there.
-    pub(crate) fn add(&mut self, id: &MessageId, number: u32) {
-        if (self.len + 1) * 4 > self.places.len() * 3 {
-            self.resize((self.places.len() * 2).max(PLACES_MIN));
+    /// Makes room for so many more ids.
+    pub(crate) fn reserve(&mut self, more: usize) {
+        let needed = (self.len + more) * 4;
+        if needed > self.places.len() * 3 {
+            self.resize(needed.div_ceil(3).next_power_of_two().max(PLACES_MIN));
         }
+    }
+
+    /// Looks for an id, as [`find`](IdTable::find), and adds it with `number` if it is not there.
+    pub(crate) fn find_or_add(
+        &mut self,
+        id: &MessageId,
+        number: u32,
+        is: impl Fn(u32) -> bool,
+    ) -> Option<Found> {
+        self.reserve(1);
+        let hash = hash_of(id);
+        let mut at = self.home(hash);
+        loop {
+            let place = self.places[at];
+            if place.hash == 0 {
+                break;
+            }
+            if place.hash == hash && is(place.number) {
+                return Some(Found { at, number: place.number });
+            }
+            at = self.after(at);
+        }
+        self.places[at] = Place { hash, number };
         self.len += 1;
-        self.place(Place { hash: hash_of(id), number });
+        None
     }
 
     /// An id has another number.
@@ -163,10 +187,13 @@ mod tests {
             assert_eq!(found.map(|found| found.number), map.get(id).copied(), "{step}");
             match found {
                 None if grows => {
-                    table.add(id, number);
+                    let added = table.find_or_add(id, number, |at| at % 3_000 == number);
+                    assert!(added.is_none());
                     map.insert(*id, number);
                 }
-                Some(found) if grows => {
+                Some(_) if grows => {
+                    let found = table.find_or_add(id, 0, |at| at % 3_000 == number);
+                    let found = found.expect("it was there before");
                     table.renumber(found, found.number + 3_000);
                     map.insert(*id, found.number + 3_000);
                 }

@@ -110,8 +110,8 @@ impl Levels {
 
 /// The priority of a record, 0 where it has none; what is above 255 counts as that.
 pub(crate) fn priority_of(bytes: &[u8]) -> u8 {
-    let Ok(view) = tail::decode(bytes) else { return 0 };
-    let mut said = view.headers.filter(|(name, _)| *name == PRIORITY).filter_map(|(_, value)| {
+    let Ok(headers) = tail::headers(bytes) else { return 0 };
+    let mut said = headers.filter(|(name, _)| *name == PRIORITY).filter_map(|(_, value)| {
         let digits = value.filter(|value| !value.is_empty())?;
         digits.iter().try_fold(0u8, |number, digit| {
             let digit = digit.is_ascii_digit().then(|| digit - b'0')?;

@@ -23,7 +23,7 @@ pub struct TailView<'a> {
     pub headers: Headers<'a>,
 }
 
-/// The headers of a record, in order. Checked when the record was decoded, so the walk cannot fail.
+/// The headers of a record, in order. Those of [`decode`] were checked, so the walk does not end early.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Headers<'a> {
     /// How many are left.
@@ -110,6 +110,17 @@ pub fn decode(bytes: &[u8]) -> Result<TailView<'_>, Malformed> {
         return Err(cursor.fault(Fault::Count));
     }
     Ok(TailView { key, value, headers })
+}
+
+/// The headers of a tail, which are not checked: the walk ends at the first that does not decode.
+#[inline]
+pub fn headers(bytes: &[u8]) -> Result<Headers<'_>, Malformed> {
+    let mut cursor = Cursor::new(bytes);
+    cursor.nullable_bytes()?;
+    cursor.nullable_bytes()?;
+    let count = cursor.varint()?;
+    let count = u32::try_from(count).map_err(|_| cursor.fault(Fault::Invalid))?;
+    Ok(Headers { count, raw: cursor.rest() })
 }
 
 #[inline]

@@ -27,13 +27,18 @@ pub(crate) struct Ids {
 impl Ids {
     /// Adds one; false if it is there.
     pub(super) fn add(&mut self, id: MessageId) -> bool {
-        if self.has(&id) {
-            return false;
-        }
         let number = u32::try_from(self.all.len()).expect("a frame has few messages");
-        self.table.add(&id, number);
-        self.all.push(id);
-        true
+        let found = self.table.find_or_add(&id, number, |at| self.all[at as usize] == id);
+        if found.is_none() {
+            self.all.push(id);
+        }
+        found.is_none()
+    }
+
+    /// Makes room for so many more.
+    pub(super) fn reserve(&mut self, more: usize) {
+        self.all.reserve(more);
+        self.table.reserve(more);
     }
 
     pub(crate) fn has(&self, id: &MessageId) -> bool {

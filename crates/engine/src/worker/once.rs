@@ -111,6 +111,7 @@ impl Seat {
             coming.iter().any(|ids| ids.has(id)) && !io::planted("duplicate-under-way-accepted")
         };
         let draft = &mut self.draft;
+        draft.reserve_ids(rest.ids.len());
         let mut is_new = |id: &MessageId| {
             !is_coming(id) && memories.iter().all(|memory| memory.take(id)) && draft.note_id(*id)
         };

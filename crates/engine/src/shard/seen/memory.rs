@@ -85,13 +85,12 @@ impl Memory {
     /// Adds an id, or remembers it anew: with the offset of its message, and until when.
     pub(super) fn add(&mut self, id: MessageId, (offset, until): (Offset, Millis)) {
         let number = self.first + self.list.len() as u64;
-        match self.table.find(&id, |number| self.list[self.at(number)].id == id) {
-            Some(found) => {
-                let before = self.first + self.at(found.number) as u64;
-                self.mark_gone(before);
-                self.table.renumber(found, number as u32);
-            }
-            None => self.table.add(&id, number as u32),
+        let (list, first) = (&self.list, self.first);
+        let is = |number: u32| list[at_of(first, number)].id == id;
+        if let Some(found) = self.table.find_or_add(&id, number as u32, is) {
+            let before = self.first + self.at(found.number) as u64;
+            self.mark_gone(before);
+            self.table.renumber(found, number as u32);
         }
         if !self.list.is_empty() && until < self.latest {
             self.strays.insert((until, number));
@@ -172,8 +171,13 @@ impl Memory {
     }
 
     fn at(&self, number: u32) -> usize {
-        number.wrapping_sub(self.first as u32) as usize
+        at_of(self.first, number)
     }
+}
+
+/// Where the entry with a number is in a list whose first has another.
+fn at_of(first: u64, number: u32) -> usize {
+    number.wrapping_sub(first as u32) as usize
 }
 
 #[cfg(test)]
