@@ -9,10 +9,11 @@ mod by_level;
 
 pub(crate) use asked::Ids;
 
-use crate::api::{Append, Expecting, MessageId, Once, Payload, Removed, Told, Within};
+use crate::api::{Append, Expecting, Once, Payload, Removed, Told, Within};
 use crate::command::{self, Command};
 use crate::envelope::Envelope;
 use crate::id_list::IdList;
+use crate::id_table::Hashed;
 use crate::key_list::KeyList;
 use crate::levels::Levels;
 use crate::shard::{Keys, Schedule};
@@ -310,7 +311,7 @@ impl Draft {
     }
 
     /// Notes the id of a message that is about to be added; false if one of that id is here already.
-    pub(crate) fn note_id(&mut self, id: MessageId) -> bool {
+    pub(crate) fn note_id(&mut self, id: Hashed) -> bool {
         self.asked.ids.add(id)
     }
 

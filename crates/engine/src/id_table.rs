@@ -32,6 +32,20 @@ struct Place {
     number: u32,
 }
 
+/// An id with its hash, which is worked out once for all tables.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hashed {
+    pub(crate) id: MessageId,
+    hash: u32,
+}
+
+impl From<MessageId> for Hashed {
+    #[inline]
+    fn from(id: MessageId) -> Hashed {
+        Hashed { id, hash: hash_of(&id) }
+    }
+}
+
 /// Where an id is in a table, until that changes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Found {
@@ -46,11 +60,11 @@ impl IdTable {
     }
 
     /// Looks for an id; `is`: whether it has this number.
-    pub(crate) fn find(&self, id: &MessageId, is: impl Fn(u32) -> bool) -> Option<Found> {
+    pub(crate) fn find(&self, id: &Hashed, is: impl Fn(u32) -> bool) -> Option<Found> {
         if self.len == 0 {
             return None;
         }
-        let hash = hash_of(id);
+        let hash = id.hash;
         let mut at = self.home(hash);
         loop {
             let place = self.places[at];
@@ -65,9 +79,9 @@ impl IdTable {
     }
 
     /// Has the places of ids come from memory side by side, for those who look for one after the other.
-    pub(crate) fn warm(&self, ids: impl Iterator<Item = MessageId>) {
+    pub(crate) fn warm(&self, ids: &[Hashed]) {
         if !self.places.is_empty() {
-            let hashes = ids.map(|id| self.places[self.home(hash_of(&id))].hash);
+            let hashes = ids.iter().map(|id| self.places[self.home(id.hash)].hash);
             std::hint::black_box(hashes.fold(0, |all, hash| all ^ hash));
         }
     }
@@ -83,12 +97,12 @@ impl IdTable {
     /// Looks for an id, as [`find`](IdTable::find), and adds it with `number` if it is not there.
     pub(crate) fn find_or_add(
         &mut self,
-        id: &MessageId,
+        id: &Hashed,
         number: u32,
         is: impl Fn(u32) -> bool,
     ) -> Option<Found> {
         self.reserve(1);
-        let hash = hash_of(id);
+        let hash = id.hash;
         let mut at = self.home(hash);
         loop {
             let place = self.places[at];
@@ -157,9 +171,8 @@ impl IdTable {
 
 fn hash_of(id: &MessageId) -> u32 {
     let [one, other] = *KEYS;
-    let (left, right) = id.0.split_at(8);
-    let number = |half: &[u8]| half.iter().fold(0, |all, byte| all << 8 | u64::from(*byte));
-    let product = u128::from(number(left) ^ one) * u128::from(number(right) ^ other);
+    let all = u128::from_le_bytes(id.0);
+    let product = u128::from(all as u64 ^ one) * u128::from((all >> 64) as u64 ^ other);
     let folded = (product >> 64) as u64 ^ product as u64;
     (folded >> 32) as u32 | 1
 }
@@ -183,16 +196,16 @@ mod tests {
             let grows = step / 10_000 % 2 == 0;
             let number = (random.next() % ids.len() as u64) as u32;
             let id = &ids[number as usize];
-            let found = table.find(id, |at| at % 3_000 == number);
+            let found = table.find(&(*id).into(), |at| at % 3_000 == number);
             assert_eq!(found.map(|found| found.number), map.get(id).copied(), "{step}");
             match found {
                 None if grows => {
-                    let added = table.find_or_add(id, number, |at| at % 3_000 == number);
+                    let added = table.find_or_add(&(*id).into(), number, |at| at % 3_000 == number);
                     assert!(added.is_none());
                     map.insert(*id, number);
                 }
                 Some(_) if grows => {
-                    let found = table.find_or_add(id, 0, |at| at % 3_000 == number);
+                    let found = table.find_or_add(&(*id).into(), 0, |at| at % 3_000 == number);
                     let found = found.expect("it was there before");
                     table.renumber(found, found.number + 3_000);
                     map.insert(*id, found.number + 3_000);
@@ -206,7 +219,7 @@ mod tests {
             assert_eq!(table.len(), map.len());
         }
         for (number, id) in ids.iter().enumerate() {
-            if let Some(found) = table.find(id, |at| at as usize % 3_000 == number) {
+            if let Some(found) = table.find(&(*id).into(), |at| at as usize % 3_000 == number) {
                 table.remove(found);
             }
         }

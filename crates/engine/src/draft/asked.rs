@@ -4,7 +4,7 @@ use super::Condition;
 use crate::api::{MessageId, Told, Within};
 use crate::command::Command;
 use crate::id_list::IdList;
-use crate::id_table::IdTable;
+use crate::id_table::{Hashed, IdTable};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
@@ -26,11 +26,11 @@ pub(crate) struct Ids {
 
 impl Ids {
     /// Adds one; false if it is there.
-    pub(super) fn add(&mut self, id: MessageId) -> bool {
+    pub(super) fn add(&mut self, id: Hashed) -> bool {
         let number = u32::try_from(self.all.len()).expect("a frame has few messages");
-        let found = self.table.find_or_add(&id, number, |at| self.all[at as usize] == id);
+        let found = self.table.find_or_add(&id, number, |at| self.all[at as usize] == id.id);
         if found.is_none() {
-            self.all.push(id);
+            self.all.push(id.id);
         }
         found.is_none()
     }
@@ -41,8 +41,8 @@ impl Ids {
         self.table.reserve(more);
     }
 
-    pub(crate) fn has(&self, id: &MessageId) -> bool {
-        self.table.find(id, |number| self.all[number as usize] == *id).is_some()
+    pub(crate) fn has(&self, id: &Hashed) -> bool {
+        self.table.find(id, |number| self.all[number as usize] == id.id).is_some()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -54,7 +54,7 @@ impl Asked {
     /// A batch is taken where something is so.
     pub(super) fn put(&mut self, batch: usize, condition: Condition) {
         if let Condition::Once(once) = condition {
-            self.ids.add(once.id);
+            self.ids.add(once.id.into());
         }
         self.conditions.insert(batch, condition);
     }

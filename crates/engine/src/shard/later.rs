@@ -24,7 +24,7 @@ impl Shard {
             let timed = |dedup: &Dedup| dedup.remembered != Remembered::WhileHeld;
             let own = log.options.dedup.filter(timed);
             let looks = log.seen.looks(once.within, own, self.time);
-            if let Some(base) = looks.find(&once.id, |_| true) {
+            if let Some(base) = looks.find(&once.id.into(), |_| true) {
                 return (Verdict::Duplicate, base);
             }
             let known = log.seen.len();

@@ -4,6 +4,7 @@ use super::seen::Looks;
 use super::{Chunked, Log, Shard, Subscription, ranking};
 use crate::api::{MessageId, Once, Verdict, Within};
 use crate::id_list::IdList;
+use crate::id_table::Hashed;
 use crate::levels::Levels;
 use journal::Dest;
 use ledger::Ledger;
@@ -22,14 +23,14 @@ pub(crate) struct Memories<'a> {
 
 impl Memories<'_> {
     /// Has what is known of ids come from memory side by side, before they are asked for one after the other.
-    pub(crate) fn warm(&self, ids: &[MessageId]) {
+    pub(crate) fn warm(&self, ids: &[Hashed]) {
         self.looks.warm(ids);
     }
 
     /// Whether the log takes a message of this id for certain, if no frame that is not applied yet has one:
     /// an id is forgotten by itself, and is known again only by an append, or where its message is
     /// delivered again.
-    pub(crate) fn take(&self, id: &MessageId) -> bool {
+    pub(crate) fn take(&self, id: &Hashed) -> bool {
         self.looks
             .find(id, |offset| self.rewinds || holds(&self.ledgers, self.start, offset))
             .is_none()
@@ -64,7 +65,7 @@ impl Shard {
         let Some(log) = self.logs.get(&dest.log) else { return (Verdict::Gone, Offset(0)) };
         let ledgers = ledgers_of(&self.subscriptions, (dest.log, log));
         let looks = log.seen.looks(once.within, log.options.dedup, self.time);
-        match looks.find(&once.id, |offset| holds(&ledgers, log.start, offset)) {
+        match looks.find(&once.id.into(), |offset| holds(&ledgers, log.start, offset)) {
             Some(base) => (Verdict::Duplicate, base),
             None => {
                 let ids = std::iter::once(once.id);

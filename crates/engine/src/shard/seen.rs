@@ -10,6 +10,7 @@ pub(crate) use memory::ID_BYTES;
 
 use super::seldom::Seldom;
 use crate::api::{MessageId, Within};
+use crate::id_table::Hashed;
 use catalog::{Dedup, Remembered};
 use memory::Memory;
 use serde::{Deserialize, Serialize};
@@ -45,13 +46,13 @@ impl Looks<'_> {
     }
 
     /// Has what is known of ids come from memory side by side, for those who look for one after the other.
-    pub(super) fn warm(&self, ids: &[MessageId]) {
-        self.memories.iter().flatten().for_each(|(memory, _)| memory.warm(ids.iter().copied()));
+    pub(super) fn warm(&self, ids: &[Hashed]) {
+        self.memories.iter().flatten().for_each(|(memory, _)| memory.warm(ids));
     }
 
     /// Where the message is that one of this id is a duplicate of. `holds`: whether the message at an
     /// offset is still there.
-    pub(super) fn find(&self, id: &MessageId, holds: impl Fn(Offset) -> bool) -> Option<Offset> {
+    pub(super) fn find(&self, id: &Hashed, holds: impl Fn(Offset) -> bool) -> Option<Offset> {
         if io::planted("duplicate-message-accepted") {
             return None;
         }
@@ -117,9 +118,10 @@ impl Seen {
                 Remembered::For(span) => now.plus(span),
                 Remembered::WhileHeld | Remembered::Always => Millis(i64::MAX),
             };
-            memory.warm(ids.clone());
+            let hashed: Vec<Hashed> = ids.clone().map(Hashed::from).collect();
+            memory.warm(&hashed);
             let offsets = std::iter::successors(Some(base), |offset| Some(offset.next()));
-            for (id, offset) in ids.clone().zip(offsets) {
+            for (id, offset) in hashed.into_iter().zip(offsets) {
                 while memory.len() as u64 >= u64::from(dedup.count_max.max(1)) && memory.pop_first()
                 {
                 }
@@ -175,7 +177,7 @@ mod tests {
         now: Millis,
         holds: impl Fn(Offset) -> bool,
     ) -> Option<Offset> {
-        seen.looks(once.within, own, now).find(&once.id, holds)
+        seen.looks(once.within, own, now).find(&once.id.into(), holds)
     }
 
     fn remember(

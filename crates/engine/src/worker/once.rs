@@ -5,6 +5,7 @@ use super::{Seat, Worker};
 use crate::api::{Append, MessageId, Payload, Told, Within};
 use crate::draft::{Awaits, DESTS_MAX, Draft, Ids};
 use crate::id_list::IdList;
+use crate::id_table::Hashed;
 use crate::levels::Levels;
 use crate::shard::Memories;
 use bytes::Bytes;
@@ -107,16 +108,19 @@ impl Seat {
         let sealed = self.in_flight.iter().map(|frame| &frame.ids);
         let coming = sealed.chain(self.full.iter().map(Draft::ids));
         let coming: Vec<&Ids> = coming.filter(|ids| !ids.is_empty()).collect();
-        let is_coming = |id: &MessageId| {
+        let is_coming = |id: &Hashed| {
             coming.iter().any(|ids| ids.has(id)) && !io::planted("duplicate-under-way-accepted")
         };
         let draft = &mut self.draft;
         draft.reserve_ids(rest.ids.len());
-        let mut is_new = |id: &MessageId| {
+        let mut is_new = |id: &Hashed| {
             !is_coming(id) && memories.iter().all(|memory| memory.take(id)) && draft.note_id(*id)
         };
-        let mut new = 0;
+        let (mut new, mut hashed) = (0, Vec::with_capacity(WARM));
         for ids in rest.ids.chunks(WARM) {
+            hashed.clear();
+            hashed.extend(ids.iter().copied().map(Hashed::from));
+            let ids = &hashed;
             memories.iter().for_each(|memory| memory.warm(ids));
             let count = ids.iter().take_while(|id| is_new(id)).count();
             new += count;

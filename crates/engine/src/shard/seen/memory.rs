@@ -1,7 +1,7 @@
 //! Ids of messages in the order in which they are forgotten.
 
 use crate::api::MessageId;
-use crate::id_table::IdTable;
+use crate::id_table::{Hashed, IdTable};
 use serde::{Deserialize, Serialize, Serializer};
 use std::collections::{BTreeSet, VecDeque};
 use types::{Millis, Offset};
@@ -53,7 +53,7 @@ struct Stored {
 impl From<Stored> for Memory {
     fn from(Stored { used, list }: Stored) -> Memory {
         let mut memory = Memory { used, ..Memory::default() };
-        list.into_iter().for_each(|entry| memory.add(entry.id, (entry.offset, entry.until)));
+        list.into_iter().for_each(|it| memory.add(it.id.into(), (it.offset, it.until)));
         memory
     }
 }
@@ -72,22 +72,22 @@ impl Memory {
     }
 
     /// Has what is known of ids come from memory side by side.
-    pub(super) fn warm(&self, ids: impl Iterator<Item = MessageId>) {
+    pub(super) fn warm(&self, ids: &[Hashed]) {
         self.table.warm(ids);
     }
 
     /// The message of an id.
-    pub(super) fn get(&self, id: &MessageId) -> Option<&Entry> {
-        let found = self.table.find(id, |number| self.list[self.at(number)].id == *id)?;
+    pub(super) fn get(&self, id: &Hashed) -> Option<&Entry> {
+        let found = self.table.find(id, |number| self.list[self.at(number)].id == id.id)?;
         self.list.get(self.at(found.number))
     }
 
     /// Adds an id, or remembers it anew: with the offset of its message, and until when.
-    pub(super) fn add(&mut self, id: MessageId, (offset, until): (Offset, Millis)) {
-        let number = self.first + self.list.len() as u64;
+    pub(super) fn add(&mut self, hashed: Hashed, (offset, until): (Offset, Millis)) {
+        let (id, number) = (hashed.id, self.first + self.list.len() as u64);
         let (list, first) = (&self.list, self.first);
         let is = |number: u32| list[at_of(first, number)].id == id;
-        if let Some(found) = self.table.find_or_add(&id, number as u32, is) {
+        if let Some(found) = self.table.find_or_add(&hashed, number as u32, is) {
             let before = self.first + self.at(found.number) as u64;
             self.mark_gone(before);
             self.table.renumber(found, number as u32);
@@ -110,7 +110,7 @@ impl Memory {
     pub(super) fn pop_first(&mut self) -> bool {
         let Some((_, number)) = self.next() else { return false };
         let id = self.list[self.at(number as u32)].id;
-        if let Some(found) = self.table.find(&id, |other| other == number as u32) {
+        if let Some(found) = self.table.find(&id.into(), |other| other == number as u32) {
             self.table.remove(found);
         }
         self.mark_gone(number);
@@ -167,7 +167,7 @@ impl Memory {
     fn make_anew(&mut self) {
         let list = std::mem::take(&mut self.list);
         *self = Memory { used: self.used, ..Memory::default() };
-        list.into_iter().for_each(|entry| self.add(entry.id, (entry.offset, entry.until)));
+        list.into_iter().for_each(|it| self.add(it.id.into(), (it.offset, it.until)));
     }
 
     fn at(&self, number: u32) -> usize {
@@ -215,7 +215,7 @@ mod tests {
                     0..12 => {
                         let id = ids[up_to(200) as usize];
                         let (offset, until) = (Offset(up_to(9)), Millis(now + 50 + up_to(spread)));
-                        memory.add(id, (offset, until));
+                        memory.add(id.into(), (offset, until));
                         model.0.insert(id, (until, step, offset));
                     }
                     12..14 => {
@@ -241,7 +241,7 @@ mod tests {
                     _ => {}
                 }
                 let id = &ids[up_to(200) as usize];
-                let found = memory.get(id).map(|entry| (entry.until, entry.offset));
+                let found = memory.get(&(*id).into()).map(|entry| (entry.until, entry.offset));
                 assert_eq!(
                     found,
                     model.0.get(id).map(|(until, _, offset)| (*until, *offset)),
