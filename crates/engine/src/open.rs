@@ -1,22 +1,26 @@
 //! Opening the engine: recovery, then threads.
 
+mod collect;
 mod restore;
 
 use crate::catch_up::catch_up;
 use crate::disk::{self, Rounds, ToJournal};
+use crate::replicas::Doors;
+use crate::replication::{Replication, Replicator};
 use crate::draft::FrameRoom;
 use crate::index::Index;
 use crate::keeper::{Keeper, Stored, UnzipSizes};
 use crate::metrics::{self, Metrics};
 use crate::scrub::Scrubber;
 use crate::shard::Shard;
-use crate::worker::{Input, Load, Notice, Output, Ports, Seat, Worker};
+use crate::worker::{Input, Load, Notice, Output, Ports, Replica, Seat, Worker};
 use crate::{Handle, Mailbox, Memory, MemoryPool, worker_number};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use catalog::{Catalog, Layer, Names};
 use io::{Clock, Disk, Random};
-use journal::{Failed, Finding, OpenError, Page, PageKind, Pool, Position, Reader};
+use collect::Collected;
+use journal::{Checkpoint, Failed, Finding, OpenError, Page, PageKind, Pool, Position, Reader};
 use std::fmt;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -133,6 +137,9 @@ pub enum EngineError {
     /// The store was written by an earlier release, before there was one to keep stores of.
     #[error("the store holds state of an older crossdock, which this one does not read")]
     Older,
+    /// The store is a replica's.
+    #[error("the store is one of several replicas; it is opened as that only")]
+    Replica,
     /// The first files could not be written.
     #[error("the store cannot be written")]
     Write(#[source] Failed),
@@ -184,12 +191,18 @@ pub(crate) struct Opened {
     pub(crate) shards: Vec<ShardId>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) findings: Vec<Finding>,
+    pub(crate) journal: Arc<Mailbox<ToJournal>>,
+    pub(crate) replicator: Option<Arc<dyn Replicator>>,
 }
 
 /// Recovers the store: the newest checkpoint, the index files, then the frames since.
-pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
+pub(crate) fn recover(
+    options: &Options,
+    replication: Option<&Replication>,
+) -> Result<Opened, EngineError> {
     let mut journal_options = journal::Options::new(options.random.next());
-    journal_options.salvage = options.salvage;
+    // What a replica has lost it has again from the others.
+    journal_options.salvage = options.salvage || replication.is_some();
     journal_options.segment_bytes.clone_from(&options.sizes.segment_bytes);
     journal_options.round_bytes_max = options.sizes.round_bytes_max;
     journal_options.part_bytes = options.sizes.part_bytes;
@@ -203,6 +216,9 @@ pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
         journal::open(Arc::clone(&options.disk), journal_options.clone())?;
     let shards = match recovery.checkpoint() {
         Some(checkpoint) if Shard::outdated(&checkpoint.pages) => return Err(EngineError::Older),
+        Some(checkpoint) if replication.is_none() && is_replica(checkpoint) => {
+            return Err(EngineError::Replica);
+        }
         Some(checkpoint) => Shard::read_all(&checkpoint.pages, options.sizes.chunk_bits)
             .ok_or(EngineError::Newer)?,
         None => new_shards(options),
@@ -218,7 +234,20 @@ pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
     for shard in shards {
         workers[worker_number(shard.id, count)].add_seat(Seat::new(shard, room));
     }
-    let (clean, indexed_before) = restore::restore(&mut workers, &mut recovery)?;
+    let ids_of_all = ids.iter().copied().filter(|id| *id != ShardId::LOCAL);
+    let mut collected = match replication {
+        Some(_) => {
+            let collected = Collected::begin(ids_of_all, recovery.checkpoint());
+            Some(collected.map_err(|_| EngineError::Newer)?)
+        }
+        None => None,
+    };
+    let (clean, indexed_before) =
+        restore::restore(&mut workers, &mut recovery, collected.as_mut())?;
+    let found = collected.map(|collected| collected.done(recovery.findings()));
+    if let Some(found) = &found {
+        workers.iter_mut().for_each(|worker| worker.become_replica(found, writer.end()));
+    }
     let mut names = Catalog::new(Layer::Local, &[ShardId::LOCAL]);
     let shared = workers.iter().flat_map(Worker::shards).find_map(|shard| shard.catalog.as_ref());
     shared.into_iter().for_each(|shared| names.begin_under(shared));
@@ -246,7 +275,9 @@ pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
     let mut rounds =
         Rounds::new(writer, &journal_options, ports.clone(), Arc::clone(&metrics), clock);
     rounds.space = Some((pool.clone(), floor));
-    catch_up(&mut workers, &mut rounds, !options.salvage, now).map_err(EngineError::Write)?;
+    if replication.is_none() {
+        catch_up(&mut workers, &mut rounds, !options.salvage, now).map_err(EngineError::Write)?;
+    }
     let clock = Arc::clone(&options.clock);
     let stored = Stored { sequence, replay, indexed_before };
     let mut keeper = Keeper::new(pool.clone(), ports.clone(), Arc::clone(&metrics), clock, stored);
@@ -259,7 +290,37 @@ pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
         // The shards of a new store are a fact from the first moment on.
         keeper.begin_checkpoint();
     }
-    Ok(Opened { workers, rounds, reader, pool, keeper, ports, shards: ids, metrics, findings })
+    let journal: Arc<Mailbox<ToJournal>> = Arc::default();
+    let replicator = replication.map(|replication| Arc::clone(&replication.replicator));
+    if let (Some(replicator), Some(found)) = (&replicator, found) {
+        let doors = Doors {
+            mailboxes: ports.mailboxes.clone(),
+            journal: Arc::clone(&journal),
+            reader: reader.clone(),
+            unwritten: Arc::default(),
+        };
+        rounds.replicator = Some((Arc::clone(replicator), Arc::clone(&doors.unwritten)));
+        keeper.replicator = Some(Arc::clone(replicator));
+        replicator.start(Arc::new(doors), found);
+    }
+    Ok(Opened {
+        workers,
+        rounds,
+        reader,
+        pool,
+        keeper,
+        ports,
+        shards: ids,
+        metrics,
+        findings,
+        journal,
+        replicator,
+    })
+}
+
+/// Whether replicas of shards wrote a checkpoint.
+fn is_replica(checkpoint: &Checkpoint) -> bool {
+    checkpoint.pages.iter().any(|page| Replica::read(page).is_some())
 }
 
 /// What the disk should have left: a twentieth of it, at most 1 GiB, and at least some small
@@ -337,10 +398,38 @@ impl Engine {
     /// Fails when the store is in use, damaged beyond what can be served around, of a newer
     /// release, or not writable.
     pub fn open(options: Options) -> Result<Engine, EngineError> {
-        let opened = recover(&options)?;
-        let Opened { workers, rounds, reader, pool, keeper, ports, shards, metrics, findings } =
-            opened;
-        let journal: Arc<Mailbox<ToJournal>> = Arc::default();
+        let opened = recover(&options, None)?;
+        Engine::run(options, opened)
+    }
+
+    /// Opens the store as one of several replicas, and starts the threads. Every shard but the local one
+    /// is ordered by the replicator, which is started with what the store holds; none is led here until
+    /// it says so. A store of a single node becomes a replica's.
+    ///
+    /// Fails as [`Engine::open`] does; damage that the other replicas can repair is told to the
+    /// replicator instead.
+    pub fn open_replicated(
+        options: Options,
+        replication: Replication,
+    ) -> Result<Engine, EngineError> {
+        let opened = recover(&options, Some(&replication))?;
+        Engine::run(options, opened)
+    }
+
+    fn run(options: Options, opened: Opened) -> Result<Engine, EngineError> {
+        let Opened {
+            workers,
+            rounds,
+            reader,
+            pool,
+            keeper,
+            ports,
+            shards,
+            metrics,
+            findings,
+            journal,
+            replicator,
+        } = opened;
         let notices: Arc<Mailbox<Notice>> = Arc::default();
         let loads: Arc<Mailbox<(usize, Load)>> = Arc::default();
         let (stop_workers, stop) = (Stop::default(), Stop::default());
@@ -350,6 +439,7 @@ impl Engine {
                 journal: Arc::clone(&journal),
                 notices: Arc::clone(&notices),
                 loads: Arc::clone(&loads),
+                replicator: replicator.clone(),
             };
             let inbox = Arc::clone(&ports.mailboxes[number]);
             let (clock, stop) = (Arc::clone(&options.clock), stop_workers.clone());
@@ -367,7 +457,9 @@ impl Engine {
         let keeper = spawn("keeper", move || run_keeper(keeper, &keeper_inbox, &keeper_stop))?;
         let inbox = Arc::clone(&journal);
         let writer = spawn("journal", move || {
-            if let Err(failed) = disk::run(rounds, &inbox) {
+            let ended = disk::run(rounds, &inbox);
+            replicator.iter().for_each(|replicator| replicator.stop());
+            if let Err(failed) = ended {
                 die(&failed);
             }
         })?;
@@ -468,12 +560,16 @@ struct Outlets {
     journal: Arc<Mailbox<ToJournal>>,
     notices: Arc<Mailbox<Notice>>,
     loads: Arc<Mailbox<(usize, Load)>>,
+    replicator: Option<Arc<dyn Replicator>>,
 }
 
 impl Outlets {
     fn send(&self, worker: usize, output: Output) {
         if !output.frames.is_empty() {
             self.journal.push(ToJournal::Frames(output.frames));
+        }
+        if let Some(replicator) = self.replicator.as_ref().filter(|_| !output.proposals.is_empty()) {
+            replicator.propose(output.proposals);
         }
         for load in output.loads {
             self.loads.push((worker, load));

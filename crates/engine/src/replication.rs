@@ -37,6 +37,13 @@ pub trait Replicator: Send + Sync + fmt::Debug {
     fn stop(&self);
 }
 
+/// How the shards of an engine are replicated.
+#[derive(Clone, Debug)]
+pub struct Replication {
+    /// Orders their frames; it knows the other nodes.
+    pub replicator: Arc<dyn Replicator>,
+}
+
 /// What a replicator asks of the engine. Its calls only put something into a mailbox, except
 /// [`read`](Replicas::read).
 pub trait Replicas: Send + Sync + fmt::Debug {

@@ -192,6 +192,17 @@ impl Shard {
         self.applied += frames;
     }
 
+    /// The next entry is nobody's frame: it takes its index.
+    pub(crate) fn pass(&mut self, index: u64) {
+        assert_eq!(index, self.applied + 1, "entries of a shard are applied in order");
+        self.applied = index;
+    }
+
+    /// A planted fault: what a leader knows gets into the state beside the frames.
+    pub(crate) fn change_outside_apply(&mut self) {
+        self.next_producer += 1;
+    }
+
     /// Applies the next frame: its commands in order, then its appends in order.
     pub(crate) fn apply(&mut self, entry: Entry<'_>, effects: &mut Vec<Effect>) {
         assert_eq!(entry.index, self.applied + 1, "frames of a shard are applied in order");

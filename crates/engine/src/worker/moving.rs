@@ -198,9 +198,9 @@ impl Worker {
     }
 
     /// Has every outbox sent again, from its first entry.
-    pub(super) fn start_outboxes(&mut self) {
+    pub(super) fn start_outboxes(&mut self, shards: &[ShardId]) {
         let mut all = Vec::new();
-        for (from, seat) in &self.seats {
+        for (from, seat) in self.seats.iter().filter(|(from, _)| shards.contains(from)) {
             all.extend(seat.shard.outboxes.keys().map(|to| (*from, *to)));
         }
         for (from, to) in all {

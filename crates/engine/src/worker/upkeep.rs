@@ -374,7 +374,7 @@ impl Worker {
     /// is live of pages in which something was settled. `runs_max`: of each log's runs in memory so
     /// many are looked at.
     pub(super) fn sweep(&mut self, runs_max: usize) {
-        for seat in self.seats.values_mut() {
+        for seat in self.seats.values_mut().chain(self.followed.values_mut()) {
             let shard = &seat.shard;
             for id in std::mem::take(&mut seat.scattered) {
                 if shard.extent(id).is_none() {
