@@ -374,9 +374,10 @@ impl Keeper {
     fn store_checkpoint(&mut self) -> Result<(), Failed> {
         let Some((checkpoint, cut, packed_bytes)) = &self.ready else { return Ok(()) };
         let replay = checkpoint.replay;
-        let applied = checkpoint.applied.iter().map(|applied| {
-            (applied.shard, EntryId { term: applied.term, index: applied.index })
-        });
+        let applied = checkpoint
+            .applied
+            .iter()
+            .map(|applied| (applied.shard, EntryId { term: applied.term, index: applied.index }));
         let applied: Vec<(ShardId, EntryId)> = match self.replicator {
             Some(_) => applied.collect(),
             None => Vec::new(),

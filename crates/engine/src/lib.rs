@@ -44,9 +44,9 @@ pub use mailbox::Mailbox;
 pub use memory::{Account, MEMORY_LIMIT_MIN, Memory, MemoryPool, POOLS};
 pub use metrics::{Metrics, SYNC_BUCKETS_US};
 pub use open::{Engine, EngineError, Options, PRODUCER_IDLE, Sizes};
-pub use replication::Replication;
 pub use outbox::{Outbox, Wake};
 pub use presence::{Place, Presence};
+pub use replication::Replication;
 pub use stepped::{Part, Stepped};
 pub use worker::{Tally, delivery_bytes};
 

@@ -5,12 +5,12 @@ mod restore;
 
 use crate::catch_up::catch_up;
 use crate::disk::{self, Rounds, ToJournal};
-use crate::replicas::Doors;
-use crate::replication::{Replication, Replicator};
 use crate::draft::FrameRoom;
 use crate::index::Index;
 use crate::keeper::{Keeper, Stored, UnzipSizes};
 use crate::metrics::{self, Metrics};
+use crate::replicas::Doors;
+use crate::replication::{Replication, Replicator};
 use crate::scrub::Scrubber;
 use crate::shard::Shard;
 use crate::worker::{Input, Load, Notice, Output, Ports, Replica, Seat, Worker};
@@ -18,8 +18,8 @@ use crate::{Handle, Mailbox, Memory, MemoryPool, worker_number};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use catalog::{Catalog, Layer, Names};
-use io::{Clock, Disk, Random};
 use collect::Collected;
+use io::{Clock, Disk, Random};
 use journal::{Checkpoint, Failed, Finding, OpenError, Page, PageKind, Pool, Position, Reader};
 use std::fmt;
 use std::sync::Arc;
@@ -568,7 +568,8 @@ impl Outlets {
         if !output.frames.is_empty() {
             self.journal.push(ToJournal::Frames(output.frames));
         }
-        if let Some(replicator) = self.replicator.as_ref().filter(|_| !output.proposals.is_empty()) {
+        if let Some(replicator) = self.replicator.as_ref().filter(|_| !output.proposals.is_empty())
+        {
             replicator.propose(output.proposals);
         }
         for load in output.loads {

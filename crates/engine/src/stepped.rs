@@ -6,8 +6,8 @@
 use crate::disk::{self, Rounds, ToJournal};
 use crate::keeper::Keeper;
 use crate::open::{self, Opened};
-use crate::worker::{Input, Load, Notice, Worker};
 use crate::replication::{Replication, Replicator};
+use crate::worker::{Input, Load, Notice, Worker};
 use crate::{EngineError, Handle, Mailbox, Metrics, Options};
 use io::Clock;
 use journal::{Failed, Finding, Reader};
@@ -272,7 +272,8 @@ impl Stepped {
         let mut inputs = Vec::new();
         self.mailboxes[number].drain(&mut inputs);
         let output = self.workers[number].turn(&mut inputs, self.clock.now());
-        if let Some(replicator) = self.replicator.as_ref().filter(|_| !output.proposals.is_empty()) {
+        if let Some(replicator) = self.replicator.as_ref().filter(|_| !output.proposals.is_empty())
+        {
             replicator.propose(output.proposals);
         }
         if !output.frames.is_empty() {

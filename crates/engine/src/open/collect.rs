@@ -28,7 +28,9 @@ impl Collected {
         shards: impl Iterator<Item = ShardId>,
         checkpoint: Option<&Checkpoint>,
     ) -> Result<Collected, crate::Unreadable> {
-        let of = |shard| (shard, Shard { found: Found { shard, ..Found::default() }, damaged: Vec::new() });
+        let of = |shard| {
+            (shard, Shard { found: Found { shard, ..Found::default() }, damaged: Vec::new() })
+        };
         let mut collected = Collected { shards: shards.map(of).collect() };
         for applied in checkpoint.iter().flat_map(|it| &it.applied).filter(|it| it.index > 0) {
             let Some(shard) = collected.shards.get_mut(&applied.shard) else { continue };

@@ -529,7 +529,13 @@ pub(super) fn note_base(seat: &mut Seat, index: u64, dest: usize, verdict: Verdi
     seat.bases.push(AppliedBase { index, dest, base });
 }
 
-pub(super) fn run_of(dest: &Dest, header: &Header, base: Offset, appended: Millis, at: &Location) -> Run {
+pub(super) fn run_of(
+    dest: &Dest,
+    header: &Header,
+    base: Offset,
+    appended: Millis,
+    at: &Location,
+) -> Run {
     let Envelope { expiring, due, .. } = Envelope::decode(&dest.envelope);
     Run {
         first: base,

@@ -4,15 +4,15 @@
 //! Who follows keeps the state and where batches lie. Nobody waits there and nothing is handed out; time
 //! is in the frames.
 
+use super::Worker;
 use super::apply::{note_base, run_of};
 use super::store::Waiter;
-use super::Worker;
+use crate::api::Verdict;
 use crate::cache;
 use crate::command::{self, Activation, Command};
 use crate::index::{Look, Run};
 use crate::replication::{Committed, EntryId};
 use crate::shard::{Effect, Entry, Keys, Schedule};
-use crate::api::Verdict;
 use catalog::LogChange;
 use journal::{FrameDraft, FrameKind, Placed};
 use ledger::Span;
@@ -99,11 +99,7 @@ impl Worker {
         }
     }
 
-    fn follow_committed(
-        &mut self,
-        shard: ShardId,
-        entry: Committed,
-    ) -> Result<(), Box<Committed>> {
+    fn follow_committed(&mut self, shard: ShardId, entry: Committed) -> Result<(), Box<Committed>> {
         if entry.frame.kind != FrameKind::Entry {
             self.note_applied(shard, &entry.frame);
             if let Some(seat) = self.followed.get_mut(&shard) {
@@ -195,7 +191,8 @@ impl Worker {
                 let dest = &frame.dests[at];
                 let batch = usize::from(dest.batch);
                 let location = &placed.batches[batch];
-                let opened_at = seat.replica.as_ref().map_or_else(Default::default, |it| it.opened_at);
+                let opened_at =
+                    seat.replica.as_ref().map_or_else(Default::default, |it| it.opened_at);
                 let is_indexed =
                     placed.position < opened_at && index.is_indexed(dest.log, location);
                 if verdict == Verdict::Appended && !is_indexed {

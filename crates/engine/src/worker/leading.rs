@@ -4,8 +4,8 @@
 //! does, behind every entry that was committed before; whatever may have been delivered counts as
 //! delivered. Who waits for an answer of an old one hears that nobody knows.
 
-use super::queue::tell_gone;
 use super::Worker;
+use super::queue::tell_gone;
 use super::replica::{Replica, Step};
 use crate::api::{Call, Event, Op, Reply};
 use crate::replication::{Found, NodeId};
@@ -38,8 +38,7 @@ impl Worker {
 
     /// Goes on with a shard's steps, until one waits for the disk.
     pub(super) fn step_on(&mut self, shard: ShardId) {
-        while let Some(step) =
-            self.replica_of(shard).and_then(|replica| replica.steps.pop_front())
+        while let Some(step) = self.replica_of(shard).and_then(|replica| replica.steps.pop_front())
         {
             match step {
                 Step::Apply(mut entries) => {
@@ -100,7 +99,8 @@ impl Worker {
             replica.leader = leader;
         }
         let Some(seat) = self.seats.remove(&shard) else { return };
-        let why = format!("shard {shard} is led by another node now; what was asked may have been done");
+        let why =
+            format!("shard {shard} is led by another node now; what was asked may have been done");
         self.clients.fail_all(shard, &Error::new(Kind::NotLeader, why));
         for queue in seat.queues.values() {
             self.cancel_timers(queue);

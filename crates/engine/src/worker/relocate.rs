@@ -2,6 +2,7 @@
 //! and to copy what is live in a mostly dead segment to the end of the journal.
 
 use super::checkpointing::CheckpointPart;
+use super::seat::TERM;
 use super::store::{Fetched, Found, LoadedBatch, ToCopy, Waiter};
 use super::unzip::Unzip;
 use super::{Worker, upkeep};
@@ -14,7 +15,6 @@ use journal::{
     AppliedBase, Dest, Directory, FrameDraft, FrameKind, IndexPart, Indexed, Placed, Position,
     ScannedFrame,
 };
-use super::seat::TERM;
 use ledger::{Ledger, Span};
 use record::batch::Header;
 use std::collections::{BTreeMap, BTreeSet};

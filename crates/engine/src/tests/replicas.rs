@@ -1,0 +1,63 @@
+//! Three replicas of a broker: the same state everywhere, nothing lost and nothing twice, whoever leads.
+
+mod script;
+mod work;
+
+use crate::api::{Op, Reply};
+use types::{Kind, ShardId};
+use work::{Broker, append_value};
+
+const ZERO: ShardId = ShardId(0);
+
+/// How many seeds are run.
+fn seeds() -> u64 {
+    let given = std::env::var("REPLICA_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
+    given.unwrap_or(24)
+}
+
+#[test]
+fn what_the_leader_appends_is_in_the_state_of_every_node() {
+    let mut broker = Broker::new(1, 1);
+    broker.elect(ZERO, 0);
+    let (log, _) = broker.queue("q");
+    let reply = broker.call(0, append_value(log, "one"));
+    assert!(matches!(reply, Ok(Reply::Appended(_))), "{reply:?}");
+    broker.script.settle();
+    let state = |node: usize| broker.script.nodes[node].engine.as_ref().expect("up").state();
+    assert_eq!(state(0), state(1));
+    assert_eq!(state(0), state(2));
+    let reply = broker.call(1, append_value(log, "two"));
+    assert_eq!(reply.expect_err("another node leads").kind, Kind::NotLeader);
+    broker.elect(ZERO, 2);
+    assert_eq!(broker.drain(2), ["one"]);
+    let reply = broker.call(0, Op::Count(broker.subscription()));
+    assert_eq!(reply.expect_err("it does not lead any more").kind, Kind::NotLeader);
+}
+
+#[test]
+fn a_replica_that_starts_again_has_what_was_committed() {
+    let mut broker = Broker::new(2, 1);
+    broker.elect(ZERO, 1);
+    let (log, _) = broker.queue("q");
+    for value in 0..40 {
+        broker.call(1, append_value(log, &value.to_string())).expect("appended");
+    }
+    broker.script.nodes[1].engine.as_mut().expect("up").checkpoint();
+    broker.script.settle();
+    for value in 40..50 {
+        broker.call(1, append_value(log, &value.to_string())).expect("appended");
+    }
+    for node in 0..3 {
+        broker.restart(node);
+    }
+    broker.elect(ZERO, 1);
+    let wanted: Vec<String> = (0..50).map(|value: i32| value.to_string()).collect();
+    assert_eq!(broker.drain(1), wanted);
+}
+
+#[test]
+fn replicas_lose_nothing_and_agree_whatever_happens() {
+    for seed in 0..seeds() {
+        work::run(seed, 1);
+    }
+}
