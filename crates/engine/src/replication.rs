@@ -117,7 +117,7 @@ pub struct Found {
 pub struct Kept {
     /// Its term; `placed` has the index.
     pub term: u32,
-    /// Where it is.
+    /// Where it is. Of those up to [`Found::applied`] the batches' places are not told.
     pub placed: Placed,
     /// Bytes that it takes in memory, about.
     pub bytes: usize,

@@ -433,6 +433,13 @@ pub(crate) fn rebuild(
             break;
         }
         for FoundFrame { frame, .. } in round.frames {
+            if frame.kind == FrameKind::Truncate {
+                // Others have their indices, and their offsets, from here on.
+                let taken_back = |(shard, index, _): &(ShardId, u64, u16)| {
+                    *shard == frame.shard && *index >= frame.index
+                };
+                unplaced.retain(|of, _| !taken_back(of));
+            }
             let is_relocated = frame.kind == FrameKind::Relocate;
             let mut own = BTreeMap::new();
             for (i, dest) in frame.dests.iter().enumerate().filter(|_| is_inside) {

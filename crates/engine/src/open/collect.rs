@@ -95,7 +95,14 @@ impl Shard {
         let entries = &self.found.entries;
         let applied = self.found.applied;
         let purged = self.found.purged.map_or(0, |purged| purged.index);
-        match entries.last().map(|last| (last.term, last.placed.index)) {
+        let last = entries.last().map(|last| (last.term, last.placed.index));
+        match last {
+            // The checkpoint has it.
+            Some((_, index))
+                if id.index <= index && Some(id.index) <= applied.map(|it| it.index) =>
+            {
+                return;
+            }
             Some((term, index)) if id.index != index + 1 || id.term < term => {
                 return self.fail(format!("entry {} does not go behind entry {index}", id.index));
             }

@@ -72,7 +72,7 @@ impl Worker {
                 (true, true) => seat.position.max(self.copies.placed(*id)),
                 (false, _) => seat.position,
             };
-            let unapplied = seat.replica.as_ref().and_then(|it| it.unapplied(seat.shard.applied));
+            let unapplied = seat.replica.as_ref().and_then(|it| it.unapplied());
             let position = unapplied.into_iter().chain([position]).min().unwrap_or_default();
             if position != Position::default() {
                 part.replay = part.replay.into_iter().chain([position]).min();

@@ -11,7 +11,7 @@ use crate::api::Verdict;
 use crate::cache;
 use crate::command::{self, Activation, Command};
 use crate::index::{Look, Run};
-use crate::replication::{Committed, EntryId};
+use crate::replication::Committed;
 use crate::shard::{Effect, Entry, Keys, Schedule};
 use catalog::LogChange;
 use journal::{FrameDraft, FrameKind, Placed};
@@ -36,7 +36,7 @@ impl Worker {
         }
         match self.seats.contains_key(&shard) {
             true if self.is_own(shard, &entry) => {
-                self.note_applied(shard, &entry.frame);
+                self.note_applied(shard, &entry);
                 self.own_committed(shard, entry);
                 Ok(())
             }
@@ -90,18 +90,15 @@ impl Worker {
     }
 
     /// Notes what consensus wants to know of an entry that is applied.
-    fn note_applied(&mut self, shard: ShardId, frame: &FrameDraft) {
-        let Some(replica) = self.replica_of(shard) else { return };
-        replica.term = frame.term;
-        if frame.kind == FrameKind::Membership {
-            let id = EntryId { term: frame.term, index: frame.index };
-            replica.members = Some((id, frame.commands.clone()));
+    fn note_applied(&mut self, shard: ShardId, entry: &Committed) {
+        if let Some(replica) = self.replica_of(shard) {
+            replica.applied(entry);
         }
     }
 
     fn follow_committed(&mut self, shard: ShardId, entry: Committed) -> Result<(), Box<Committed>> {
         if entry.frame.kind != FrameKind::Entry {
-            self.note_applied(shard, &entry.frame);
+            self.note_applied(shard, &entry);
             if let Some(seat) = self.followed.get_mut(&shard) {
                 seat.shard.pass(entry.frame.index);
                 seat.position = entry.placed.position;
@@ -113,7 +110,7 @@ impl Worker {
         if !self.find_activated(shard, &commands) {
             return Err(Box::new(entry));
         }
-        self.note_applied(shard, &entry.frame);
+        self.note_applied(shard, &entry);
         self.apply_followed(shard, entry, &commands);
         Ok(())
     }

@@ -2,9 +2,9 @@
 
 use super::{Seat, Worker};
 use crate::index::Run;
-use crate::replication::{Committed, EntryId, Found, NodeId};
+use crate::replication::{Committed, EntryId, Found, Kept, NodeId};
 use bytes::Bytes;
-use journal::{FrameKind, Page, PageKind, Placed, Position, Vote};
+use journal::{FrameKind, Page, PageKind, Part, Placed, Position, Vote};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use types::{LogId, Offset, ShardId};
@@ -41,7 +41,9 @@ pub(crate) struct Replica {
     pub(super) purged: Option<EntryId>,
     /// The last membership that was applied.
     pub(super) members: Option<(EntryId, Bytes)>,
-    /// Entries on this node's disk that others may ask for, in a row.
+    /// Entries that are applied and that others may ask for, in a row.
+    kept: VecDeque<Applied>,
+    /// Entries on this node's disk that are not applied, in a row behind those.
     written: VecDeque<Written>,
     /// What is to be done next; it waits for the disk.
     pub(super) steps: VecDeque<Step>,
@@ -60,6 +62,60 @@ struct Written {
     segment: u32,
 }
 
+/// An applied entry.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Applied {
+    term: u32,
+    index: u64,
+    kind: u8,
+    /// Where its frame is: segment, byte and length.
+    place: (u32, u32, u32),
+    /// The first segment that has some of it.
+    segment: u32,
+    bytes: u32,
+}
+
+/// Bytes that an entry takes in memory beside its batches and commands, about.
+const ENTRY_BYTES: usize = 256;
+
+/// Kinds of entries, as a checkpoint numbers them.
+const KINDS: [FrameKind; 3] = [FrameKind::Entry, FrameKind::Blank, FrameKind::Membership];
+
+impl Applied {
+    fn of(term: u32, placed: &Placed, bytes: usize) -> Applied {
+        let kind = KINDS.iter().position(|kind| *kind == placed.kind).unwrap_or(0);
+        let Part { segment, position, len } = placed.place;
+        Applied {
+            term,
+            index: placed.index,
+            kind: u8::try_from(kind).unwrap_or(0),
+            place: (segment, position, len),
+            segment: first_segment(placed),
+            bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+        }
+    }
+
+    fn kept(self, shard: ShardId) -> Kept {
+        let (segment, position, len) = self.place;
+        let placed = Placed {
+            shard,
+            index: self.index,
+            kind: KINDS[usize::from(self.kind) % KINDS.len()],
+            place: Part { segment, position, len },
+            batches: Vec::new(),
+            position: Position { segment: self.segment, ..Position::default() },
+        };
+        Kept { term: self.term, placed, bytes: self.bytes as usize }
+    }
+}
+
+/// The first segment that has some of a frame.
+fn first_segment(placed: &Placed) -> u32 {
+    let pieces = placed.batches.iter().flat_map(|location| location.pieces());
+    let segments = pieces.map(|piece| piece.segment);
+    segments.chain([placed.position.segment]).min().unwrap_or(0)
+}
+
 /// What a checkpoint keeps of a replica.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Stored {
@@ -67,6 +123,7 @@ struct Stored {
     vote: Option<(u32, Option<u64>, bool)>,
     purged: Option<(u32, u64)>,
     members: Option<((u32, u64), Bytes)>,
+    kept: VecDeque<Applied>,
 }
 
 impl Replica {
@@ -80,7 +137,13 @@ impl Replica {
             opened_at,
             ..Replica::default()
         };
-        found.entries.iter().for_each(|kept| replica.write(&kept.placed));
+        let applied = found.applied.map_or(0, |applied| applied.index);
+        for kept in &found.entries {
+            match kept.placed.index <= applied {
+                true => replica.kept.push_back(Applied::of(kept.term, &kept.placed, kept.bytes)),
+                false => replica.write(&kept.placed),
+            }
+        }
         replica
     }
 
@@ -92,6 +155,7 @@ impl Replica {
             vote: self.vote.map(|vote| (vote.term, vote.node, vote.is_committed)),
             purged: self.purged.map(id),
             members: self.members.clone().map(|(of, members)| (id(of), members)),
+            kept: self.kept.clone(),
         };
         let bytes = postcard::to_extend(&stored, MARK.to_vec());
         let bytes = Bytes::from(bytes.expect("a Vec takes every state there is"));
@@ -110,33 +174,40 @@ impl Replica {
             vote: stored.vote.map(|(term, node, is_committed)| Vote { term, node, is_committed }),
             purged: stored.purged.map(id),
             members: stored.members.map(|(of, members)| (id(of), members)),
+            entries: {
+                let purged = stored.purged.map_or(0, |(_, index)| index);
+                let kept = stored.kept.into_iter().filter(|kept| kept.index > purged);
+                kept.map(|kept| kept.kept(stored.shard)).collect()
+            },
             ..Found::default()
         });
         Some(found.map_err(|_| crate::Unreadable))
     }
 
     /// Where replay has to begin for what is on the disk and not applied, if anything is.
-    pub(super) fn unapplied(&self, applied: u64) -> Option<Position> {
-        self.written.get(self.after(applied)).map(|written| written.position)
+    pub(super) fn unapplied(&self) -> Option<Position> {
+        self.written.front().map(|written| written.position)
     }
 
-    /// The first segment of the same.
-    fn unapplied_segment(&self, applied: u64) -> Option<u32> {
-        self.written.range(self.after(applied)..).map(|written| written.segment).min()
-    }
-
-    fn after(&self, index: u64) -> usize {
-        self.written.partition_point(|written| written.index <= index)
+    /// An entry is applied.
+    pub(super) fn applied(&mut self, Committed { frame, placed }: &Committed) {
+        let id = EntryId { term: frame.term, index: frame.index };
+        self.term = id.term;
+        if frame.kind == FrameKind::Membership {
+            self.members = Some((id, frame.commands.clone()));
+        }
+        while self.written.pop_front_if(|written| written.index <= id.index).is_some() {}
+        let batches = frame.batches.iter().map(Bytes::len).sum::<usize>();
+        let bytes = ENTRY_BYTES + batches + frame.commands.len();
+        self.kept.push_back(Applied::of(id.term, placed, bytes));
     }
 
     /// A frame of the shard's consensus is on the disk.
     fn write(&mut self, placed: &Placed) {
         match placed.kind {
             FrameKind::Entry | FrameKind::Blank | FrameKind::Membership => {
-                let pieces = placed.batches.iter().flat_map(|location| location.pieces());
-                let segments = pieces.map(|piece| piece.segment);
-                let segment = segments.chain([placed.position.segment]).min().unwrap_or(0);
                 let (index, position) = (placed.index, placed.position);
+                let segment = first_segment(placed);
                 self.written.push_back(Written { index, position, segment });
             }
             FrameKind::Truncate => {
@@ -144,8 +215,7 @@ impl Replica {
                 self.written.truncate(from);
             }
             FrameKind::Purge => {
-                let count = self.after(placed.index);
-                self.written.drain(..count);
+                while self.kept.pop_front_if(|kept| kept.index <= placed.index).is_some() {}
             }
             _ => {}
         }
@@ -183,13 +253,13 @@ impl Worker {
 
     /// The first segment in which something is not applied.
     pub(super) fn unapplied_segment(&self) -> Option<u32> {
-        let of = |seat: &Seat| seat.replica.as_ref()?.unapplied_segment(seat.shard.applied);
-        self.all_seats().filter_map(of).min()
+        let replicas = self.all_seats().filter_map(|seat| seat.replica.as_ref());
+        replicas.flat_map(|replica| &replica.written).map(|written| written.segment).min()
     }
 
     /// The first segment in which there is an entry that others may ask for.
     pub(super) fn kept_from(&self) -> Option<u32> {
         let replicas = self.all_seats().filter_map(|seat| seat.replica.as_ref());
-        replicas.flat_map(|replica| &replica.written).map(|written| written.segment).min()
+        replicas.flat_map(|replica| &replica.kept).map(|kept| kept.segment).min()
     }
 }

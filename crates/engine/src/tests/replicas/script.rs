@@ -112,6 +112,8 @@ pub(super) struct Node {
     double: Arc<Double>,
     replicas: Option<Arc<dyn Replicas>>,
     members: BTreeMap<ShardId, Member>,
+    /// What its engine had applied when that was looked at last.
+    applied: Vec<(ShardId, u64, bool)>,
     random: Arc<SimRandom>,
 }
 
@@ -141,6 +143,7 @@ impl Script {
             double: Arc::default(),
             replicas: None,
             members: BTreeMap::new(),
+            applied: Vec::new(),
             random: Arc::new(SimRandom::new(seed * 16 + number as u64)),
         };
         let mut script = Script {
@@ -181,6 +184,7 @@ impl Script {
         };
         let it = &mut self.nodes[node];
         it.double = Arc::default();
+        it.applied.clear();
         let replication = Replication { replicator: Arc::clone(&it.double) as _ };
         let engine = Stepped::open_replicated(options, replication).expect("the store opens");
         it.client = Some(engine.handle().connect(Arc::new(|| {})));
@@ -225,13 +229,19 @@ impl Script {
 
     /// Lets a node's engine go on, one part or all.
     pub(super) fn run(&mut self, node: usize, part: Option<Part>) {
-        let Some(engine) = self.nodes[node].engine.as_mut() else { return };
+        let it = &mut self.nodes[node];
+        let Some(engine) = it.engine.as_mut() else { return };
         match part {
             Some(part) => engine.step(part).expect("the disk works"),
             None => engine.run(1).expect("the disk works"),
         }
         let applied = engine.applied();
-        for ((shard, state), (_, index, _)) in engine.state().into_iter().zip(applied) {
+        if applied == it.applied {
+            return self.hear(node);
+        }
+        let state = engine.state();
+        it.applied.clone_from(&applied);
+        for ((shard, state), (_, index, _)) in state.into_iter().zip(applied) {
             let known = self.states.entry((shard, index)).or_insert_with(|| state.clone());
             assert!(*known == state, "node {node} has another state of {shard} after {index}");
         }
@@ -362,6 +372,7 @@ impl Script {
         if !self.is_up(to) || from == to || other.term > term {
             return;
         }
+        assert!(leader.base <= other.last(), "node {to} needs what is purged");
         let low = leader.base.max(other.base);
         let agree = |index: &u64| match (leader.at(*index), other.at(*index)) {
             (Some(one), Some(other)) => one.term == other.term,
@@ -369,7 +380,6 @@ impl Script {
         };
         let top = leader.last().min(other.last());
         let matching = (low..=top).rev().find(|index| agree(index)).unwrap_or(low);
-        assert!(leader.base <= matching, "node {to} needs what is purged");
         let next: Vec<FrameDraft> = (matching + 1..=leader.last())
             .take(most)
             .filter_map(|index| Some(leader.at(index)?.frame.clone()))
@@ -506,7 +516,22 @@ impl Script {
                 return;
             }
         }
-        panic!("node {wanted} does not become the leader of {shard}");
+        let of = |node: usize| {
+            let member = &self.nodes[node].members[&shard];
+            let (term, leads, end) = (member.term, member.leads, member.last());
+            let writing = member.writing.len();
+            let next =
+                member.at(member.told + 1).map(|it| (it.term, it.frame.kind, it.placed.is_some()));
+            (term, leads, member.base, end, member.told, writing, next)
+        };
+        let all: Vec<_> = (0..NODES).map(of).collect();
+        let group = &self.groups[&shard];
+        let chosen = group.chosen.len();
+        let terms = &group.chosen;
+        panic!(
+            "node {wanted} does not lead {shard}: {all:?}, {chosen} {:?} {terms:?}",
+            group.election
+        );
     }
 }
 

@@ -435,19 +435,20 @@ impl Broker {
                 panic!("not an answer to a read")
             };
             let batches = logs.into_iter().next().expect("one log").batches.expect("it is there");
-            if batches.rows.is_empty() {
+            if batches.is_empty() {
                 break;
             }
-            for row in batches.rows {
-                let batch = crate::cache::Batch::new(row.bytes);
+            for row in batches.iter() {
+                let batch = crate::cache::Batch::new(row.bytes.clone());
                 for delta in 0.. {
                     let Some((bytes, _)) = batch.record(delta) else { break };
                     let view = tail::decode(&bytes).expect("a stored tail");
                     let text = String::from_utf8_lossy(view.value.expect("a value")).into_owned();
                     let value: u64 = text.parse().expect("a number");
-                    offset = row.base_offset.plus(delta);
-                    assert_eq!(found.insert(value, offset), None, "{value} is there twice");
-                    offset = offset.next();
+                    let at = row.base_offset.plus(delta);
+                    assert_eq!(found.insert(value, at), None, "{value} is there twice");
+                    assert!(at >= offset, "{at} comes after {offset}");
+                    offset = at.next();
                 }
             }
         }
