@@ -217,7 +217,10 @@ impl Shard {
         }
         let told = Told::of(entry.commands);
         let keys_told = KeysTold::of(if self.keys.is_empty() { &[] } else { entry.commands });
-        for (at, dest) in entry.dests.iter().enumerate() {
+        let hashed = if io::planted("hash-order") { hashed(entry.dests) } else { Vec::new() };
+        for at in 0..entry.dests.len() {
+            let at = hashed.get(at).copied().unwrap_or(at);
+            let dest = &entry.dests[at];
             let header = &entry.headers[usize::from(dest.batch)];
             let (verdict, base) = match unfired.contains(&dest.batch) {
                 true => (Verdict::Gone, Offset(0)),
@@ -568,6 +571,14 @@ impl Shard {
         let name = name.clone();
         effects.push(Effect::Group { command: at, name, reply, effects: told });
     }
+}
+
+/// A planted fault: an order of destinations that no other node has.
+fn hashed(dests: &[Dest]) -> Vec<usize> {
+    let state = std::hash::RandomState::new();
+    let mut order: Vec<usize> = (0..dests.len()).collect();
+    order.sort_by_key(|at| std::hash::BuildHasher::hash_one(&state, at));
+    order
 }
 
 impl Parking {

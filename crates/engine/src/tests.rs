@@ -58,7 +58,15 @@ impl Stage {
     }
 
     pub(super) fn with_shards(shards: u16) -> Stage {
-        let disk = Arc::new(SimDisk::new(7));
+        Stage::open(Arc::new(SimDisk::new(7)), shards)
+    }
+
+    /// With one shard, on a disk.
+    pub(super) fn on(disk: &Arc<SimDisk>) -> Stage {
+        Stage::open(Arc::clone(disk), 1)
+    }
+
+    fn open(disk: Arc<SimDisk>, shards: u16) -> Stage {
         let clock = Arc::new(SimClock::new(Millis(1_700_000_000_000)));
         let sizes = small_sizes();
         let memory_limit = 1 << 30;
@@ -209,21 +217,28 @@ fn open(
     shards: u16,
     (sizes, memory_limit): (&Sizes, usize),
 ) -> Stepped {
-    let options = Options {
+    let sizes = sizes.clone();
+    let options =
+        Options { clock: Arc::clone(clock) as _, shards, memory_limit, sizes, ..options(disk) };
+    Stepped::open(options).expect("the store opens")
+}
+
+/// What the tests open a store with.
+pub(super) fn options(disk: &Arc<SimDisk>) -> Options {
+    Options {
         disk: Arc::clone(disk) as _,
-        clock: Arc::clone(clock) as _,
+        clock: Arc::new(SimClock::new(Millis(1_700_000_000_000))),
         random: Arc::new(SimRandom::new(3)),
         workers: 1,
-        shards,
-        memory_limit,
+        shards: 1,
+        memory_limit: 1 << 30,
         cache_bytes: 1 << 20,
         salvage: false,
         disk_free_min: None,
         scrub_bytes: 0,
         producer_idle: crate::PRODUCER_IDLE,
-        sizes: sizes.clone(),
-    };
-    Stepped::open(options).expect("the store opens")
+        sizes: small_sizes(),
+    }
 }
 
 /// An append of one record per value, each with a time to live if given.

@@ -1,9 +1,16 @@
 //! Three replicas of a broker: the same state everywhere, nothing lost and nothing twice, whoever leads.
 
+mod plants;
 mod script;
 mod work;
 
+use super::{Stage, options};
 use crate::api::{Op, Reply};
+use crate::{EngineError, Stepped};
+use catalog::QueueOptions;
+use io::sim::SimDisk;
+use script::Script;
+use std::sync::Arc;
 use types::{Kind, ShardId};
 use work::{Broker, append_value};
 
@@ -56,7 +63,40 @@ fn a_replica_that_starts_again_has_what_was_committed() {
 }
 
 #[test]
+fn what_a_single_node_has_stored_three_replicas_have() {
+    let disks: Vec<Arc<SimDisk>> = (0..3).map(|node| Arc::new(SimDisk::new(node))).collect();
+    let mut wanted = Vec::new();
+    let mut queue = None;
+    for disk in &disks {
+        let mut stage = Stage::on(disk);
+        let made = stage.queue("q", QueueOptions::default());
+        wanted.clear();
+        for value in 0..60 {
+            wanted.push(value.to_string());
+            stage.publish(&[made.0], &[&value.to_string()]).expect("published");
+            if value == 30 {
+                stage.engine.checkpoint();
+            }
+        }
+        queue = Some(made);
+        disk.kill();
+    }
+    let mut broker = Broker::of(Script::on(disks.clone(), 5, 1));
+    broker.uses(queue.expect("declared"));
+    broker.elect(ZERO, 2);
+    assert_eq!(broker.drain(2), wanted);
+    broker.restart(1);
+    broker.elect(ZERO, 1);
+    assert_eq!(broker.drain(1), [""; 0]);
+    drop(broker);
+    disks[0].kill();
+    let refused = Stepped::open(options(&disks[0])).expect_err("replicas wrote it");
+    assert!(matches!(refused, EngineError::Replica), "{refused}");
+}
+
+#[test]
 fn replicas_lose_nothing_and_agree_whatever_happens() {
+    plants::plant_from_environment();
     for seed in 0..seeds() {
         work::run(seed, 1);
     }

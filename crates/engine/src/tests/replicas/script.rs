@@ -3,7 +3,7 @@
 //! takes back what was not agreed on.
 
 use crate::replication::{Committed, EntryId, Found, Kept, Replicas, Replicator};
-use crate::tests::small_sizes;
+use crate::tests::options;
 use crate::{Client, Options, Part, Replication, Stepped};
 use io::sim::{SimClock, SimDisk, SimRandom};
 use journal::{FrameDraft, FrameKind, Placed, Vote};
@@ -169,18 +169,12 @@ impl Script {
     /// Opens the store of a node. What it had acknowledged is there.
     pub(super) fn start(&mut self, node: usize) {
         let options = Options {
-            disk: Arc::clone(&self.nodes[node].disk) as _,
             clock: Arc::clone(&self.clock) as _,
             random: Arc::clone(&self.nodes[node].random) as _,
             workers: 1 + node % 2,
             shards: self.shards,
-            memory_limit: 1 << 30,
             cache_bytes: 64 << 10,
-            salvage: false,
-            disk_free_min: None,
-            scrub_bytes: 0,
-            producer_idle: crate::PRODUCER_IDLE,
-            sizes: small_sizes(),
+            ..options(&self.nodes[node].disk)
         };
         let it = &mut self.nodes[node];
         it.double = Arc::default();

@@ -2,14 +2,15 @@
 
 use super::script::{NODES, Script};
 use crate::api::{
-    Call, Delivery, Disposition, Event, Get, LeaseRange, Op, Read, ReadFrom, Reply, Schedule,
-    Settle, Source, Take,
+    Append, Call, Delivery, Disposition, Event, Get, LeaseRange, Op, Payload, Read, ReadFrom,
+    Reply, Schedule, Settle, Source, Take,
 };
 use crate::tests::append;
 use crate::{GroupName, Part, Stepped};
 use catalog::{Action, Change, Config, DeclareQueue, DeclareTopic, Outcome, QueueOptions};
 use groups::{Commit, Generation, OffsetKey, OffsetToCommit};
 use io::Clock;
+use record::batch::Builder;
 use record::tail;
 use std::collections::{BTreeMap, BTreeSet};
 use types::{
@@ -55,6 +56,16 @@ pub(super) fn append_value(log: LogRef, value: &str) -> Op {
     append(&[log], &[value], None)
 }
 
+/// An append of a batch that stays by itself.
+fn append_batch(log: LogRef, value: &str) -> Op {
+    let mut bytes = Vec::new();
+    tail::encode(&mut bytes, None, Some(value.as_bytes()), std::iter::empty());
+    let mut builder = Builder::new(Millis(0));
+    builder.push(Millis(0), &bytes);
+    let payload = Payload::Batch(builder.finish());
+    Op::Append(Append { to: [log].into(), payload, waits: true })
+}
+
 fn value_of(item: &Delivery) -> String {
     let view = tail::decode(&item.tail).expect("a stored tail");
     String::from_utf8_lossy(view.value.unwrap_or(b"null")).into_owned()
@@ -89,6 +100,11 @@ impl Broker {
     pub(super) fn elect(&mut self, shard: ShardId, node: usize) {
         self.script.elect(shard, node);
         self.hear();
+    }
+
+    /// The queue is there already.
+    pub(super) fn uses(&mut self, queue: (LogRef, SubscriptionRef)) {
+        self.queue = Some(queue);
     }
 
     pub(super) fn subscription(&self) -> SubscriptionRef {
@@ -271,7 +287,7 @@ impl Broker {
             }
             4 => {
                 let value = self.number();
-                self.send(node, append_value(topic, &value.to_string()), Asked::Topic(value));
+                self.send(node, append_batch(topic, &value.to_string()), Asked::Topic(value));
             }
             5 => {
                 let value = self.number();
