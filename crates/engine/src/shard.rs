@@ -157,6 +157,8 @@ pub(crate) enum Effect {
         result: Recurred,
         now: Option<Box<Recurring>>,
     },
+    /// The shard has followed the catalog's shard up to this entry.
+    NamesFollowed { upto: u64 },
     /// A recurrence was due, and is due next when it says now.
     Fired { home: LogId, name: Name },
 }
@@ -279,6 +281,7 @@ impl Shard {
             Command::KeyRun { log, run } => self.put_key_run(*log, run, effects),
             Command::GiveUpKeyStrays { log } => self.give_up_key_strays(*log, effects),
             Command::Sent { to, offset } => self.sent(*to, *offset, effects),
+            Command::NamesFollowed { upto } => self.note_names_followed(*upto, effects),
             Command::Activate { log, entries } => self.activate(*log, entries, effects),
             Command::Unschedule { log, offsets } => {
                 let offsets = self.unschedule(*log, offsets, effects);
@@ -374,6 +377,20 @@ impl Shard {
         let received = self.received.entry(outbox).or_insert_with(|| Ledger::new(floor));
         received.advance_floor_to(floor);
         received.is_settled(offset) && !io::planted("outbox-sent-twice")
+    }
+
+    /// Up to which entry of the catalog's shard this one has followed the changes of names, where several
+    /// replicas follow. They come as from an outbox with an offset for each entry.
+    pub(crate) fn names_followed(&self) -> u64 {
+        let names = self.received.get(&Outbox::id_of(self.id, self.id));
+        names.map_or(0, |names| names.floor().0.unsigned_abs())
+    }
+
+    fn note_names_followed(&mut self, upto: u64, effects: &mut Vec<Effect>) {
+        let id = Outbox::id_of(self.id, self.id);
+        let names = self.received.entry(id).or_insert_with(|| Ledger::new(Offset(0)));
+        names.advance_floor_to(Offset(i64::try_from(upto).unwrap_or(i64::MAX)));
+        effects.push(Effect::NamesFollowed { upto });
     }
 
     /// First and next offset of a log, a schedule or an outbox, by its id in the journal.

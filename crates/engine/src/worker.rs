@@ -23,6 +23,7 @@ mod leading;
 mod leasing;
 mod lost;
 mod moving;
+mod names_between;
 mod naming;
 mod nearest;
 mod once;
@@ -75,6 +76,7 @@ use keyed::Looks;
 use ledger::{ConsumerKey, Wheel};
 use lost::Losses;
 use moving::Arrival;
+use names_between::{Between, NamesBetween};
 use naming::ChangeWait;
 use reading::Reads;
 use relocate::Copies;
@@ -116,6 +118,8 @@ pub(crate) enum Input {
     Follow { from: usize, ticket: u64, change: LogChange },
     /// A shard of another worker has followed.
     Followed { ticket: u64 },
+    /// What names and outboxes of shards with several replicas need of each other.
+    Between(Between),
     /// The index file of this segment is stored, as are those of all segments before.
     Indexed(Arc<Directory>),
     /// Give your part of a checkpoint.
@@ -184,6 +188,9 @@ pub(crate) struct Worker {
     reads_touched: BTreeSet<u64>,
     tails_ready: BTreeSet<(ShardId, ConsumerKey)>,
     changes: BTreeMap<u64, ChangeWait>,
+    names_between: NamesBetween,
+    /// Shards that this node leads, by whatever worker: what others have for them is sent from here.
+    served: BTreeSet<ShardId>,
     timers: Wheel<Due>,
     /// Moves that wait for the disk.
     moves: BTreeMap<u64, (ClientId, Token, Move)>,
@@ -249,6 +256,8 @@ impl Worker {
             reads_touched: BTreeSet::new(),
             tails_ready: BTreeSet::new(),
             changes: BTreeMap::new(),
+            names_between: NamesBetween::default(),
+            served: BTreeSet::new(),
             timers: Wheel::new(Millis(0)),
             moves: BTreeMap::new(),
             next_move: 0,
@@ -425,6 +434,7 @@ impl Worker {
             Input::Propose(change) => self.propose(*change),
             Input::Follow { from, ticket, change } => self.follow(from, ticket, change),
             Input::Followed { ticket } => self.followed(ticket),
+            Input::Between(between) => self.between(between),
             Input::Indexed(directory) => self.indexed(&directory),
             Input::Checkpoint(wanted) => self.checkpoint(wanted),
             Input::Report => self.report(),

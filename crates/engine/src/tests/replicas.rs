@@ -1,5 +1,6 @@
 //! Three replicas of a broker: the same state everywhere, nothing lost and nothing twice, whoever leads.
 
+mod between;
 mod plants;
 mod script;
 mod work;

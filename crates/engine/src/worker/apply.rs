@@ -155,6 +155,7 @@ impl Worker {
                     self.parked(shard, (subscription, log), &entries);
                 }
                 Effect::KeyRun { log, first, end } => self.key_run_put(shard, log, (first, end)),
+                Effect::NamesFollowed { upto } => self.tell_names_followed(shard, upto),
                 effect => self.told(shard, effect, &askers),
             }
         }
@@ -167,6 +168,9 @@ impl Worker {
             self.changed(shard, asker(command), result, follow);
         }
         self.tell_followed(shard, sealed.index);
+        if self.is_replica && shard == ShardId(0) {
+            self.give_names();
+        }
         self.arrived.note(shard, sealed);
         for pending in &sealed.pending {
             self.answer(shard, sealed, &bases, *pending);

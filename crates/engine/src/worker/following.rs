@@ -10,11 +10,12 @@ use super::store::Waiter;
 use crate::api::Verdict;
 use crate::cache;
 use crate::command::{self, Activation, Command};
+use crate::envelope::Envelope;
 use crate::index::{Look, Run};
 use crate::replication::Committed;
 use crate::shard::{Effect, Entry, Keys, Schedule};
 use catalog::LogChange;
-use journal::{FrameDraft, FrameKind, Placed};
+use journal::{Dest, FrameDraft, FrameKind, Placed};
 use ledger::Span;
 use record::batch::Header;
 use std::collections::BTreeMap;
@@ -168,8 +169,28 @@ impl Worker {
         for (location, batch) in placed.batches.iter().zip(&frame.batches) {
             self.store.cache.add(cache::key(location), batch.clone(), shared);
         }
+        let (mut ways, mut changes) = (Vec::new(), Vec::new());
         for effect in effects {
+            match effect {
+                Effect::Appended { dest, verdict, .. } => {
+                    let Dest { log, envelope, .. } = &frame.dests[dest];
+                    let way = Envelope::decode(envelope).way;
+                    ways.extend(way.map(|way| (way, verdict, *log)));
+                }
+                Effect::Follow { ref change, .. } => changes.push(change.clone()),
+                _ => {}
+            }
             self.followed_effect(shard, (&frame, &headers, &placed), effect, &found);
+        }
+        // An outbox is sent when the index has all that the frame put into it.
+        for (way, verdict, log) in ways {
+            self.on_its_way(shard, way, verdict, log);
+        }
+        for change in changes {
+            self.pass_on(frame.index, change);
+        }
+        if shard == ShardId(0) {
+            self.give_names();
         }
     }
 
@@ -221,6 +242,7 @@ impl Worker {
                 [log.log].into_iter().chain(hidden).for_each(|id| index.remove(id));
                 seat.keying.remove(&log.log);
             }
+            Effect::NamesFollowed { upto } => self.tell_names_followed(shard, upto),
             Effect::KeyRun { log, .. } => {
                 seat.keying.entry(log).or_default().gives_up = true;
             }

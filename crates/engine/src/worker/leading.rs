@@ -26,6 +26,9 @@ impl Worker {
                 seat.replica = Some(Box::new(Replica::of(found, opened_at)));
             }
         }
+        for (shard, seat) in &self.followed {
+            self.tell_names_followed(*shard, seat.shard.names_followed());
+        }
     }
 
     /// Takes the next step of a shard, behind those that wait.
@@ -91,6 +94,7 @@ impl Worker {
         seat.begin_term(term);
         self.seats.insert(shard, seat);
         self.start_seats(&[shard], false);
+        self.tell_served(shard, true);
     }
 
     /// Drops what the leader of a shard keeps, if this node was that.
@@ -122,7 +126,10 @@ impl Worker {
         self.moves.retain(|_, (.., op)| op.source.shard != shard);
         let reads: Vec<u64> = self.reads.of_shard(shard).collect();
         self.reads_touched.extend(reads);
+        let outboxes: Vec<ShardId> = seat.shard.outboxes.keys().copied().collect();
         self.followed.insert(shard, seat.without_leader());
+        self.tell_served(shard, false);
+        outboxes.into_iter().for_each(|to| self.send_outbox(shard, to));
     }
 
     /// The broker stops: what is not committed stays so, as far as this node knows.

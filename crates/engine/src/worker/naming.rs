@@ -76,6 +76,9 @@ impl Worker {
             self.publish_names();
             self.tidy_after(shard, outcome);
         }
+        if self.is_replica && shard != ShardId::LOCAL {
+            return self.changed_between(shard, asker, result, follow);
+        }
         let left = follow.len();
         let wait = ChangeWait { asker, result, left };
         if left == 0 {
@@ -115,7 +118,7 @@ impl Worker {
         }
     }
 
-    fn answer_change(&mut self, wait: ChangeWait) {
+    pub(super) fn answer_change(&mut self, wait: ChangeWait) {
         if let Some((client, token)) = wait.asker {
             self.clients.reply(client, token, Ok(Reply::Changed(wait.result)));
         }

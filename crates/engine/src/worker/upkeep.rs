@@ -302,6 +302,9 @@ impl Worker {
     /// Trims logs to their retention, and has producers forgotten. What is too old goes by the page
     /// where it is no longer in memory; a page of which only a part is too much is read for that.
     pub(super) fn retain(&mut self) {
+        if self.is_replica {
+            self.send_again();
+        }
         self.forget_producers();
         self.forget_ids();
         let mut unread = Vec::new();

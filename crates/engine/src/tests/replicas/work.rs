@@ -19,13 +19,17 @@ use types::{
 
 /// What a call was for.
 #[derive(Clone, Debug)]
-enum Asked {
+pub(super) enum Asked {
     Append(u64),
     Topic(u64),
     Later(u64),
     Settle(Vec<(LogId, Offset)>),
     Take,
     Commit(i64),
+    /// Of a queue of this name.
+    Declare(String),
+    /// Whatever the answer is.
+    Any,
     Other,
 }
 
@@ -38,7 +42,7 @@ pub(super) struct Broker {
     queue: Option<(LogRef, SubscriptionRef)>,
     topic: Option<LogRef>,
     next: u64,
-    acked: BTreeSet<u64>,
+    pub(super) acked: BTreeSet<u64>,
     in_topic: BTreeMap<u64, Offset>,
     sent: BTreeSet<u64>,
     /// Where each value was seen.
@@ -50,6 +54,10 @@ pub(super) struct Broker {
     held: Vec<(usize, LogId, Offset)>,
     consumers: [bool; NODES],
     committed: (i64, i64),
+    /// Queues whose declaration was answered.
+    pub(super) declared: BTreeSet<String>,
+    /// Messages may be in several places, one after another.
+    pub(super) moves: bool,
 }
 
 pub(super) fn append_value(log: LogRef, value: &str) -> Op {
@@ -94,6 +102,8 @@ impl Broker {
             held: Vec::new(),
             consumers: [false; NODES],
             committed: (-1, -1),
+            declared: BTreeSet::new(),
+            moves: false,
         }
     }
 
@@ -111,7 +121,7 @@ impl Broker {
         self.queue.expect("it was declared").1
     }
 
-    fn send(&mut self, node: usize, op: Op, asked: Asked) -> Option<Token> {
+    pub(super) fn send(&mut self, node: usize, op: Op, asked: Asked) -> Option<Token> {
         let client = self.script.nodes[node].client.as_ref()?;
         self.last_token += 1;
         let token = Token(self.last_token);
@@ -143,6 +153,13 @@ impl Broker {
 
     pub(super) fn queue(&mut self, name: &str) -> (LogRef, SubscriptionRef) {
         let node = self.script.leader(ShardId(0)).expect("somebody leads");
+        let outcome = self.change(node, self.declaration(node, name));
+        let Outcome::Queue { log, subscription, .. } = outcome else { panic!("{outcome:?}") };
+        self.queue = Some((log, subscription));
+        (log, subscription)
+    }
+
+    pub(super) fn declaration(&self, node: usize, name: &str) -> Action {
         let id = self.engine(node).handle().new_topic_id();
         let declare = DeclareQueue {
             name: name.into(),
@@ -154,10 +171,7 @@ impl Broker {
             arguments: Default::default(),
             options: QueueOptions::default(),
         };
-        let outcome = self.change(node, Action::DeclareQueue(declare));
-        let Outcome::Queue { log, subscription, .. } = outcome else { panic!("{outcome:?}") };
-        self.queue = Some((log, subscription));
-        (log, subscription)
+        Action::DeclareQueue(declare)
     }
 
     fn topic(&mut self, name: &str) -> LogRef {
@@ -171,7 +185,7 @@ impl Broker {
         partitions[0]
     }
 
-    fn engine(&self, node: usize) -> &Stepped {
+    pub(super) fn engine(&self, node: usize) -> &Stepped {
         self.script.nodes[node].engine.as_ref().expect("the node is up")
     }
 
@@ -188,7 +202,7 @@ impl Broker {
     }
 
     /// Takes in what the clients hear.
-    fn hear(&mut self) {
+    pub(super) fn hear(&mut self) {
         for node in 0..NODES {
             let Some(client) = &self.script.nodes[node].client else { continue };
             for event in client.outbox().take() {
@@ -209,7 +223,7 @@ impl Broker {
 
     fn answered(&mut self, node: usize, token: Token, result: Result<Reply, Error>) {
         let Some(asked) = self.calls.remove(&(node, token)) else { return };
-        if let Err(error) = &result {
+        if let (Err(error), false) = (&result, matches!(asked, Asked::Any)) {
             assert_eq!(error.kind, Kind::NotLeader, "{asked:?}: {error}");
         }
         match (asked, result) {
@@ -228,6 +242,11 @@ impl Broker {
             }
             (Asked::Take, result) => self.consumers[node] = result.is_ok(),
             (Asked::Commit(offset), Ok(_)) => self.committed.0 = self.committed.0.max(offset),
+            (Asked::Declare(name), Ok(Reply::Changed(result))) => {
+                result.expect("nobody else declares it");
+                self.declared.insert(name);
+            }
+            (Asked::Any, _) => {}
             (Asked::Other, result) => {
                 self.answers.insert((node, token), result);
             }
@@ -238,6 +257,9 @@ impl Broker {
 
     fn saw(&mut self, value: u64, offset: Offset) {
         assert!(self.sent.contains(&value), "value {value} was never sent");
+        if self.moves {
+            return;
+        }
         let known = *self.seen.entry(value).or_insert(offset);
         assert_eq!(known, offset, "value {value} is there twice");
     }
@@ -266,7 +288,7 @@ impl Broker {
         }
     }
 
-    fn number(&mut self) -> u64 {
+    pub(super) fn number(&mut self) -> u64 {
         self.next += 1;
         self.sent.insert(self.next);
         self.next
@@ -341,7 +363,7 @@ impl Broker {
     }
 
     /// The network, the disks or the nodes do something.
-    fn happen(&mut self) {
+    pub(super) fn happen(&mut self) {
         let below = |script: &Script, bound: u64| script.random.below(bound) as usize;
         let shards = self.script.shards();
         let shard = shards[below(&self.script, shards.len() as u64)];
@@ -389,8 +411,8 @@ impl Broker {
         }
     }
 
-    /// Everything comes back, and what has to be so is looked at, with `node` leading.
-    fn check(&mut self, node: usize) {
+    /// Everything comes back, `leaders` lead the shards, and what is under way arrives.
+    pub(super) fn heal(&mut self, leader: impl Fn(ShardId) -> usize) {
         for node in 0..NODES {
             if !self.script.is_up(node) {
                 self.script.start(node);
@@ -399,7 +421,7 @@ impl Broker {
         self.script.settle();
         self.hear();
         for shard in self.script.shards() {
-            self.elect(shard, node);
+            self.elect(shard, leader(shard));
         }
         for _ in 0..40 {
             self.script.clock.pass(50_000);
@@ -412,6 +434,11 @@ impl Broker {
         let states = |node: usize| self.engine(node).state();
         assert_eq!(states(0), states(1));
         assert_eq!(states(0), states(2));
+    }
+
+    /// What has to be so is looked at, with `node` leading.
+    fn check(&mut self, node: usize) {
+        self.heal(|_| node);
         self.check_topic(node);
         self.check_group(node);
         let left: Vec<u64> =
