@@ -18,8 +18,9 @@ pub(super) struct Collected {
 #[derive(Debug, Default)]
 struct Shard {
     found: Found,
-    /// Entries whose batches are not what was written.
-    damaged: Vec<u64>,
+    /// Entries that are not what was written, or not behind the one before them, and why. What replay meets
+    /// first may be taken back later.
+    unfit: Vec<(u64, String)>,
 }
 
 impl Collected {
@@ -29,7 +30,7 @@ impl Collected {
         checkpoint: Option<&Checkpoint>,
     ) -> Result<Collected, crate::Unreadable> {
         let of = |shard| {
-            (shard, Shard { found: Found { shard, ..Found::default() }, damaged: Vec::new() })
+            (shard, Shard { found: Found { shard, ..Found::default() }, unfit: Vec::new() })
         };
         let mut collected = Collected { shards: shards.map(of).collect() };
         for applied in checkpoint.iter().flat_map(|it| &it.applied).filter(|it| it.index > 0) {
@@ -57,14 +58,7 @@ impl Collected {
                 let vote = Vote::of(frame).into_iter().chain(shard.found.vote);
                 shard.found.vote = vote.max_by_key(|vote| rank(*vote));
             }
-            FrameKind::Truncate => {
-                shard.found.entries.retain(|kept| kept.placed.index < frame.index);
-                shard.damaged.retain(|index| *index < frame.index);
-                let applied = shard.found.applied.map_or(0, |applied| applied.index);
-                if frame.index <= applied {
-                    shard.fail(format!("entry {} was applied and taken back", frame.index));
-                }
-            }
+            FrameKind::Truncate => shard.truncate(frame.index),
             FrameKind::Purge => shard.purge(id),
             FrameKind::Part | FrameKind::Relocate | FrameKind::Witness => {}
         }
@@ -78,8 +72,8 @@ impl Collected {
         };
         let lost = findings.iter().find(loses).map(ToString::to_string);
         let shard = |mut shard: Shard| {
-            if let Some(index) = shard.damaged.first() {
-                shard.fail(format!("entry {index} is damaged"));
+            if let Some((_, why)) = shard.unfit.first() {
+                shard.fail(why.clone());
             }
             if let Some(lost) = &lost {
                 shard.fail(lost.clone());
@@ -104,7 +98,8 @@ impl Shard {
                 return;
             }
             Some((term, index)) if id.index != index + 1 || id.term < term => {
-                return self.fail(format!("entry {} does not go behind entry {index}", id.index));
+                let why = format!("entry {} does not go behind entry {index}", id.index);
+                return self.unfit.push((id.index, why));
             }
             Some(_) => {}
             None if id.index <= purged => return,
@@ -117,10 +112,13 @@ impl Shard {
                 self.found.purged = Some(id);
                 return;
             }
-            None => return self.fail(format!("the entries before entry {} are lost", id.index)),
+            None => {
+                let why = format!("the entries before entry {} are lost", id.index);
+                return self.unfit.push((id.index, why));
+            }
         }
         if frame.batches.iter().any(|batch| batch.body == ScannedBody::Corrupt) {
-            self.damaged.push(id.index);
+            self.unfit.push((id.index, format!("entry {} is damaged", id.index)));
         }
         let batches: usize = frame.batches.iter().map(|batch| batch.location.len()).sum();
         let placed = Placed {
@@ -133,6 +131,14 @@ impl Shard {
         };
         let bytes = ENTRY_BYTES + batches + frame.commands.len();
         self.found.entries.push(Kept { term: id.term, placed, bytes });
+    }
+
+    /// Takes back entries. What the checkpoint has applied was agreed on: replay meets what was taken back
+    /// before that.
+    fn truncate(&mut self, from: u64) {
+        let from = from.max(self.found.applied.map_or(0, |applied| applied.index) + 1);
+        self.found.entries.retain(|kept| kept.placed.index < from);
+        self.unfit.retain(|(index, _)| *index < from);
     }
 
     fn purge(&mut self, id: EntryId) {

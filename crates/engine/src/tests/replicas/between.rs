@@ -59,7 +59,7 @@ fn run(seed: u64) {
     let queues: Vec<Queue> = ["a", "b", "c"].iter().map(|name| broker.queue(name)).collect();
     let shards: BTreeSet<ShardId> = queues.iter().map(|(log, _)| log.shard).collect();
     assert_eq!(shards.len(), 3, "each is on another shard");
-    for _ in 0..4_000 {
+    for _ in 0..8_000 {
         match broker.script.random.chance(8) {
             true => act(&mut broker, &queues),
             false => broker.happen(),
@@ -78,6 +78,13 @@ fn run(seed: u64) {
         broker.uses(queue);
         all.extend(broker.drain(leader(queue.0.shard)));
     }
+    eprintln!(
+        "DBG seed {seed} all {} acked {} declared {} moved {}",
+        all.len(),
+        broker.acked.len(),
+        broker.declared.len(),
+        broker.moved
+    );
     let all: Vec<u64> = all.iter().map(|value| value.parse().expect("a number")).collect();
     let once: BTreeSet<u64> = all.iter().copied().collect();
     assert_eq!(once.len(), all.len(), "something is there twice: {all:?}");

@@ -58,6 +58,8 @@ pub(super) struct Broker {
     pub(super) declared: BTreeSet<String>,
     /// Messages may be in several places, one after another.
     pub(super) moves: bool,
+    /// So many were moved.
+    pub(super) moved: u64,
 }
 
 pub(super) fn append_value(log: LogRef, value: &str) -> Op {
@@ -104,6 +106,7 @@ impl Broker {
             committed: (-1, -1),
             declared: BTreeSet::new(),
             moves: false,
+            moved: 0,
         }
     }
 
@@ -246,6 +249,7 @@ impl Broker {
                 result.expect("nobody else declares it");
                 self.declared.insert(name);
             }
+            (Asked::Any, Ok(Reply::Moved(count))) => self.moved += count,
             (Asked::Any, _) => {}
             (Asked::Other, result) => {
                 self.answers.insert((node, token), result);
@@ -388,7 +392,7 @@ impl Broker {
                 self.script.commit(shard, node, most);
             }
             90..=92 => self.script.count_votes(shard),
-            93 if self.script.leader(shard).is_none() || self.script.random.chance(20) => {
+            93 if self.script.leader(shard).is_none() || self.script.random.chance(5) => {
                 let voters = [node, (node + 1) % 3, (node + 2) % 3];
                 let count = 2 + below(&self.script, 2);
                 if self.script.is_up(node) {
