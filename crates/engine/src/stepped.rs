@@ -39,14 +39,19 @@ pub struct Stepped {
     metrics: Arc<Metrics>,
     mailboxes: Vec<Arc<Mailbox<Input>>>,
     clock: Arc<dyn Clock>,
-    loads: VecDeque<(usize, Load)>,
-    notices: VecDeque<Notice>,
+    waiting: Waiting,
     /// When the journal was last written.
     written_us: u64,
     findings: Vec<Finding>,
+    replicator: Option<Arc<dyn Replicator>>,
+}
+
+/// What was said by one part and not heard by another.
+struct Waiting {
+    loads: VecDeque<(usize, Load)>,
+    notices: VecDeque<Notice>,
     /// What a replicator has written.
     journal: Arc<Mailbox<ToJournal>>,
-    replicator: Option<Arc<dyn Replicator>>,
 }
 
 impl Drop for Stepped {
@@ -108,11 +113,9 @@ impl Stepped {
             metrics,
             mailboxes,
             clock,
-            loads: VecDeque::new(),
-            notices: VecDeque::new(),
+            waiting: Waiting { loads: VecDeque::new(), notices: VecDeque::new(), journal },
             written_us: 0,
             findings,
-            journal,
             replicator,
         }
     }
@@ -154,14 +157,14 @@ impl Stepped {
                 self.rounds.step().map(|_| ())
             }
             Part::Load => {
-                if let Some((worker, load)) = self.loads.pop_front() {
+                if let Some((worker, load)) = self.waiting.loads.pop_front() {
                     let loaded = disk::load(&self.reader, load, &self.metrics);
                     self.mailboxes[worker].push(Input::Loaded(loaded));
                 }
                 Ok(())
             }
             Part::Keeper => {
-                for notice in self.notices.drain(..) {
+                for notice in self.waiting.notices.drain(..) {
                     self.keeper.notice(notice)?;
                 }
                 self.keeper.tick()
@@ -226,7 +229,7 @@ impl Stepped {
     /// How often the disk is still asked for something.
     #[cfg(test)]
     pub(crate) fn loads(&self) -> usize {
-        self.loads.len()
+        self.waiting.loads.len()
     }
 
     /// Queues that are not idle.
@@ -245,7 +248,7 @@ impl Stepped {
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.rounds.is_empty()
-            && self.journal.is_empty()
+            && self.waiting.journal.is_empty()
             && self.mailboxes.iter().all(|mailbox| mailbox.is_empty())
             && self.workers.iter().all(Worker::settled_down)
     }
@@ -260,7 +263,7 @@ impl Stepped {
 
     fn take_written(&mut self) {
         let mut written = Vec::new();
-        self.journal.drain(&mut written);
+        self.waiting.journal.drain(&mut written);
         for message in written {
             if let ToJournal::Frames(frames) = message {
                 self.rounds.add(frames);
@@ -279,7 +282,7 @@ impl Stepped {
         if !output.frames.is_empty() {
             self.rounds.add(output.frames);
         }
-        self.loads.extend(output.loads.into_iter().map(|load| (number, load)));
-        self.notices.extend(output.notices);
+        self.waiting.loads.extend(output.loads.into_iter().map(|load| (number, load)));
+        self.waiting.notices.extend(output.notices);
     }
 }

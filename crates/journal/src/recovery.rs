@@ -251,6 +251,11 @@ impl Recovery {
         }
     }
 
+    /// Where what was read ends: after the last frame, where the next round goes.
+    pub fn end(&self) -> Position {
+        self.scanner.end()
+    }
+
     /// The damage met so far.
     pub fn findings(&self) -> &[Finding] {
         &self.scanner.findings

@@ -1,5 +1,6 @@
 //! What a store holds of the consensus on its shards: votes and entries, as the journal has them in order.
 
+use super::EngineError;
 use crate::replication::{EntryId, Found, Kept};
 use crate::worker::Replica;
 use journal::{Checkpoint, Damage, Finding, FrameKind, Placed, ScannedBody, ScannedFrame, Vote};
@@ -26,9 +27,10 @@ struct Shard {
 impl Collected {
     /// Begins with what the checkpoint repeats. Fails when it cannot be read.
     pub(super) fn begin(
-        shards: impl Iterator<Item = ShardId>,
+        shards: &[ShardId],
         checkpoint: Option<&Checkpoint>,
-    ) -> Result<Collected, crate::Unreadable> {
+    ) -> Result<Collected, EngineError> {
+        let shards = shards.iter().copied().filter(|shard| *shard != ShardId::LOCAL);
         let of = |shard| {
             (shard, Shard { found: Found { shard, ..Found::default() }, unfit: Vec::new() })
         };
@@ -39,7 +41,7 @@ impl Collected {
         }
         let pages = checkpoint.iter().flat_map(|checkpoint| &checkpoint.pages);
         for found in pages.filter_map(Replica::read) {
-            let found = found?;
+            let found = found.map_err(|_| EngineError::Newer)?;
             let Some(shard) = collected.shards.get_mut(&found.shard) else { continue };
             shard.found = Found { applied: shard.found.applied, ..found };
         }

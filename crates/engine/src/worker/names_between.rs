@@ -82,7 +82,7 @@ impl Worker {
         let ready: Vec<ShardId> = wanted.map(|(shard, _)| *shard).collect();
         for shard in &ready {
             let shard = *shard;
-            let all = catalog.everything().into_iter().filter(|it| it.shard() == shard).collect();
+            let all = catalog.everything().filter(|it| it.shard() == shard).collect();
             let names = Between::All(shard, index, all);
             self.ports.worker_of(shard).push(Input::Between(names));
         }
