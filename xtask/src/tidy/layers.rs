@@ -17,7 +17,7 @@ pub(super) const LAYERS: &[(&str, &[&str])] = &[
     ("catalog", &["types", "record"]),
     ("groups", &["types"]),
     ("journal", &["types", "record", "io"]),
-    ("replica", &["types", "io", "journal"]),
+    ("replica", &["types", "io", "journal", "engine"]),
     ("engine", &["types", "record", "io", "calendar", "ledger", "catalog", "groups", "journal"]),
     ("frontend", &["types", "record", "io", "engine"]),
     ("kafka", &["types", "record", "engine", "frontend"]),
