@@ -56,6 +56,8 @@ pub(super) struct Broker {
     committed: (i64, i64),
     /// Queues whose declaration was answered.
     pub(super) declared: BTreeSet<String>,
+    /// What queues are declared with.
+    pub(super) options: QueueOptions,
     /// Messages may be in several places, one after another.
     pub(super) moves: bool,
     /// So many were moved.
@@ -105,6 +107,7 @@ impl Broker {
             consumers: [false; NODES],
             committed: (-1, -1),
             declared: BTreeSet::new(),
+            options: QueueOptions::default(),
             moves: false,
             moved: 0,
         }
@@ -172,7 +175,7 @@ impl Broker {
             auto_delete: false,
             server_named: false,
             arguments: Default::default(),
-            options: QueueOptions::default(),
+            options: self.options.clone(),
         };
         Action::DeclareQueue(declare)
     }
@@ -539,6 +542,12 @@ pub(super) fn run(seed: u64, shards: u16) {
     let mut broker = Broker::new(seed, shards);
     for shard in broker.script.shards() {
         broker.elect(shard, seed as usize % NODES);
+    }
+    match seed % 4 {
+        1 => broker.options.returns_max = Some(1_000),
+        2 => broker.options.serving.priority_max = 3,
+        3 => broker.options.serving.single_active = true,
+        _ => {}
     }
     broker.queue("q");
     broker.topic("t");
