@@ -1,6 +1,7 @@
 //! Three replicas of a broker: the same state everywhere, nothing lost and nothing twice, whoever leads.
 
 mod between;
+mod lasting;
 mod plants;
 mod script;
 mod work;

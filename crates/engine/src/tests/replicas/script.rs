@@ -549,3 +549,13 @@ fn member_of(found: &Found, replicas: &dyn Replicas) -> Member {
         ..Member::default()
     }
 }
+
+/// What a start finds in a store.
+pub(super) fn opened(disk: &Arc<SimDisk>, script: &Script) -> Vec<Found> {
+    let double: Arc<Double> = Arc::default();
+    let replication = Replication { replicator: Arc::clone(&double) as _ };
+    let options = Options { shards: script.shards, ..options(disk) };
+    let engine = Stepped::open_replicated(options, replication).expect("the store opens");
+    drop(engine);
+    double.take(|inbox| &mut inbox.found)
+}
