@@ -13,11 +13,15 @@ pub const REPLICA_FAULTS: &[(&str, &str)] = &[
     ("truncation-not-durable", "a truncation is acknowledged when it is queued"),
 ];
 
-/// Faults by which replicas of a shard come to have different states: the tests with three replicas find
-/// them.
+/// Faults by which replicas of shards come apart, or do not come together: the tests with three replicas
+/// find them.
 pub const SHARD_FAULTS: &[(&str, &str)] = &[
     ("state-changed-outside-apply", "a leader changes a shard's state when it seals a frame"),
     ("hash-order", "what goes into one frame is applied in an order that every node hashes anew"),
+    (
+        "sent-by-leader-only",
+        "what is for another shard is sent where both are led, and nowhere else",
+    ),
 ];
 
 /// Every fault that can be planted in a broker, and what it does.

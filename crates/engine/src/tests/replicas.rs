@@ -4,6 +4,7 @@ mod between;
 mod lasting;
 mod plants;
 mod script;
+mod threads;
 mod work;
 
 use super::{Stage, options};

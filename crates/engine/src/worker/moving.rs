@@ -281,6 +281,9 @@ impl Worker {
     fn sends(&self, from: ShardId, to: ShardId) -> bool {
         match to {
             ShardId::LOCAL => self.seats.contains_key(&from),
+            _ if io::planted("sent-by-leader-only") => {
+                self.served.contains(&to) && self.seats.contains_key(&from)
+            }
             _ => self.served.contains(&to),
         }
     }

@@ -7,7 +7,7 @@ use crate::api::{
 };
 use crate::tests::append;
 use crate::{GroupName, Part, Stepped};
-use catalog::{Action, Change, Config, DeclareQueue, DeclareTopic, Outcome, QueueOptions};
+use catalog::{Action, Change, Config, DeclareQueue, DeclareTopic, Outcome, QueueOptions, TopicId};
 use groups::{Commit, Generation, OffsetKey, OffsetToCommit};
 use io::Clock;
 use record::batch::Builder;
@@ -76,6 +76,20 @@ fn append_batch(log: LogRef, value: &str) -> Op {
     builder.push(Millis(0), &bytes);
     let payload = Payload::Batch(builder.finish());
     Op::Append(Append { to: [log].into(), payload, waits: true })
+}
+
+/// Declares a queue.
+pub(super) fn declaration(name: &str, id: TopicId, options: QueueOptions) -> DeclareQueue {
+    DeclareQueue {
+        name: name.into(),
+        id,
+        durable: true,
+        exclusive: None,
+        auto_delete: false,
+        server_named: false,
+        arguments: Default::default(),
+        options,
+    }
 }
 
 fn value_of(item: &Delivery) -> String {
@@ -167,17 +181,7 @@ impl Broker {
 
     pub(super) fn declaration(&self, node: usize, name: &str) -> Action {
         let id = self.engine(node).handle().new_topic_id();
-        let declare = DeclareQueue {
-            name: name.into(),
-            id,
-            durable: true,
-            exclusive: None,
-            auto_delete: false,
-            server_named: false,
-            arguments: Default::default(),
-            options: self.options.clone(),
-        };
-        Action::DeclareQueue(declare)
+        Action::DeclareQueue(declaration(name, id, self.options.clone()))
     }
 
     fn topic(&mut self, name: &str) -> LogRef {
