@@ -212,7 +212,7 @@ impl Worker {
                 let opened_at =
                     seat.replica.as_ref().map_or_else(Default::default, |it| it.opened_at);
                 let is_indexed =
-                    placed.position < opened_at && index.is_indexed(dest.log, location);
+                    placed.position < opened_at && index.is_known(dest.log, base, location);
                 if verdict == Verdict::Appended && !is_indexed {
                     let run = run_of(dest, &headers[batch], base, frame.leader_ts, location);
                     index.insert(dest.log, run, location);
