@@ -18,10 +18,7 @@ pub const REPLICA_FAULTS: &[(&str, &str)] = &[
 pub const SHARD_FAULTS: &[(&str, &str)] = &[
     ("state-changed-outside-apply", "a leader changes a shard's state when it seals a frame"),
     ("hash-order", "what goes into one frame is applied in an order that every node hashes anew"),
-    (
-        "sent-by-leader-only",
-        "what is for another shard is sent where both are led, and nowhere else",
-    ),
+    ("sent-by-leader-only", "what is for another shard is sent only where both are led"),
 ];
 
 /// Every fault that can be planted in a broker, and what it does.
