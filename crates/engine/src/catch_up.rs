@@ -39,36 +39,51 @@ pub(crate) fn catch_up(
     Ok(())
 }
 
+/// What is to be done so that a shard has what is named of it, and nothing else.
+pub(crate) fn differences(named: &[LogChange], shard: &Shard) -> Vec<LogChange> {
+    let missing = named.iter().filter_map(|change| missing_in(shard, change.clone()));
+    missing.chain(nameless_in(named, shard)).collect()
+}
+
 /// What the catalog names and its shard does not have, or not as it is now.
 fn missing(workers: &[Worker]) -> Vec<LogChange> {
     let catalog = shards(workers).find_map(|shard| shard.catalog.as_ref());
     let everything = catalog.into_iter().flat_map(catalog::Catalog::everything);
     let shard_of = |id: ShardId| shards(workers).find(|shard| shard.id == id);
-    let differs = |change: LogChange| {
-        let shard = shard_of(change.shard())?;
-        match change {
-            LogChange::CreateLog { log, config } => match shard.logs.get(&log.log) {
-                None => Some(change),
-                Some(log) if log.options == log_options(&config) => None,
-                Some(_) => Some(LogChange::AlterLog { log, config }),
-            },
-            LogChange::CreateSubscription { subscription, ref over, .. } => {
-                let state = shard.subscriptions.get(&subscription.subscription);
-                let covers =
-                    |log: &LogRef| state.is_some_and(|state| state.ledgers.get(log.log).is_some());
-                (!over.iter().all(covers)).then_some(change)
-            }
-            _ => None,
-        }
-    };
+    let differs = |change: LogChange| missing_in(shard_of(change.shard())?, change);
     everything.filter_map(differs).collect()
+}
+
+/// What has to be done for something that is named to be in its shard.
+fn missing_in(shard: &Shard, change: LogChange) -> Option<LogChange> {
+    match change {
+        LogChange::CreateLog { log, config } => match shard.logs.get(&log.log) {
+            None => Some(change),
+            Some(log) if log.options == log_options(&config) => None,
+            Some(_) => Some(LogChange::AlterLog { log, config }),
+        },
+        LogChange::CreateSubscription { subscription, ref over, .. } => {
+            let state = shard.subscriptions.get(&subscription.subscription);
+            let covers =
+                |log: &LogRef| state.is_some_and(|state| state.ledgers.get(log.log).is_some());
+            (!over.iter().all(covers)).then_some(change)
+        }
+        _ => None,
+    }
 }
 
 /// What a shard has and no name leads to.
 fn nameless(workers: &[Worker]) -> Vec<LogChange> {
     let catalog = shards(workers).find_map(|shard| shard.catalog.as_ref());
+    let named: Vec<LogChange> =
+        catalog.into_iter().flat_map(catalog::Catalog::everything).collect();
+    shards(workers).flat_map(|shard| nameless_in(&named, shard)).collect()
+}
+
+/// What one shard has and no name leads to.
+fn nameless_in(named: &[LogChange], shard: &Shard) -> Vec<LogChange> {
     let (mut logs, mut subscriptions) = (BTreeSet::new(), BTreeSet::new());
-    for change in catalog.into_iter().flat_map(catalog::Catalog::everything) {
+    for change in named {
         match change {
             LogChange::CreateLog { log, .. } => {
                 logs.insert(log.log);
@@ -80,17 +95,15 @@ fn nameless(workers: &[Worker]) -> Vec<LogChange> {
         }
     }
     let mut gone = Vec::new();
-    for shard in shards(workers) {
-        let of_shard = |subscription: &SubscriptionId| SubscriptionRef {
-            shard: shard.id,
-            subscription: *subscription,
-        };
-        let log_of_shard = |log: &LogId| LogRef { shard: shard.id, log: *log };
-        let left = shard.subscriptions.keys().filter(|id| !subscriptions.contains(id));
-        gone.extend(left.map(of_shard).map(LogChange::DropSubscription));
-        let left = shard.logs.keys().filter(|id| !logs.contains(id));
-        gone.extend(left.map(log_of_shard).map(LogChange::DropLog));
-    }
+    let of_shard = |subscription: &SubscriptionId| SubscriptionRef {
+        shard: shard.id,
+        subscription: *subscription,
+    };
+    let log_of_shard = |log: &LogId| LogRef { shard: shard.id, log: *log };
+    let left = shard.subscriptions.keys().filter(|id| !subscriptions.contains(id));
+    gone.extend(left.map(of_shard).map(LogChange::DropSubscription));
+    let left = shard.logs.keys().filter(|id| !logs.contains(id));
+    gone.extend(left.map(log_of_shard).map(LogChange::DropLog));
     gone
 }
 

@@ -75,6 +75,8 @@ pub(crate) enum Command {
     Recur { home: LogId, name: Name, step: Recurs },
     /// A recurrence was due.
     Fire(Box<Fire>),
+    /// The shard has followed the changes of names that the catalog's shard made up to this entry.
+    NamesFollowed { upto: u64 },
 }
 
 /// What becomes of a recurrence.

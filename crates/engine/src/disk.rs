@@ -8,6 +8,8 @@ use crate::cache::Marks;
 use crate::index::{PageKey, Run, stored_runs};
 use crate::metrics::{self, Metrics};
 use crate::pressure::Cause;
+use crate::replicas::Unwritten;
+use crate::replication::Replicator;
 use crate::worker::{Fetched, Input, Load, Loaded, Piece, Ports, Wanted};
 use io::Clock;
 use journal::{
@@ -45,6 +47,8 @@ pub(crate) struct Rounds {
     ports: Ports,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
+    /// Who orders the frames of shards with several replicas.
+    pub(crate) replicator: Option<(Arc<dyn Replicator>, Arc<Unwritten>)>,
     /// Who knows what the disk has left, and what that should be at least.
     pub(crate) space: Option<(Pool, u64)>,
 }
@@ -64,6 +68,7 @@ impl Rounds {
             ports,
             metrics,
             clock,
+            replicator: None,
             space: None,
         }
     }
@@ -104,14 +109,20 @@ impl Rounds {
         self.tell(local);
         // A segment's index file says that another segment has begun: that has to be durable first.
         let is_awaited = written.needs_sync || written.sealed.is_some();
+        let mut durable = None;
         if is_awaited && !io::planted("ack-before-sync") {
             let before = self.clock.micros();
             self.writer.sync()?;
-            self.ports.durable.store(Arc::new(written.end));
+            durable = Some(written.end);
             self.metrics.synced(self.clock.micros().saturating_sub(before));
         }
         self.tell_sealed(written.sealed);
+        self.tell_replicator(&synced);
         self.tell(synced);
+        // Whoever hears of it has heard of all that lies before.
+        if let Some(durable) = durable {
+            self.ports.durable.store(Arc::new(durable));
+        }
         self.fill();
         Ok(true)
     }
@@ -153,6 +164,17 @@ impl Rounds {
                     unreachable!("a draft is sealed long before it passes the format's limits")
                 }
             }
+        }
+    }
+
+    fn tell_replicator(&self, placed: &[Placed]) {
+        let Some((replicator, unwritten)) = &self.replicator else { return };
+        let own = |kind| matches!(kind, FrameKind::Relocate | FrameKind::Witness);
+        let placed: Vec<Placed> =
+            placed.iter().filter(|placed| !own(placed.kind)).cloned().collect();
+        if !placed.is_empty() {
+            unwritten.placed(&placed);
+            replicator.placed(&placed);
         }
     }
 

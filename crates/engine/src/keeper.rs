@@ -10,6 +10,7 @@ pub use unzip::UnzipSizes;
 
 use crate::metrics::{self, Metrics};
 use crate::pressure::Cause;
+use crate::replication::{EntryId, Replicator};
 use crate::shard::Cut;
 use crate::worker::{CheckpointPart, CheckpointWanted, Input, Notice, Ports};
 use io::Clock;
@@ -17,6 +18,7 @@ use journal::{Checkpoint, Directory, Failed, FailedKind, IndexPart, Pool, Positi
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use types::ShardId;
 use unzip::Unzipping;
 
 /// A checkpoint after so much time, if anything was written.
@@ -82,6 +84,10 @@ pub(crate) struct Keeper {
     cuts: [Option<u64>; 2],
     replay: Position,
     live: BTreeMap<usize, BTreeMap<u32, u64>>,
+    /// From this segment on there are entries that other replicas may ask for.
+    kept_from: Option<u32>,
+    /// Who orders the frames of shards with several replicas.
+    pub(crate) replicator: Option<Arc<dyn Replicator>>,
     /// Bytes live in a sparse segment, and since when about so many have been.
     settled: BTreeMap<u32, (u64, u64)>,
     /// Segments from which survivors are being copied forward, and the workers that still do.
@@ -141,6 +147,8 @@ impl Keeper {
             free_min: 0,
             is_low: false,
             looked_us: 0,
+            replicator: None,
+            kept_from: None,
             checkpoint_bytes: u64::MAX,
             replayed_bytes: 0,
             checkpointed_bytes: 0,
@@ -285,8 +293,9 @@ impl Keeper {
                 }
                 self.gather();
             }
-            Notice::Live { worker, live } => {
+            Notice::Live { worker, live, kept_from } => {
                 self.live.insert(worker, live);
+                self.kept_from = self.kept_from.into_iter().chain(kept_from).min();
                 let reclaimed = self.reclaim();
                 if reclaimed.is_err() {
                     self.unless_full(reclaimed)?;
@@ -365,6 +374,14 @@ impl Keeper {
     fn store_checkpoint(&mut self) -> Result<(), Failed> {
         let Some((checkpoint, cut, packed_bytes)) = &self.ready else { return Ok(()) };
         let replay = checkpoint.replay;
+        let applied = checkpoint
+            .applied
+            .iter()
+            .map(|applied| (applied.shard, EntryId { term: applied.term, index: applied.index }));
+        let applied: Vec<(ShardId, EntryId)> = match self.replicator {
+            Some(_) => applied.collect(),
+            None => Vec::new(),
+        };
         let segments = self.pool.segments();
         let covered = segments.iter().map(|s| s.segment).filter(|s| *s < replay.segment);
         if !covered.into_iter().all(|segment| self.indexed.contains(&segment)) {
@@ -377,6 +394,9 @@ impl Keeper {
         self.replay = replay;
         self.ready = None;
         metrics::add(&self.metrics.checkpoints, 1);
+        if let Some(replicator) = &self.replicator {
+            replicator.stored(&applied);
+        }
         Ok(())
     }
 
@@ -389,7 +409,9 @@ impl Keeper {
         let in_use: u64 = segments.iter().map(|segment| segment.bytes).sum();
         self.metrics.space.segment_bytes.store(in_use, Ordering::Relaxed);
         let (mut sparse, mut full) = (Vec::new(), Vec::new());
-        let replay = self.replay.segment;
+        // What other replicas may ask for stays where it is, whether or not it is live.
+        let kept_from = self.kept_from.take().unwrap_or(u32::MAX);
+        let replay = self.replay.segment.min(kept_from);
         for segment in segments.iter().filter(|s| s.sealed && s.segment < replay) {
             let number = segment.segment;
             let live: u64 = self.live.values().filter_map(|live| live.get(&number)).sum();

@@ -27,6 +27,7 @@ mod open;
 mod outbox;
 mod presence;
 mod pressure;
+mod replicas;
 pub mod replication;
 mod scrub;
 mod shard;
@@ -45,6 +46,7 @@ pub use metrics::{Metrics, SYNC_BUCKETS_US};
 pub use open::{Engine, EngineError, Options, PRODUCER_IDLE, Sizes};
 pub use outbox::{Outbox, Wake};
 pub use presence::{Place, Presence};
+pub use replication::Replication;
 pub use stepped::{Part, Stepped};
 pub use worker::{Tally, delivery_bytes};
 

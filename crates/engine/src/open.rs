@@ -1,22 +1,21 @@
 //! Opening the engine: recovery, then threads.
 
+mod collect;
+mod recovering;
 mod restore;
 
-use crate::catch_up::catch_up;
-use crate::disk::{self, Rounds, ToJournal};
-use crate::draft::FrameRoom;
-use crate::index::Index;
-use crate::keeper::{Keeper, Stored, UnzipSizes};
-use crate::metrics::{self, Metrics};
+pub(crate) use recovering::{Opened, recover};
+
+use crate::disk::{self, ToJournal};
+use crate::keeper::{Keeper, UnzipSizes};
+use crate::metrics::Metrics;
+use crate::replication::{Replication, Replicator};
 use crate::scrub::Scrubber;
-use crate::shard::Shard;
-use crate::worker::{Input, Load, Notice, Output, Ports, Seat, Worker};
-use crate::{Handle, Mailbox, Memory, MemoryPool, worker_number};
-use arc_swap::ArcSwap;
+use crate::worker::{Input, Load, Notice, Output, Ports, Worker};
+use crate::{Handle, Mailbox};
 use bytes::Bytes;
-use catalog::{Catalog, Layer, Names};
 use io::{Clock, Disk, Random};
-use journal::{Failed, Finding, OpenError, Page, PageKind, Pool, Position, Reader};
+use journal::{Failed, Finding, OpenError, Page, PageKind, Reader};
 use std::fmt;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -133,6 +132,9 @@ pub enum EngineError {
     /// The store was written by an earlier release, before there was one to keep stores of.
     #[error("the store holds state of an older crossdock, which this one does not read")]
     Older,
+    /// The store is a replica's.
+    #[error("the store is one of several replicas; it is opened as that only")]
+    Replica,
     /// The first files could not be written.
     #[error("the store cannot be written")]
     Write(#[source] Failed),
@@ -173,162 +175,10 @@ impl fmt::Debug for Engine {
     }
 }
 
-/// Everything of a store in memory, before any thread runs.
-pub(crate) struct Opened {
-    pub(crate) workers: Vec<Worker>,
-    pub(crate) rounds: Rounds,
-    pub(crate) reader: Reader,
-    pub(crate) pool: Pool,
-    pub(crate) keeper: Keeper,
-    pub(crate) ports: Ports,
-    pub(crate) shards: Vec<ShardId>,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) findings: Vec<Finding>,
-}
-
-/// Recovers the store: the newest checkpoint, the index files, then the frames since.
-pub(crate) fn recover(options: &Options) -> Result<Opened, EngineError> {
-    let mut journal_options = journal::Options::new(options.random.next());
-    journal_options.salvage = options.salvage;
-    journal_options.segment_bytes.clone_from(&options.sizes.segment_bytes);
-    journal_options.round_bytes_max = options.sizes.round_bytes_max;
-    journal_options.part_bytes = options.sizes.part_bytes;
-    let floor = match options.disk_free_min {
-        Some(bytes) => bytes,
-        None => reserve_bytes(&*options.disk, &options.sizes),
-    };
-    journal_options.checkpoint_inline_bytes = options.sizes.checkpoint_inline_bytes;
-    journal_options.reserve_bytes = floor;
-    let (writer, reader, pool, mut recovery) =
-        journal::open(Arc::clone(&options.disk), journal_options.clone())?;
-    let shards = match recovery.checkpoint() {
-        Some(checkpoint) if Shard::outdated(&checkpoint.pages) => return Err(EngineError::Older),
-        Some(checkpoint) => Shard::read_all(&checkpoint.pages, options.sizes.chunk_bits)
-            .ok_or(EngineError::Newer)?,
-        None => new_shards(options),
-    };
-    let fresh = recovery.checkpoint().is_none();
-    let count = options.workers.clamp(1, shards.len());
-    let ports = new_ports(count, &shards, memory(options));
-    let mut workers: Vec<Worker> =
-        (0..count).map(|n| new_worker(options, n, (count, &ports))).collect();
-    let mut ids: Vec<ShardId> = shards.iter().map(|shard| shard.id).collect();
-    ids.push(ShardId::LOCAL);
-    let room = FrameRoom::of_round(options.sizes.round_bytes_max);
-    for shard in shards {
-        workers[worker_number(shard.id, count)].add_seat(Seat::new(shard, room));
-    }
-    let (clean, indexed_before) = restore::restore(&mut workers, &mut recovery)?;
-    let mut names = Catalog::new(Layer::Local, &[ShardId::LOCAL]);
-    let shared = workers.iter().flat_map(Worker::shards).find_map(|shard| shard.catalog.as_ref());
-    shared.into_iter().for_each(|shared| names.begin_under(shared));
-    let local = Shard::new(ShardId::LOCAL, Some(names), options.sizes.chunk_bits);
-    workers[0].add_seat(Seat::new(local, room));
-    // A start asks them what queues are to do.
-    workers[0].publish_names();
-    let now = options.clock.now();
-    for worker in &mut workers {
-        worker.start(now, clean, writer.end());
-    }
-    let metrics = Arc::clone(&ports.metrics);
-    let (sequence, replay) =
-        recovery.checkpoint().map_or((0, Position::default()), |c| (c.sequence, c.replay));
-    let end = writer.end();
-    ports.durable.store(Arc::new(end));
-    for segment in pool.segments().iter().filter(|s| s.sealed && s.segment >= indexed_before) {
-        // Nobody may have come to index it before the last process ended.
-        ports.mailboxes.iter().for_each(|inbox| inbox.push(Input::Sealed(segment.segment)));
-    }
-    let findings = recovery.findings().to_vec();
-    metrics::add(&metrics.damage.findings, findings.len() as u64);
-    report(&findings, ids.len());
-    let clock = Arc::clone(&options.clock);
-    let mut rounds =
-        Rounds::new(writer, &journal_options, ports.clone(), Arc::clone(&metrics), clock);
-    rounds.space = Some((pool.clone(), floor));
-    catch_up(&mut workers, &mut rounds, !options.salvage, now).map_err(EngineError::Write)?;
-    let clock = Arc::clone(&options.clock);
-    let stored = Stored { sequence, replay, indexed_before };
-    let mut keeper = Keeper::new(pool.clone(), ports.clone(), Arc::clone(&metrics), clock, stored);
-    keeper.checkpoint_bytes = options.sizes.checkpoint_bytes;
-    keeper.count_replayed(end);
-    keeper.free_min = floor;
-    keeper.set_unzip(options.sizes.unzip);
-    keeper.look_at_space().map_err(EngineError::Write)?;
-    if fresh {
-        // The shards of a new store are a fact from the first moment on.
-        keeper.begin_checkpoint();
-    }
-    Ok(Opened { workers, rounds, reader, pool, keeper, ports, shards: ids, metrics, findings })
-}
-
-/// What the disk should have left: a twentieth of it, at most 1 GiB, and at least some small
-/// segments, for what is on its way to the disk when publishing is blocked.
-fn reserve_bytes(disk: &dyn Disk, sizes: &Sizes) -> u64 {
-    // A disk that does not say has its free bytes asked for all the same.
-    let total = disk.total_bytes().unwrap_or(0);
-    let segment = sizes.segment_bytes.first().copied().map_or(0, u64::from);
-    (total / 20).min(1 << 30).max(16 * segment)
-}
-
-fn new_worker(options: &Options, number: usize, (count, ports): (usize, &Ports)) -> Worker {
-    let budget = |pool| ports.memory.budget(pool) / count;
-    let Sizes { page_runs_max, schedule_near_max: near_max, unzip, .. } = options.sizes;
-    let index = Index::new(budget(MemoryPool::Pages), page_runs_max);
-    let (cache_bytes, pass_bytes) = (budget(MemoryPool::Cache), unzip.pass_bytes / count as u64);
-    let mut worker = Worker::new(number, ports.clone(), cache_bytes, near_max, index, pass_bytes);
-    worker.set_slice_bytes(options.sizes.checkpoint_slice_bytes);
-    let worker = worker.forgetting_after(options.producer_idle);
-    worker.bounded(budget(MemoryPool::Loads), options.sizes.under_way_bytes / count)
-}
-
-fn new_shards(options: &Options) -> Vec<Shard> {
-    let count = if options.shards == 0 { options.workers } else { usize::from(options.shards) };
-    let count = u16::try_from(count.max(1)).unwrap_or(ShardId::LOCAL.0);
-    let ids: Vec<ShardId> = (0..count).map(ShardId).collect();
-    ids.iter()
-        .map(|id| {
-            let catalog = (id.0 == 0).then(|| Catalog::new(Layer::Shared, &ids));
-            Shard::new(*id, catalog, options.sizes.chunk_bits)
-        })
-        .collect()
-}
-
-fn memory(options: &Options) -> Memory {
-    let mut memory = Memory::new(options.memory_limit);
-    memory.set_budget(MemoryPool::Cache, options.cache_bytes);
-    let pages = memory.budget(MemoryPool::Pages).min(options.sizes.page_cache_bytes);
-    memory.set_budget(MemoryPool::Pages, pages);
-    memory
-}
-
-fn new_ports(workers: usize, shards: &[Shard], memory: Memory) -> Ports {
-    let ids: Vec<ShardId> = shards.iter().map(|shard| shard.id).collect();
-    let names = Names {
-        shared: Catalog::new(Layer::Shared, &ids).snapshot(),
-        local: Catalog::new(Layer::Local, &[ShardId::LOCAL]).snapshot(),
-    };
-    Ports {
-        mailboxes: (0..workers).map(|_| Arc::default()).collect(),
-        names: Arc::new(ArcSwap::from_pointee(names)),
-        durable: Arc::default(),
-        pressure: Arc::default(),
-        metrics: Arc::default(),
-        memory: Arc::new(memory),
-    }
-}
-
 /// In the checkpoint of a clean stop only: what was on its way to consumers had come back by then.
 fn clean_stop() -> Page {
     let bytes = Bytes::from_static(b"clean");
     Page { kind: PageKind::Local, shard: ShardId::LOCAL, chunk: None, bytes }
-}
-
-fn report(findings: &[Finding], shards: usize) {
-    for finding in findings {
-        tracing::error!(%finding, "the store is damaged");
-    }
-    tracing::debug!(shards, "recovered");
 }
 
 impl Engine {
@@ -337,10 +187,38 @@ impl Engine {
     /// Fails when the store is in use, damaged beyond what can be served around, of a newer
     /// release, or not writable.
     pub fn open(options: Options) -> Result<Engine, EngineError> {
-        let opened = recover(&options)?;
-        let Opened { workers, rounds, reader, pool, keeper, ports, shards, metrics, findings } =
-            opened;
-        let journal: Arc<Mailbox<ToJournal>> = Arc::default();
+        let opened = recover(&options, None)?;
+        Engine::run(options, opened)
+    }
+
+    /// Opens the store as one of several replicas, and starts the threads. Every shard but the local one
+    /// is ordered by the replicator, which is started with what the store holds; none is led here until
+    /// it says so. A store of a single node becomes a replica's.
+    ///
+    /// Fails as [`Engine::open`] does; damage that the other replicas can repair is told to the
+    /// replicator instead.
+    pub fn open_replicated(
+        options: Options,
+        replication: Replication,
+    ) -> Result<Engine, EngineError> {
+        let opened = recover(&options, Some(&replication))?;
+        Engine::run(options, opened)
+    }
+
+    fn run(options: Options, opened: Opened) -> Result<Engine, EngineError> {
+        let Opened {
+            workers,
+            rounds,
+            reader,
+            pool,
+            keeper,
+            ports,
+            shards,
+            metrics,
+            findings,
+            journal,
+            replicator,
+        } = opened;
         let notices: Arc<Mailbox<Notice>> = Arc::default();
         let loads: Arc<Mailbox<(usize, Load)>> = Arc::default();
         let (stop_workers, stop) = (Stop::default(), Stop::default());
@@ -350,6 +228,7 @@ impl Engine {
                 journal: Arc::clone(&journal),
                 notices: Arc::clone(&notices),
                 loads: Arc::clone(&loads),
+                replicator: replicator.clone(),
             };
             let inbox = Arc::clone(&ports.mailboxes[number]);
             let (clock, stop) = (Arc::clone(&options.clock), stop_workers.clone());
@@ -367,7 +246,9 @@ impl Engine {
         let keeper = spawn("keeper", move || run_keeper(keeper, &keeper_inbox, &keeper_stop))?;
         let inbox = Arc::clone(&journal);
         let writer = spawn("journal", move || {
-            if let Err(failed) = disk::run(rounds, &inbox) {
+            let ended = disk::run(rounds, &inbox);
+            replicator.iter().for_each(|replicator| replicator.stop());
+            if let Err(failed) = ended {
                 die(&failed);
             }
         })?;
@@ -468,12 +349,17 @@ struct Outlets {
     journal: Arc<Mailbox<ToJournal>>,
     notices: Arc<Mailbox<Notice>>,
     loads: Arc<Mailbox<(usize, Load)>>,
+    replicator: Option<Arc<dyn Replicator>>,
 }
 
 impl Outlets {
     fn send(&self, worker: usize, output: Output) {
         if !output.frames.is_empty() {
             self.journal.push(ToJournal::Frames(output.frames));
+        }
+        if let Some(replicator) = self.replicator.as_ref().filter(|_| !output.proposals.is_empty())
+        {
+            replicator.propose(output.proposals);
         }
         for load in output.loads {
             self.loads.push((worker, load));

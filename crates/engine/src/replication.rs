@@ -37,6 +37,13 @@ pub trait Replicator: Send + Sync + fmt::Debug {
     fn stop(&self);
 }
 
+/// How the shards of an engine are replicated.
+#[derive(Clone, Debug)]
+pub struct Replication {
+    /// Orders their frames; it knows the other nodes.
+    pub replicator: Arc<dyn Replicator>,
+}
+
 /// What a replicator asks of the engine. Its calls only put something into a mailbox, except
 /// [`read`](Replicas::read).
 pub trait Replicas: Send + Sync + fmt::Debug {
@@ -110,7 +117,7 @@ pub struct Found {
 pub struct Kept {
     /// Its term; `placed` has the index.
     pub term: u32,
-    /// Where it is.
+    /// Where it is. Of those up to [`Found::applied`] the batches' places are not told.
     pub placed: Placed,
     /// Bytes that it takes in memory, about.
     pub bytes: usize,

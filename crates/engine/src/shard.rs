@@ -4,6 +4,7 @@
 //! randomness, no map with an order of its own. Where bytes lie, who is connected and who waits is
 //! the worker's, and is not in here.
 
+mod between;
 mod chunked;
 mod group_slots;
 mod holds;
@@ -157,6 +158,8 @@ pub(crate) enum Effect {
         result: Recurred,
         now: Option<Box<Recurring>>,
     },
+    /// The shard has followed the catalog's shard up to this entry.
+    NamesFollowed { upto: u64 },
     /// A recurrence was due, and is due next when it says now.
     Fired { home: LogId, name: Name },
 }
@@ -192,6 +195,17 @@ impl Shard {
         self.applied += frames;
     }
 
+    /// The next entry is nobody's frame: it takes its index.
+    pub(crate) fn pass(&mut self, index: u64) {
+        assert_eq!(index, self.applied + 1, "entries of a shard are applied in order");
+        self.applied = index;
+    }
+
+    /// A planted fault: what a leader knows gets into the state beside the frames.
+    pub(crate) fn change_outside_apply(&mut self) {
+        self.next_producer += 1;
+    }
+
     /// Applies the next frame: its commands in order, then its appends in order.
     pub(crate) fn apply(&mut self, entry: Entry<'_>, effects: &mut Vec<Effect>) {
         assert_eq!(entry.index, self.applied + 1, "frames of a shard are applied in order");
@@ -206,7 +220,10 @@ impl Shard {
         }
         let told = Told::of(entry.commands);
         let keys_told = KeysTold::of(if self.keys.is_empty() { &[] } else { entry.commands });
-        for (at, dest) in entry.dests.iter().enumerate() {
+        let hashed = if io::planted("hash-order") { hashed(entry.dests) } else { Vec::new() };
+        for at in 0..entry.dests.len() {
+            let at = hashed.get(at).copied().unwrap_or(at);
+            let dest = &entry.dests[at];
             let header = &entry.headers[usize::from(dest.batch)];
             let (verdict, base) = match unfired.contains(&dest.batch) {
                 true => (Verdict::Gone, Offset(0)),
@@ -265,6 +282,7 @@ impl Shard {
             Command::KeyRun { log, run } => self.put_key_run(*log, run, effects),
             Command::GiveUpKeyStrays { log } => self.give_up_key_strays(*log, effects),
             Command::Sent { to, offset } => self.sent(*to, *offset, effects),
+            Command::NamesFollowed { upto } => self.note_names_followed(*upto, effects),
             Command::Activate { log, entries } => self.activate(*log, entries, effects),
             Command::Unschedule { log, offsets } => {
                 let offsets = self.unschedule(*log, offsets, effects);
@@ -351,17 +369,6 @@ impl Shard {
         }
     }
 
-    /// Whether an entry of another shard's outbox was appended before. The outbox of what does not
-    /// outlive the process is never sent again.
-    fn has_come(&mut self, outbox: LogId, offset: Offset, floor: Offset) -> bool {
-        if Outbox::shards_of(outbox).is_none_or(|(from, _)| from == ShardId::LOCAL) {
-            return false;
-        }
-        let received = self.received.entry(outbox).or_insert_with(|| Ledger::new(floor));
-        received.advance_floor_to(floor);
-        received.is_settled(offset) && !io::planted("outbox-sent-twice")
-    }
-
     /// First and next offset of a log, a schedule or an outbox, by its id in the journal.
     pub(crate) fn extent(&self, id: LogId) -> Option<(Offset, Offset)> {
         if let Some(log) = Keys::log_of(id) {
@@ -385,13 +392,6 @@ impl Shard {
     /// Subscriptions over a log.
     pub(crate) fn readers(&self, log: LogId) -> &[SubscriptionId] {
         self.logs.get(&log).map_or(&[], |log| &log.subscriptions)
-    }
-
-    fn sent(&mut self, to: ShardId, offset: Offset, effects: &mut Vec<Effect>) {
-        let Some(outbox) = self.outboxes.get_mut(&to) else { return };
-        outbox.settle(offset);
-        let (log, start) = (Outbox::id_of(self.id, to), outbox.ledger.floor());
-        effects.push(Effect::Trimmed { log, start });
     }
 
     fn lease(&mut self, id: SubscriptionId, ranges: &[Range]) {
@@ -557,6 +557,14 @@ impl Shard {
         let name = name.clone();
         effects.push(Effect::Group { command: at, name, reply, effects: told });
     }
+}
+
+/// A planted fault: an order of destinations that no other node has.
+fn hashed(dests: &[Dest]) -> Vec<usize> {
+    let state = std::hash::RandomState::new();
+    let mut order: Vec<usize> = (0..dests.len()).collect();
+    order.sort_by_key(|at| std::hash::BuildHasher::hash_one(&state, at));
+    order
 }
 
 impl Parking {

@@ -3,11 +3,12 @@
 //! The same workers, rounds and keeper as in [`Engine`](crate::Engine); only the loops around them
 //! are the caller's. With a simulated disk and clock every run is decided by its inputs.
 
-use crate::disk::{self, Rounds};
+use crate::disk::{self, Rounds, ToJournal};
 use crate::keeper::Keeper;
 use crate::open::{self, Opened};
+use crate::replication::{Replication, Replicator};
 use crate::worker::{Input, Load, Notice, Worker};
-use crate::{EngineError, Handle, Metrics, Options};
+use crate::{EngineError, Handle, Mailbox, Metrics, Options};
 use io::Clock;
 use journal::{Failed, Finding, Reader};
 use std::collections::VecDeque;
@@ -36,13 +37,27 @@ pub struct Stepped {
     keeper: Keeper,
     handle: Handle,
     metrics: Arc<Metrics>,
-    mailboxes: Vec<Arc<crate::Mailbox<Input>>>,
+    mailboxes: Vec<Arc<Mailbox<Input>>>,
     clock: Arc<dyn Clock>,
-    loads: VecDeque<(usize, Load)>,
-    notices: VecDeque<Notice>,
+    waiting: Waiting,
     /// When the journal was last written.
     written_us: u64,
     findings: Vec<Finding>,
+    replicator: Option<Arc<dyn Replicator>>,
+}
+
+/// What was said by one part and not heard by another.
+struct Waiting {
+    loads: VecDeque<(usize, Load)>,
+    notices: VecDeque<Notice>,
+    /// What a replicator has written.
+    journal: Arc<Mailbox<ToJournal>>,
+}
+
+impl Drop for Stepped {
+    fn drop(&mut self) {
+        self.replicator.iter().for_each(|replicator| replicator.stop());
+    }
 }
 
 impl fmt::Debug for Stepped {
@@ -56,14 +71,40 @@ impl Stepped {
     ///
     /// Fails as [`Engine::open`](crate::Engine::open) does.
     pub fn open(options: Options) -> Result<Stepped, EngineError> {
-        let opened = open::recover(&options)?;
-        let Opened { workers, rounds, reader, keeper, ports, shards, metrics, findings, pool: _ } =
-            opened;
+        let opened = open::recover(&options, None)?;
+        Ok(Stepped::new(options, opened))
+    }
+
+    /// Opens the store as one of several replicas.
+    ///
+    /// Fails as [`Engine::open_replicated`](crate::Engine::open_replicated) does.
+    pub fn open_replicated(
+        options: Options,
+        replication: Replication,
+    ) -> Result<Stepped, EngineError> {
+        let opened = open::recover(&options, Some(&replication))?;
+        Ok(Stepped::new(options, opened))
+    }
+
+    fn new(options: Options, opened: Opened) -> Stepped {
+        let Opened {
+            workers,
+            rounds,
+            reader,
+            pool: _,
+            keeper,
+            ports,
+            shards,
+            metrics,
+            findings,
+            journal,
+            replicator,
+        } = opened;
         let mailboxes = ports.mailboxes.clone();
         let clock = Arc::clone(&options.clock);
         let handle =
             Handle::new(ports, shards, Arc::clone(&metrics), options.clock, options.random);
-        Ok(Stepped {
+        Stepped {
             workers,
             rounds,
             reader,
@@ -72,11 +113,11 @@ impl Stepped {
             metrics,
             mailboxes,
             clock,
-            loads: VecDeque::new(),
-            notices: VecDeque::new(),
+            waiting: Waiting { loads: VecDeque::new(), notices: VecDeque::new(), journal },
             written_us: 0,
             findings,
-        })
+            replicator,
+        }
     }
 
     /// What front ends use.
@@ -101,6 +142,7 @@ impl Stepped {
     ///
     /// Fails when the disk failed: the engine is then dead, as the process would be.
     pub fn step(&mut self, part: Part) -> Result<(), Failed> {
+        self.take_written();
         match part {
             Part::Worker(number) => {
                 self.turn(number);
@@ -115,14 +157,14 @@ impl Stepped {
                 self.rounds.step().map(|_| ())
             }
             Part::Load => {
-                if let Some((worker, load)) = self.loads.pop_front() {
+                if let Some((worker, load)) = self.waiting.loads.pop_front() {
                     let loaded = disk::load(&self.reader, load, &self.metrics);
                     self.mailboxes[worker].push(Input::Loaded(loaded));
                 }
                 Ok(())
             }
             Part::Keeper => {
-                for notice in self.notices.drain(..) {
+                for notice in self.waiting.notices.drain(..) {
                     self.keeper.notice(notice)?;
                 }
                 self.keeper.tick()
@@ -138,6 +180,7 @@ impl Stepped {
             for number in 0..self.workers.len() {
                 self.step(Part::Worker(number))?;
             }
+            self.take_written();
             if !self.rounds.is_empty() {
                 self.step(Part::Journal)?;
             }
@@ -161,6 +204,14 @@ impl Stepped {
         states
     }
 
+    /// The last entry that each durable shard's state has, and whether the shard is led here.
+    #[must_use]
+    pub fn applied(&self) -> Vec<(ShardId, u64, bool)> {
+        let mut applied: Vec<_> = self.workers.iter().flat_map(Worker::applied).collect();
+        applied.sort_unstable();
+        applied
+    }
+
     /// Batches of which only checkpoints know where they lie for a log: see `docs/decisions`.
     #[cfg(test)]
     pub(crate) fn referred(&self) -> usize {
@@ -178,7 +229,7 @@ impl Stepped {
     /// How often the disk is still asked for something.
     #[cfg(test)]
     pub(crate) fn loads(&self) -> usize {
-        self.loads.len()
+        self.waiting.loads.len()
     }
 
     /// Queues that are not idle.
@@ -197,6 +248,7 @@ impl Stepped {
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.rounds.is_empty()
+            && self.waiting.journal.is_empty()
             && self.mailboxes.iter().all(|mailbox| mailbox.is_empty())
             && self.workers.iter().all(Worker::settled_down)
     }
@@ -209,14 +261,28 @@ impl Stepped {
         self.workers.iter().try_for_each(|worker| worker.audit(read))
     }
 
+    fn take_written(&mut self) {
+        let mut written = Vec::new();
+        self.waiting.journal.drain(&mut written);
+        for message in written {
+            if let ToJournal::Frames(frames) = message {
+                self.rounds.add(frames);
+            }
+        }
+    }
+
     fn turn(&mut self, number: usize) {
         let mut inputs = Vec::new();
         self.mailboxes[number].drain(&mut inputs);
         let output = self.workers[number].turn(&mut inputs, self.clock.now());
+        if let Some(replicator) = self.replicator.as_ref().filter(|_| !output.proposals.is_empty())
+        {
+            replicator.propose(output.proposals);
+        }
         if !output.frames.is_empty() {
             self.rounds.add(output.frames);
         }
-        self.loads.extend(output.loads.into_iter().map(|load| (number, load)));
-        self.notices.extend(output.notices);
+        self.waiting.loads.extend(output.loads.into_iter().map(|load| (number, load)));
+        self.waiting.notices.extend(output.notices);
     }
 }

@@ -18,6 +18,7 @@ mod priorities;
 mod queues;
 mod recurring;
 mod replaying;
+mod replicas;
 mod retries;
 mod returns;
 mod schedules;
@@ -57,22 +58,17 @@ impl Stage {
     }
 
     pub(super) fn with_shards(shards: u16) -> Stage {
-        let disk = Arc::new(SimDisk::new(7));
+        Stage::open(Arc::new(SimDisk::new(7)), shards)
+    }
+
+    /// With one shard, on a disk.
+    pub(super) fn on(disk: &Arc<SimDisk>) -> Stage {
+        Stage::open(Arc::clone(disk), 1)
+    }
+
+    fn open(disk: Arc<SimDisk>, shards: u16) -> Stage {
         let clock = Arc::new(SimClock::new(Millis(1_700_000_000_000)));
-        let sizes = Sizes {
-            segment_bytes: vec![256 << 10],
-            round_bytes_max: 128 << 10,
-            part_bytes: 64 << 10,
-            checkpoint_bytes: 1 << 20,
-            under_way_bytes: 100 << 10,
-            checkpoint_inline_bytes: 1 << 10,
-            checkpoint_slice_bytes: 256,
-            chunk_bits: 1,
-            schedule_near_max: 16,
-            page_cache_bytes: 2 << 10,
-            page_runs_max: 4,
-            unzip: UnzipSizes { bytes_per_s: 0, ..UnzipSizes::default() },
-        };
+        let sizes = small_sizes();
         let memory_limit = 1 << 30;
         let engine = open(&disk, &clock, shards, (&sizes, memory_limit));
         let client = engine.handle().connect(Arc::new(|| {}));
@@ -221,21 +217,28 @@ fn open(
     shards: u16,
     (sizes, memory_limit): (&Sizes, usize),
 ) -> Stepped {
-    let options = Options {
+    let sizes = sizes.clone();
+    let options =
+        Options { clock: Arc::clone(clock) as _, shards, memory_limit, sizes, ..options(disk) };
+    Stepped::open(options).expect("the store opens")
+}
+
+/// What the tests open a store with.
+pub(super) fn options(disk: &Arc<SimDisk>) -> Options {
+    Options {
         disk: Arc::clone(disk) as _,
-        clock: Arc::clone(clock) as _,
+        clock: Arc::new(SimClock::new(Millis(1_700_000_000_000))),
         random: Arc::new(SimRandom::new(3)),
         workers: 1,
-        shards,
-        memory_limit,
+        shards: 1,
+        memory_limit: 1 << 30,
         cache_bytes: 1 << 20,
         salvage: false,
         disk_free_min: None,
         scrub_bytes: 0,
         producer_idle: crate::PRODUCER_IDLE,
-        sizes: sizes.clone(),
-    };
-    Stepped::open(options).expect("the store opens")
+        sizes: small_sizes(),
+    }
 }
 
 /// An append of one record per value, each with a time to live if given.
@@ -249,4 +252,22 @@ pub(super) fn append(to: &[LogRef], values: &[&str], ttl: Option<&str>) -> Op {
     }
     let payload = Payload::Tails { bytes: Bytes::from(bytes), expiring: ttl.is_some() };
     Op::Append(Append { to: to.into(), payload, waits: true })
+}
+
+/// Sizes with which little fills a segment.
+pub(super) fn small_sizes() -> Sizes {
+    Sizes {
+        segment_bytes: vec![256 << 10],
+        round_bytes_max: 128 << 10,
+        part_bytes: 64 << 10,
+        checkpoint_bytes: 1 << 20,
+        under_way_bytes: 100 << 10,
+        checkpoint_inline_bytes: 1 << 10,
+        checkpoint_slice_bytes: 256,
+        chunk_bits: 1,
+        schedule_near_max: 16,
+        page_cache_bytes: 2 << 10,
+        page_runs_max: 4,
+        unzip: UnzipSizes { bytes_per_s: 0, ..UnzipSizes::default() },
+    }
 }

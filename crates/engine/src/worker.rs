@@ -14,13 +14,16 @@ mod clients;
 mod coming;
 mod counting;
 mod dead;
+mod following;
 mod grouping;
 mod held;
 mod keyed;
 mod keying;
+mod leading;
 mod leasing;
 mod lost;
 mod moving;
+mod names_between;
 mod naming;
 mod nearest;
 mod once;
@@ -32,6 +35,7 @@ mod reading;
 mod recurring;
 mod relocate;
 mod replaying;
+mod replica;
 mod retrying;
 mod room;
 mod seat;
@@ -45,6 +49,7 @@ mod window;
 pub(crate) use checkpointing::{CheckpointPart, Wanted as CheckpointWanted};
 pub(crate) use naming::NODE;
 pub(crate) use relocate::Notice;
+pub(crate) use replica::{Note, Replica, Step};
 pub(crate) use seat::Seat;
 pub(crate) use store::{Fetched, Load, Loaded, Piece, Wanted};
 
@@ -71,6 +76,7 @@ use keyed::Looks;
 use ledger::{ConsumerKey, Wheel};
 use lost::Losses;
 use moving::Arrival;
+use names_between::{Between, NamesBetween};
 use naming::ChangeWait;
 use reading::Reads;
 use relocate::Copies;
@@ -94,6 +100,10 @@ pub(crate) enum Input {
     Resume(ClientId),
     /// Frames of this worker's shards are where they were to be, in order.
     Placed(Vec<Placed>),
+    /// What a replicator says of a shard.
+    Step(ShardId, Step),
+    /// What a replicator has written beside a shard's entries.
+    Note(ShardId, Note),
     /// No frame will be added to a segment, and all of its frames were placed.
     Sealed(u32),
     /// Batches came from the disk.
@@ -108,6 +118,8 @@ pub(crate) enum Input {
     Follow { from: usize, ticket: u64, change: LogChange },
     /// A shard of another worker has followed.
     Followed { ticket: u64 },
+    /// What names and outboxes of shards with several replicas need of each other.
+    Between(Between),
     /// The index file of this segment is stored, as are those of all segments before.
     Indexed(Arc<Directory>),
     /// Give your part of a checkpoint.
@@ -130,6 +142,8 @@ pub(crate) enum Input {
 #[derive(Debug, Default)]
 pub(crate) struct Output {
     pub(crate) frames: Vec<FrameDraft>,
+    /// Frames that are to be ordered first.
+    pub(crate) proposals: Vec<FrameDraft>,
     pub(crate) loads: Vec<Load>,
     pub(crate) notices: Vec<Notice>,
 }
@@ -158,7 +172,14 @@ impl Ports {
 #[derive(Debug)]
 pub(crate) struct Worker {
     number: usize,
+    /// Of the shards that are led here.
     seats: BTreeMap<ShardId, Seat>,
+    /// Of those that another node leads, or nobody for now: their leader's part is empty.
+    followed: BTreeMap<ShardId, Seat>,
+    /// Its shards have several replicas, but the local one.
+    is_replica: bool,
+    /// No shard begins to be led here any more.
+    is_stopping: bool,
     clients: Clients,
     store: Store,
     reads: Reads,
@@ -167,6 +188,9 @@ pub(crate) struct Worker {
     reads_touched: BTreeSet<u64>,
     tails_ready: BTreeSet<(ShardId, ConsumerKey)>,
     changes: BTreeMap<u64, ChangeWait>,
+    names_between: NamesBetween,
+    /// Shards that this node leads, by whatever worker: what others have for them is sent from here.
+    served: BTreeSet<ShardId>,
     timers: Wheel<Due>,
     /// Moves that wait for the disk.
     moves: BTreeMap<u64, (ClientId, Token, Move)>,
@@ -189,6 +213,8 @@ pub(crate) struct Worker {
     listings: Listings,
     /// What was activated in frames that are replayed, and to where.
     unreferred: Vec<(LogId, Activation, (Offset, Millis))>,
+    /// Sealed segments that have entries which are not applied.
+    unapplied_segments: VecDeque<u32>,
     /// Sealed segments whose indexes are being made.
     sealing: VecDeque<Sealing>,
     copies: Copies,
@@ -220,6 +246,9 @@ impl Worker {
         Worker {
             number,
             seats: BTreeMap::new(),
+            followed: BTreeMap::new(),
+            is_replica: false,
+            is_stopping: false,
             clients: Clients::default(),
             store: Store::new(cache_bytes_max, Losses::new(Arc::clone(&ports.metrics)), index),
             reads: Reads::default(),
@@ -227,6 +256,8 @@ impl Worker {
             reads_touched: BTreeSet::new(),
             tails_ready: BTreeSet::new(),
             changes: BTreeMap::new(),
+            names_between: NamesBetween::default(),
+            served: BTreeSet::new(),
             timers: Wheel::new(Millis(0)),
             moves: BTreeMap::new(),
             next_move: 0,
@@ -239,6 +270,7 @@ impl Worker {
             schedule_bytes: 0,
             listings: Listings::default(),
             unreferred: Vec::new(),
+            unapplied_segments: VecDeque::new(),
             sealing: VecDeque::new(),
             copies: Copies::new(unzip_pass_bytes),
             next_change: 0,
@@ -261,7 +293,12 @@ impl Worker {
     }
 
     pub(crate) fn shards(&self) -> impl Iterator<Item = &crate::shard::Shard> {
-        self.seats.values().map(|seat| &seat.shard)
+        self.all_seats().map(|seat| &seat.shard)
+    }
+
+    /// Every seat, led here or not.
+    fn all_seats(&self) -> impl Iterator<Item = &Seat> {
+        self.seats.values().chain(self.followed.values())
     }
 
     pub(crate) fn seats_mut(&mut self) -> impl Iterator<Item = &mut Seat> {
@@ -278,11 +315,19 @@ impl Worker {
         self.now = now;
         self.timers = Wheel::new(now);
         self.restore_done();
-        self.start_agendas();
+        let seats = self.seats.values_mut().chain(self.followed.values_mut());
+        seats.into_iter().for_each(|seat| seat.caught_up(end));
+        let shards: Vec<ShardId> = self.seats.keys().copied().collect();
+        self.start_seats(&shards, clean);
+    }
+
+    /// Builds what the leader of shards keeps in memory.
+    fn start_seats(&mut self, shards: &[ShardId], clean: bool) {
+        let now = self.now;
+        self.start_agendas(shards);
         let names = self.ports.names.load_full();
         let mut subscriptions = Vec::new();
-        for (shard, seat) in &mut self.seats {
-            seat.caught_up(end);
+        for (shard, seat) in self.seats.iter_mut().filter(|(shard, _)| shards.contains(shard)) {
             seat.groups.rebuild(&seat.shard.groups, now);
             for id in seat.shard.subscriptions.keys() {
                 subscriptions.push(SubscriptionRef { shard: *shard, subscription: *id });
@@ -299,9 +344,9 @@ impl Worker {
             let options = queue::options_of(&names, subscription);
             self.wake_unless_idle(subscription, &options, (!clean).then_some(()));
         }
-        self.start_outboxes();
-        self.start_rotas();
-        self.start_keys();
+        self.start_outboxes(shards);
+        self.start_rotas(shards);
+        self.start_keys(shards);
     }
 
     /// Nothing is on its way to the disk or waits to be.
@@ -380,6 +425,8 @@ impl Worker {
             Input::Calls(client, calls) => self.calls(client, calls),
             Input::Resume(client) => self.resume(client),
             Input::Placed(placed) => placed.into_iter().for_each(|frame| self.placed(frame)),
+            Input::Step(shard, step) => self.step(shard, step),
+            Input::Note(shard, note) => self.note(shard, note),
             Input::Sealed(segment) => self.sealed(segment),
             Input::Loaded(loaded) => self.loaded(loaded),
             Input::Arrive(arrival) => self.arrive(*arrival),
@@ -387,6 +434,7 @@ impl Worker {
             Input::Propose(change) => self.propose(*change),
             Input::Follow { from, ticket, change } => self.follow(from, ticket, change),
             Input::Followed { ticket } => self.followed(ticket),
+            Input::Between(between) => self.between(between),
             Input::Indexed(directory) => self.indexed(&directory),
             Input::Checkpoint(wanted) => self.checkpoint(wanted),
             Input::Report => self.report(),
@@ -401,12 +449,16 @@ impl Worker {
             Input::Flush => {
                 self.want_bases();
                 self.seal(true);
+                self.end_leading_all();
             }
         }
     }
 
     fn call(&mut self, client: ClientId, call: Call) {
         let token = call.token;
+        if self.is_replica && self.refuses(client, &call) {
+            return;
+        }
         let Some(call) = self.unless_held(client, call) else { return };
         match call.op {
             Op::Append(append) => self.append_unless_full(client, token, append),
@@ -510,8 +562,13 @@ impl Worker {
     fn seal(&mut self, force: bool) {
         for seat in self.seats.values_mut() {
             while let Some(frame) = seat.seal(self.now, force) {
-                self.output.frames.push(frame);
+                match seat.replica.is_some() {
+                    true => self.output.proposals.push(frame),
+                    false => self.output.frames.push(frame),
+                }
             }
+        }
+        for seat in self.seats.values_mut().chain(self.followed.values_mut()) {
             while let Some(frame) = seat.witness() {
                 self.output.frames.push(frame);
             }

@@ -18,6 +18,6 @@ pub use clock::{Clock, SystemClock};
 pub use disk::{Access, DirLock, Disk, File};
 pub use faults::{FaultKind, FaultPlan};
 pub use fs::FsDisk;
-pub use planted::{FAULTS, REPLICA_FAULTS, plant, planted};
+pub use planted::{FAULTS, REPLICA_FAULTS, SHARD_FAULTS, plant, planted};
 pub use power::{Cut, RecordedDisk, cut_power};
 pub use random::{Random, SystemRandom};

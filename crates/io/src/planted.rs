@@ -13,6 +13,14 @@ pub const REPLICA_FAULTS: &[(&str, &str)] = &[
     ("truncation-not-durable", "a truncation is acknowledged when it is queued"),
 ];
 
+/// Faults by which replicas of shards come apart, or do not come together: the tests with three replicas
+/// find them.
+pub const SHARD_FAULTS: &[(&str, &str)] = &[
+    ("state-changed-outside-apply", "a leader changes a shard's state when it seals a frame"),
+    ("hash-order", "what goes into one frame is applied in an order that every node hashes anew"),
+    ("sent-by-leader-only", "what is for another shard is sent only where both are led"),
+];
+
 /// Every fault that can be planted in a broker, and what it does.
 pub const FAULTS: &[(&str, &str)] = &[
     ("ack-before-sync", "clients are answered when a round is written, not when it is synced"),
@@ -87,7 +95,7 @@ pub const FAULTS: &[(&str, &str)] = &[
 #[must_use]
 pub fn plant(name: &str) -> bool {
     cfg!(plant)
-        && FAULTS.iter().chain(REPLICA_FAULTS).any(|(known, _)| *known == name)
+        && FAULTS.iter().chain(REPLICA_FAULTS).chain(SHARD_FAULTS).any(|(known, _)| *known == name)
         && PLANTED.set(name.to_owned()).is_ok()
 }
 

@@ -251,6 +251,11 @@ impl Recovery {
         }
     }
 
+    /// Where what was read ends: after the last frame, where the next round goes.
+    pub fn end(&self) -> Position {
+        self.scanner.end()
+    }
+
     /// The damage met so far.
     pub fn findings(&self) -> &[Finding] {
         &self.scanner.findings
@@ -433,6 +438,13 @@ pub(crate) fn rebuild(
             break;
         }
         for FoundFrame { frame, .. } in round.frames {
+            if frame.kind == FrameKind::Truncate {
+                // Others have their indices, and their offsets, from here on.
+                let taken_back = |(shard, index, _): &(ShardId, u64, u16)| {
+                    *shard == frame.shard && *index >= frame.index
+                };
+                unplaced.retain(|of, _| !taken_back(of));
+            }
             let is_relocated = frame.kind == FrameKind::Relocate;
             let mut own = BTreeMap::new();
             for (i, dest) in frame.dests.iter().enumerate().filter(|_| is_inside) {

@@ -161,6 +161,15 @@ impl Index {
         }
     }
 
+    /// Whether a page of an index file has what a log has from an offset on, at a location: when this was
+    /// applied before the process began.
+    pub(crate) fn is_known(&self, log: LogId, first: Offset, location: &Location) -> bool {
+        let Location::Journal { segment, .. } = location else { return false };
+        let stretch = self.log(log).and_then(|runs| runs.stretch(first));
+        stretch.is_some_and(|stretch| stretch.page.segment == *segment)
+            || self.is_indexed(log, location)
+    }
+
     /// Those of other logs, after `from`: so many runs are looked at. Gives where to go on.
     ///
     /// They need not be as of one moment. Whatever was added to the index meanwhile is added again

@@ -1,18 +1,21 @@
 //! What a start puts back: a checkpoint's state, where batches lie, the frames since.
 
+use super::collect::Collected;
 use super::{EngineError, clean_stop};
 use crate::index::{PageKey, Run, StoredRuns, stored_runs};
 use crate::worker::Worker;
 use crate::worker_number;
-use journal::{Checkpoint, Directory, Indexed, Page, PageKind, Recovery};
+use journal::{Checkpoint, Directory, FrameKind, Indexed, Page, PageKind, Recovery};
 use std::collections::BTreeMap;
 use types::{LogId, ShardId};
 
 /// Puts the stored state back. Gives whether the store was stopped cleanly, so that nothing that was
-/// in flight can have been delivered, and the segment before which all have their index.
+/// in flight can have been delivered, and the segment before which all have their index. Where shards have
+/// several replicas, entries are not applied but `collected`.
 pub(super) fn restore(
     workers: &mut [Worker],
     recovery: &mut Recovery,
+    mut collected: Option<&mut Collected>,
 ) -> Result<(bool, u32), EngineError> {
     let runs = read_runs(recovery.checkpoint())?;
     let replay = recovery.checkpoint().map_or(0, |checkpoint| checkpoint.replay.segment);
@@ -48,6 +51,14 @@ pub(super) fn restore(
     while let Some(frame) = recovery.next_frame()? {
         if frame.shard == ShardId::LOCAL {
             continue;
+        }
+        match &mut collected {
+            Some(collected) if frame.kind != FrameKind::Relocate => {
+                collected.take(&frame);
+                continue;
+            }
+            None if frame.kind.is_replicas() => return Err(EngineError::Replica),
+            _ => {}
         }
         let worker = &mut workers[worker_number(frame.shard, workers.len())];
         replayed += u64::from(worker.replay(&frame).map_err(|_| EngineError::Newer)?);

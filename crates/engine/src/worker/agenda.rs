@@ -151,11 +151,11 @@ impl Worker {
     }
 
     /// Has every schedule looked through, from the beginning.
-    pub(super) fn start_agendas(&mut self) {
+    pub(super) fn start_agendas(&mut self, shards: &[ShardId]) {
         let near_max = self.schedule_near_max;
         let index = &mut self.store.index;
         index.dues.forget_heads();
-        for (shard, seat) in &mut self.seats {
+        for (shard, seat) in self.seats.iter_mut().filter(|(shard, _)| shards.contains(shard)) {
             for (log, schedule) in &seat.shard.schedules {
                 let id = Schedule::id_of(*log);
                 let mut agenda = Agenda::new(near_max, schedule.count() > 0);

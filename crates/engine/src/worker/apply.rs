@@ -57,13 +57,14 @@ impl Worker {
     /// A frame of one of this worker's shards is on the disk (or written, where that is enough).
     pub(super) fn placed(&mut self, placed: Placed) {
         match placed.kind {
-            FrameKind::Entry => self.entry_placed(placed),
             FrameKind::Relocate => self.relocated(&placed),
+            _ if self.is_replica && placed.shard != ShardId::LOCAL => self.replica_placed(&placed),
+            FrameKind::Entry => self.entry_placed(placed),
             kind => debug_assert!(!kind.is_replicas(), "there is one replica of each shard"),
         }
     }
 
-    fn entry_placed(&mut self, placed: Placed) {
+    pub(super) fn entry_placed(&mut self, placed: Placed) {
         let shard = placed.shard;
         let Some(seat) = self.seats.get_mut(&shard) else { return };
         let Some(sealed) = seat.in_flight.pop_front() else { return };
@@ -154,6 +155,7 @@ impl Worker {
                     self.parked(shard, (subscription, log), &entries);
                 }
                 Effect::KeyRun { log, first, end } => self.key_run_put(shard, log, (first, end)),
+                Effect::NamesFollowed { upto } => self.tell_names_followed(shard, upto),
                 effect => self.told(shard, effect, &askers),
             }
         }
@@ -166,6 +168,9 @@ impl Worker {
             self.changed(shard, asker(command), result, follow);
         }
         self.tell_followed(shard, sealed.index);
+        if self.is_replica && shard == ShardId(0) {
+            self.give_names();
+        }
         self.arrived.note(shard, sealed);
         for pending in &sealed.pending {
             self.answer(shard, sealed, &bases, *pending);
@@ -393,8 +398,7 @@ impl Worker {
 
     /// Applies a frame found in the journal at the start. Nobody waits and nothing is handed out.
     ///
-    /// True when it was an entry not applied yet. Fails when a command cannot be read, and where replicas of
-    /// a shard wrote it: to pass over what took entries back would be to apply them.
+    /// True when it was an entry not applied yet. Fails when a command cannot be read.
     pub(crate) fn replay(&mut self, frame: &ScannedFrame) -> Result<bool, crate::Unreadable> {
         let Some(seat) = self.seats.get_mut(&frame.shard) else { return Ok(false) };
         if frame.kind != FrameKind::Relocate {
@@ -413,7 +417,6 @@ impl Worker {
                 self.replay_relocate(frame);
                 return Ok(false);
             }
-            kind if kind.is_replicas() => return Err(crate::Unreadable),
             _ => return Ok(false),
         }
         let commands = crate::command::decode(&frame.commands)?;
@@ -524,13 +527,19 @@ fn tell_lost(metrics: &Metrics, frame: &ScannedFrame, lost: u64) {
     metrics::add(&metrics.damage.lost_frames, lost);
 }
 
-fn note_base(seat: &mut Seat, index: u64, dest: usize, verdict: Verdict, base: Offset) {
+pub(super) fn note_base(seat: &mut Seat, index: u64, dest: usize, verdict: Verdict, base: Offset) {
     let base = if verdict == Verdict::Appended { base } else { REJECTED };
     let dest = u16::try_from(dest).expect("a frame has few destinations");
     seat.bases.push(AppliedBase { index, dest, base });
 }
 
-fn run_of(dest: &Dest, header: &Header, base: Offset, appended: Millis, at: &Location) -> Run {
+pub(super) fn run_of(
+    dest: &Dest,
+    header: &Header,
+    base: Offset,
+    appended: Millis,
+    at: &Location,
+) -> Run {
     let Envelope { expiring, due, .. } = Envelope::decode(&dest.envelope);
     Run {
         first: base,

@@ -87,6 +87,11 @@ impl Backlog {
 impl Worker {
     /// Carries a connection's calls out, or has them wait.
     pub(super) fn calls(&mut self, client: ClientId, calls: Vec<Call>) {
+        if self.is_replica {
+            for call in &calls {
+                self.clients.asks(client, call.token, call.op.shard());
+            }
+        }
         let waits = self.backlog.holds(client)
             || self.is_behind() && calls.iter().any(|call| appends(call).next().is_some());
         if waits {

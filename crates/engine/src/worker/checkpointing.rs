@@ -3,7 +3,8 @@
 //! The cut is when the checkpoint is asked for. What the shards are then is stored a slice a turn;
 //! a chunk that is about to change is stored first (`shard/chunked.rs`).
 
-use super::relocate::{Notice, TERM};
+use super::relocate::Notice;
+use super::seat::TERM;
 use super::{Seat, Worker};
 use crate::index::StoredRuns;
 use crate::shard::{Cut, Names};
@@ -53,7 +54,8 @@ impl Worker {
         self.cut_schedules();
         let mut part = Box::new(CheckpointPart { cut: cut.number, ..CheckpointPart::default() });
         let mut runs = Vec::new();
-        for (id, seat) in self.seats.iter_mut().filter(|(id, _)| **id != ShardId::LOCAL) {
+        let seats = self.seats.iter_mut().chain(&mut self.followed);
+        for (id, seat) in seats.filter(|(id, _)| **id != ShardId::LOCAL) {
             let (head, names) = seat.shard.begin_cut(cut);
             part.pages.push(head);
             part.names = part.names.take().or(names);
@@ -61,12 +63,17 @@ impl Worker {
             let hidden = self.store.index.unindexed_hidden(|log| seat.shard.extent(log).is_some());
             part.pages.push(page(*id, &hidden));
             runs.push((*id, (LogId(0), Offset(i64::MIN))));
-            part.applied.push(Applied { shard: *id, term: TERM, index: seat.shard.applied });
-            let position = match (seat.in_flight.is_empty(), self.copies.are_of(*id)) {
+            let term = seat.replica.as_ref().map_or(TERM, |replica| replica.term);
+            part.applied.push(Applied { shard: *id, term, index: seat.shard.applied });
+            part.pages.extend(seat.replica.as_ref().map(|replica| replica.page(*id)));
+            let is_applied = seat.replica.is_some() || seat.in_flight.is_empty();
+            let position = match (is_applied, self.copies.are_of(*id)) {
                 (true, false) => seat.position.max(durable),
                 (true, true) => seat.position.max(self.copies.placed(*id)),
                 (false, _) => seat.position,
             };
+            let unapplied = seat.replica.as_ref().and_then(|it| it.unapplied());
+            let position = unapplied.into_iter().chain([position]).min().unwrap_or_default();
             if position != Position::default() {
                 part.replay = part.replay.into_iter().chain([position]).min();
             }
@@ -79,10 +86,12 @@ impl Worker {
         let Some(mut cutting) = self.cutting.take() else { return };
         let mut room = self.slice_bytes;
         let pages = &mut cutting.part.pages;
-        let mut seats = self.seats.iter_mut().filter(|(id, _)| **id != ShardId::LOCAL);
+        let seats = self.seats.iter_mut().chain(&mut self.followed);
+        let mut seats = seats.filter(|(id, _)| **id != ShardId::LOCAL);
         let mut done = seats.all(|(_, seat)| seat.shard.cut_on(&mut room, pages));
         while done && let Some((id, from)) = cutting.runs.pop() {
-            let Some(seat) = self.seats.get(&id) else { continue };
+            let seat = self.seats.get(&id).or_else(|| self.followed.get(&id));
+            let Some(seat) = seat else { continue };
             let look_at_max = room / RUN_BYTES;
             let of = |log| seat.shard.extent(log).is_some();
             let (stored, next) = self.store.index.unindexed(from, look_at_max, of);
@@ -110,11 +119,18 @@ impl Worker {
 
     /// The replicated state of the durable shards.
     pub(crate) fn state(&self) -> Vec<(ShardId, Vec<u8>)> {
-        let durable = self.seats.iter().filter(|(id, _)| **id != ShardId::LOCAL);
+        let durable = self.all_seats().filter(|seat| seat.shard.id != ShardId::LOCAL);
         let bytes = |seat: &Seat| postcard::to_allocvec(&seat.shard);
         let state =
             |seat: &Seat| (seat.shard.id, bytes(seat).expect("a Vec takes every state there is"));
-        durable.map(|(_, seat)| state(seat)).collect()
+        durable.map(state).collect()
+    }
+
+    /// The last entry that each durable shard's state has, and whether the shard is led here.
+    pub(crate) fn applied(&self) -> Vec<(ShardId, u64, bool)> {
+        let durable = self.all_seats().map(|seat| &seat.shard);
+        let durable = durable.filter(|shard| shard.id != ShardId::LOCAL);
+        durable.map(|it| (it.id, it.applied, self.seats.contains_key(&it.id))).collect()
     }
 
     /// Whether a part of a checkpoint is being made.

@@ -4,7 +4,7 @@ use crate::Outbox;
 use crate::api::{Delivery, Event, Reply};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use types::{ClientId, ConsumerId, Error, SubscriptionId, Token};
+use types::{ClientId, ConsumerId, Error, ShardId, SubscriptionId, Token};
 
 /// What a delivery costs beyond its tail, in bytes.
 const DELIVERY_OVERHEAD_BYTES: usize = 64;
@@ -29,6 +29,8 @@ pub(crate) struct ClientSeat {
 pub(crate) struct Clients {
     seats: BTreeMap<ClientId, ClientSeat>,
     touched: Vec<ClientId>,
+    /// Which shard each call is for that is not answered; only where a shard's leader may change.
+    asked: Option<BTreeMap<(ClientId, Token), ShardId>>,
 }
 
 impl ClientSeat {
@@ -55,6 +57,9 @@ impl Clients {
     }
 
     pub(crate) fn remove(&mut self, id: ClientId) -> Option<ClientSeat> {
+        if let Some(asked) = &mut self.asked {
+            asked.retain(|(client, _), _| *client != id);
+        }
         self.seats.remove(&id)
     }
 
@@ -66,9 +71,34 @@ impl Clients {
         self.seats.get(&id).is_none_or(|seat| seat.stalled)
     }
 
+    /// From now on remembers which calls are not answered.
+    pub(super) fn note_calls(&mut self) {
+        self.asked.get_or_insert_default();
+    }
+
+    /// A call came, for a shard.
+    pub(super) fn asks(&mut self, id: ClientId, token: Token, shard: ShardId) {
+        if let Some(asked) = &mut self.asked
+            && token != Token::NONE
+            && self.seats.contains_key(&id)
+        {
+            asked.insert((id, token), shard);
+        }
+    }
+
+    /// Answers every call for a shard; whatever is answered to them later, nobody hears.
+    pub(super) fn fail_all(&mut self, shard: ShardId, error: &Error) {
+        let asked = self.asked.iter().flatten();
+        let all: Vec<_> = asked.filter(|(_, of)| **of == shard).map(|(call, _)| *call).collect();
+        for (client, token) in all {
+            self.reply(client, token, Err(error.clone()));
+        }
+    }
+
     /// Answers a call, unless no answer is wanted.
     pub(crate) fn reply(&mut self, id: ClientId, token: Token, result: Result<Reply, Error>) {
-        if token != Token::NONE {
+        let answered = |asked: &mut BTreeMap<_, _>| asked.remove(&(id, token)).is_none();
+        if token != Token::NONE && !self.asked.as_mut().is_some_and(answered) {
             self.event(id, Event::Reply { token, result });
         }
     }

@@ -253,6 +253,7 @@ impl Worker {
             Waiter::Keyed { id } => self.keyed_loaded(id),
             Waiter::Listing { id } => self.listing_loaded(id),
             Waiter::Agenda(log) => self.agenda_loaded(log),
+            Waiter::Steps(shard) => self.step_on(shard),
             Waiter::Outbox { from, to } => self.outbox_loaded(from, to),
             Waiter::Dead(subscription) => {
                 if let Some(seat) = self.seats.get_mut(&subscription.shard) {

@@ -155,8 +155,8 @@ impl Worker {
     }
 
     /// Has strays given up, and runs made where there are many.
-    pub(super) fn start_keys(&mut self) {
-        for (shard, seat) in &mut self.seats {
+    pub(super) fn start_keys(&mut self, shards: &[ShardId]) {
+        for (shard, seat) in self.seats.iter_mut().filter(|(shard, _)| shards.contains(shard)) {
             let logs: Vec<(LogId, bool)> =
                 seat.shard.keys.iter().map(|(log, keys)| (*log, keys.has_strays())).collect();
             for (log, has_strays) in logs {
@@ -278,7 +278,8 @@ impl Worker {
 
     /// Takes pages that were given up out of the index.
     pub(super) fn sweep_key_pages(&mut self, every: bool) {
-        for seat in self.seats.values_mut().filter(|seat| !seat.shard.keys.is_empty()) {
+        let seats = self.seats.values_mut().chain(self.followed.values_mut());
+        for seat in seats.filter(|seat| !seat.shard.keys.is_empty()) {
             for (log, keys) in &seat.shard.keys {
                 let keying = seat.keying.get_mut(log);
                 let gives_up = keying.is_some_and(|it| std::mem::take(&mut it.gives_up));

@@ -90,6 +90,11 @@ impl Seat {
 }
 
 impl QueueLog {
+    /// The frames on their way have indices larger by so much.
+    pub(super) fn shift_leases(&mut self, by: u64) {
+        self.leasing.iter_mut().for_each(|(at, _)| *at += by);
+    }
+
     /// The frames up to `index` are placed.
     fn leased(&mut self, index: u64) {
         while let Some((_, mut handout)) = self.leasing.pop_front_if(|(at, _)| *at <= index) {

@@ -15,6 +15,7 @@ use ledger::{ConsumerKey, Span};
 use record::batch::Builder;
 use record::properties::{self, Address, Readdressed};
 use record::{Malformed, tail};
+use std::collections::BTreeSet;
 use types::{ClientId, Error, Kind, LogId, LogRef, Millis, Offset, ShardId, Token};
 
 /// Messages that are moved by one operation, at most.
@@ -45,6 +46,10 @@ pub(crate) struct Sending {
     next: Offset,
     sent: usize,
     loading: bool,
+    /// What was taken out in frames that may not be applied yet.
+    taken_out: BTreeSet<Offset>,
+    /// The first entry when that was looked at last, if it was sent.
+    oldest: Option<Offset>,
 }
 
 /// A record to be moved.
@@ -198,9 +203,9 @@ impl Worker {
     }
 
     /// Has every outbox sent again, from its first entry.
-    pub(super) fn start_outboxes(&mut self) {
+    pub(super) fn start_outboxes(&mut self, shards: &[ShardId]) {
         let mut all = Vec::new();
-        for (from, seat) in &self.seats {
+        for (from, seat) in self.seats.iter().filter(|(from, _)| shards.contains(from)) {
             all.extend(seat.shard.outboxes.keys().map(|to| (*from, *to)));
         }
         for (from, to) in all {
@@ -210,7 +215,16 @@ impl Worker {
 
     /// Sends what of an outbox was not sent, up to a bound.
     pub(super) fn send_outbox(&mut self, from: ShardId, to: ShardId) {
-        let Some(seat) = self.seats.get_mut(&from) else { return };
+        if self.is_replica && !self.sends(from, to) {
+            return;
+        }
+        let seat = match self.seats.get_mut(&from) {
+            Some(seat) => seat,
+            None => match self.followed.get_mut(&from) {
+                Some(seat) => seat,
+                None => return,
+            },
+        };
         let Some(outbox) = seat.shard.outboxes.get(&to) else { return };
         let sending = seat.sending.entry(to).or_default();
         let id = Outbox::id_of(from, to);
@@ -253,11 +267,59 @@ impl Worker {
     }
 
     pub(super) fn outbox_loaded(&mut self, from: ShardId, to: ShardId) {
-        let seat = self.seats.get_mut(&from);
+        let seat = match self.seats.get_mut(&from) {
+            Some(seat) => Some(seat),
+            None => self.followed.get_mut(&from),
+        };
         if let Some(sending) = seat.and_then(|seat| seat.sending.get_mut(&to)) {
             sending.loading = false;
         }
         self.send_outbox(from, to);
+    }
+
+    /// Whether what a shard has for another one is sent from here: to where it is led, from every copy.
+    fn sends(&self, from: ShardId, to: ShardId) -> bool {
+        match to {
+            ShardId::LOCAL => self.seats.contains_key(&from),
+            _ if io::planted("sent-by-leader-only") => {
+                self.served.contains(&to) && self.seats.contains_key(&from)
+            }
+            _ => self.served.contains(&to),
+        }
+    }
+
+    /// This node leads a shard, or not any more: what others have for it is sent, or not.
+    pub(super) fn serve(&mut self, to: ShardId, leads: bool) {
+        match leads {
+            true => self.served.insert(to),
+            false => self.served.remove(&to),
+        };
+        let mut from = Vec::new();
+        for seat in self.seats.values_mut().chain(self.followed.values_mut()) {
+            if let Some(sending) = seat.sending.get_mut(&to) {
+                (sending.next, sending.sent) = (Offset(0), 0);
+            }
+            from.push(seat.shard.id);
+        }
+        from.into_iter().for_each(|from| self.send_outbox(from, to));
+    }
+
+    /// Sends once more what was sent a while ago and is still there: a leader may have changed.
+    pub(super) fn send_again(&mut self) {
+        let mut again = Vec::new();
+        for seat in self.seats.values_mut().chain(self.followed.values_mut()) {
+            for (to, outbox) in &seat.shard.outboxes {
+                let first = outbox.entries.keys().next().copied();
+                let sending = seat.sending.entry(*to).or_default();
+                let sent = first.filter(|first| *first < sending.next && !sending.loading);
+                if sent.is_some() && sending.oldest == sent {
+                    (sending.next, sending.sent) = (Offset(0), 0);
+                    again.push((seat.shard.id, *to));
+                }
+                sending.oldest = sent;
+            }
+        }
+        again.into_iter().for_each(|(from, to)| self.send_outbox(from, to));
     }
 
     /// A message from another shard's outbox.
@@ -294,11 +356,25 @@ impl Worker {
     /// The other shard has an entry of an outbox, or has no such log.
     pub(super) fn arrived(&mut self, id: LogId, offset: Offset, verdict: Verdict) {
         let Some((from, to)) = Outbox::shards_of(id) else { return };
+        if let Some(seat) = self.followed.get_mut(&from) {
+            // Its leader sees that in its own copy.
+            if let Some(sending) = seat.sending.get_mut(&to) {
+                sending.sent = sending.sent.saturating_sub(1);
+            }
+            return self.send_outbox(from, to);
+        }
         let Some(seat) = self.seats.get_mut(&from) else { return };
         let Some(outbox) = seat.shard.outboxes.get(&to) else { return };
         let sending = seat.sending.entry(to).or_default();
         sending.sent = sending.sent.saturating_sub(1);
         let outbound = outbox.entries.get(&offset).copied();
+        if self.is_replica {
+            // Several leaders of the other shard may have sent it.
+            sending.taken_out.retain(|taken| outbox.entries.contains_key(taken));
+            if outbound.is_none() || sending.taken_out.contains(&offset) {
+                return self.send_outbox(from, to);
+            }
+        }
         let mut back: Option<(LogRef, Bytes, Run)> = None;
         if let Some(Outbound { source, keep: true, .. }) = outbound
             && verdict == Verdict::Gone
@@ -318,6 +394,9 @@ impl Worker {
             return;
         }
         seat.draft.command_now(Command::Sent { to, offset });
+        if self.is_replica {
+            seat.sending.entry(to).or_default().taken_out.insert(offset);
+        }
         if let Some((source, batch, run)) = back {
             let envelope = Envelope { expiring: run.expiring, ..Envelope::default() };
             let levels = seat.is_ranked(source.log).then(|| Levels::of_batch(&batch)).flatten();

@@ -47,13 +47,17 @@ impl Worker {
             Some(seat) => {
                 seat.command_now(Command::Change(Box::new(change)));
             }
-            None => self.ports.mailboxes[0].push(Input::Propose(Box::new(change))),
+            None if self.number > 0 => {
+                self.ports.mailboxes[0].push(Input::Propose(Box::new(change)));
+            }
+            // Whoever leads the shard looks after it.
+            None => {}
         }
     }
 
     /// Publishes the names as they are now.
     pub(crate) fn publish_names(&self) {
-        let catalog = |shard| self.seats.get(&shard)?.shard.catalog.as_ref();
+        let catalog = |shard| self.seat_of(shard)?.shard.catalog.as_ref();
         if let (Some(shared), Some(local)) = (catalog(ShardId(0)), catalog(ShardId::LOCAL)) {
             let names = Names { shared: shared.snapshot(), local: local.snapshot() };
             self.ports.names.store(Arc::new(names));
@@ -71,6 +75,9 @@ impl Worker {
         if let Ok(outcome) = result.as_ref() {
             self.publish_names();
             self.tidy_after(shard, outcome);
+        }
+        if self.is_replica && shard != ShardId::LOCAL {
+            return self.changed_between(shard, asker, result, follow);
         }
         let left = follow.len();
         let wait = ChangeWait { asker, result, left };
@@ -111,7 +118,7 @@ impl Worker {
         }
     }
 
-    fn answer_change(&mut self, wait: ChangeWait) {
+    pub(super) fn answer_change(&mut self, wait: ChangeWait) {
         if let Some((client, token)) = wait.asker {
             self.clients.reply(client, token, Ok(Reply::Changed(wait.result)));
         }
@@ -119,7 +126,7 @@ impl Worker {
 
     /// What a change here means for the other layer: bindings that lost an end, and routers that
     /// were to go with their last binding.
-    fn tidy_after(&mut self, shard: ShardId, outcome: &Outcome) {
+    pub(super) fn tidy_after(&mut self, shard: ShardId, outcome: &Outcome) {
         let deleted = match outcome {
             Outcome::Deleted(deleted) | Outcome::Unbound { deleted, .. } => deleted,
             Outcome::Governed { namespace, .. } => return self.tell_policies(namespace),

@@ -75,6 +75,11 @@ impl Bounds {
         self.by_log.retain(|_, bound| bound.subscription != id);
     }
 
+    /// The frames on their way have indices larger by so much.
+    pub(super) fn shift(&mut self, by: u64) {
+        self.coming.iter_mut().for_each(|(at, ..)| *at += by);
+    }
+
     /// The frames up to `index` are applied.
     pub(super) fn applied(&mut self, index: u64) {
         while let Some((_, log, amount)) = self.coming.pop_front_if(|(at, ..)| *at <= index) {

@@ -14,7 +14,7 @@ use crate::draft::Awaits;
 use crate::index::Look;
 use ledger::Span;
 use std::collections::{BTreeMap, BTreeSet};
-use types::{ClientId, Error, Kind, LogId, LogRef, Millis, Offset, Token};
+use types::{ClientId, Error, Kind, LogId, LogRef, Millis, Offset, ShardId, Token};
 
 /// A read that waits: for bytes to arrive, or for the disk.
 #[derive(Debug)]
@@ -83,6 +83,15 @@ impl Reads {
     /// The reads that wait for a log.
     pub(crate) fn of_log(&self, log: LogId) -> impl Iterator<Item = u64> {
         self.by_log.get(&log).into_iter().flatten().copied()
+    }
+
+    /// The reads that wait for something of a shard.
+    pub(super) fn of_shard(&self, shard: ShardId) -> impl Iterator<Item = u64> {
+        let of = move |waiting: &Waiting| match &waiting.what {
+            What::Read(read) => read.logs.iter().any(|from| from.log.shard == shard),
+            What::Find(find) => find.log.shard == shard,
+        };
+        self.by_id.iter().filter(move |(_, waiting)| of(waiting)).map(|(id, _)| *id)
     }
 
     /// The earliest deadline.
@@ -225,7 +234,9 @@ impl Worker {
         id: u64,
     ) -> Result<ReadLog, Cold> {
         let Some(extent) = self.extent(from.log) else {
-            let batches = Err(Error::new(Kind::NotFound, "the log does not exist"));
+            let elsewhere = self.led_elsewhere(from.log.shard);
+            let gone = || Error::new(Kind::NotFound, "the log does not exist");
+            let batches = Err(elsewhere.unwrap_or_else(gone));
             return Ok(ReadLog { log: from.log, batches, extent: Extent::default() });
         };
         let interest = self.interest(from.log);

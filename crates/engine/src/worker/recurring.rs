@@ -41,6 +41,13 @@ pub(crate) struct Rota {
 }
 
 impl Rota {
+    /// The timer that is armed for it.
+    pub(super) fn timer(&self) -> Option<TimerId> {
+        self.timer.map(|(_, timer)| timer)
+    }
+}
+
+impl Rota {
     /// It is due then; `None`: not now.
     fn set(&mut self, name: &Name, due: Option<Millis>) {
         if let Some(was) = self.by_name.remove(name) {
@@ -190,9 +197,9 @@ impl Worker {
     }
 
     /// Arms everything that recurs.
-    pub(super) fn start_rotas(&mut self) {
+    pub(super) fn start_rotas(&mut self, shards: &[ShardId]) {
         let mut homes = Vec::new();
-        for (shard, seat) in &mut self.seats {
+        for (shard, seat) in self.seats.iter_mut().filter(|(shard, _)| shards.contains(shard)) {
             for (log, all) in &seat.shard.recurring {
                 let rota = seat.rotas.entry(*log).or_default();
                 all.iter().for_each(|(name, known)| rota.set(name, known.due));

@@ -2,6 +2,7 @@
 //! and to copy what is live in a mostly dead segment to the end of the journal.
 
 use super::checkpointing::CheckpointPart;
+use super::seat::TERM;
 use super::store::{Fetched, Found, LoadedBatch, ToCopy, Waiter};
 use super::unzip::Unzip;
 use super::{Worker, upkeep};
@@ -28,7 +29,12 @@ pub(crate) enum Notice {
     /// The worker's part of a checkpoint.
     Checkpoint { worker: usize, part: Box<CheckpointPart> },
     /// Bytes the worker needs, by segment.
-    Live { worker: usize, live: BTreeMap<u32, u64> },
+    Live {
+        worker: usize,
+        live: BTreeMap<u32, u64>,
+        /// From this segment on there are entries that other replicas may ask for.
+        kept_from: Option<u32>,
+    },
     /// What the worker had live in a segment is on its way to the end of the journal.
     Relocated { worker: usize, segment: u32 },
     /// What the worker had live in the segments being unzipped is on its way, log by log.
@@ -73,8 +79,6 @@ type Copied = (LogId, Run, Bytes);
 
 /// Bytes of batches in one frame of copies, and of those that are in memory for one.
 pub(super) const FRAME_BYTES: usize = 256 << 10;
-/// The term of a single node's shards.
-pub(super) const TERM: u32 = 1;
 /// Activated batches that are kept where they were scheduled, for each entry of a schedule that is
 /// kept in memory.
 const REFERRED_PER_NEAR: usize = 4;
@@ -90,14 +94,28 @@ impl Worker {
     /// Every frame of a segment was placed: its index can be made, some a turn.
     pub(super) fn sealed(&mut self, segment: u32) {
         self.want_bases();
-        self.sealing.push_back(Sealing::new(segment));
+        self.unapplied_segments.push_back(segment);
     }
 
     /// Goes on with the index of a sealed segment, or with taking in one that is stored.
     pub(super) fn index_on(&mut self) {
+        self.begin_sealing();
         match self.sealing.is_empty() {
             true => self.fold_on(),
             false => self.seal_on(),
+        }
+    }
+
+    /// Has the indexes made of sealed segments of which everything is applied.
+    fn begin_sealing(&mut self) {
+        let unapplied = match self.is_replica && !self.unapplied_segments.is_empty() {
+            true => self.unapplied_segment(),
+            false => None,
+        };
+        while let Some(segment) =
+            self.unapplied_segments.pop_front_if(|it| unapplied.is_none_or(|first| *it < first))
+        {
+            self.sealing.push_back(Sealing::new(segment));
         }
     }
 
@@ -124,7 +142,8 @@ impl Worker {
         if !self.store.index.is_folding() {
             return;
         }
-        let shards: Vec<&Shard> = self.seats.values().map(|seat| &seat.shard).collect();
+        let seats = self.seats.values().chain(self.followed.values());
+        let shards: Vec<&Shard> = seats.map(|seat| &seat.shard).collect();
         let dead = |log: LogId, run: &Run| {
             let schedule = Schedule::log_of(log)
                 .and_then(|log| shards.iter().find_map(|shard| shard.schedules.get(&log)));
@@ -140,13 +159,15 @@ impl Worker {
 
     /// The base offsets given so far have to be in some frame: no replay will give them again.
     pub(super) fn want_bases(&mut self) {
-        self.seats.values_mut().for_each(|seat| seat.bases_wanted = true);
+        let seats = self.seats.values_mut().chain(self.followed.values_mut());
+        seats.into_iter().for_each(|seat| seat.bases_wanted = true);
     }
 
     pub(super) fn report(&mut self) {
         self.store.index.forget_dead();
         let live = self.store.index.live().clone();
-        self.output.notices.push(Notice::Live { worker: self.number, live });
+        let kept_from = if self.is_replica { self.kept_from() } else { None };
+        self.output.notices.push(Notice::Live { worker: self.number, live, kept_from });
     }
 
     /// Copies what is live in a segment to the end of the journal, page by page.
@@ -214,7 +235,8 @@ impl Worker {
 
     /// A page of an index file came from the disk, or cannot be had.
     fn page_loaded(&mut self, log: LogId, page: PageKey, runs: Option<Vec<Run>>) {
-        let shard = self.seats.values().map(|seat| &seat.shard);
+        let seats = self.seats.values().chain(self.followed.values());
+        let shard = seats.map(|seat| &seat.shard);
         let shard = shard.into_iter().find(|shard| shard.extent(log).is_some());
         if let Some(shard) = shard.filter(|_| Schedule::log_of(log).is_some()) {
             let dead = upkeep::dead_in(shard, log);
@@ -296,7 +318,9 @@ impl Worker {
 
     /// Most runs that a frame of a shard's copies takes.
     pub(super) fn runs_max(&self, shard: ShardId) -> usize {
-        self.seats.get(&shard).map_or(1, |seat| seat.draft.room().dests)
+        let mut seats = self.all_seats();
+        let seat = seats.find(|seat| seat.shard.id == shard);
+        seat.map_or(1, |seat| seat.draft.room().dests)
     }
 
     /// Appends batches of a shard's logs to the journal once more, in one frame. What is on its way
@@ -339,14 +363,14 @@ impl Worker {
         read: impl Fn(LogId, PageKey) -> Option<Vec<Run>>,
     ) -> Result<(), String> {
         let shard_of = |log: LogId| {
-            let shards = self.seats.values().map(|seat| &seat.shard);
+            let shards = self.all_seats().map(|seat| &seat.shard);
             shards.into_iter().find(|shard| shard.extent(log).is_some())
         };
         let dead = |log: LogId, run: &Run| {
             shard_of(log).is_none_or(|shard| upkeep::is_dead(shard, log, run))
         };
         self.store.index.audit(read, dead)?;
-        self.seats.values().try_for_each(|seat| seat.shard.audit())
+        self.all_seats().try_for_each(|seat| seat.shard.audit())
     }
 
     /// Copies are on the disk: from now on they are what is read.
@@ -403,8 +427,8 @@ impl Worker {
     }
 
     fn shard_of_log(&self, log: LogId) -> Option<ShardId> {
-        let mut seats = self.seats.iter();
-        seats.find(|(_, seat)| seat.shard.extent(log).is_some()).map(|(shard, _)| *shard)
+        let mut seats = self.all_seats();
+        seats.find(|seat| seat.shard.extent(log).is_some()).map(|seat| seat.shard.id)
     }
 
     /// Puts back what a checkpoint kept of where batches lie.
@@ -475,7 +499,7 @@ impl Worker {
 
     /// Drops runs that every subscription has settled.
     pub(crate) fn restore_done(&mut self) {
-        for seat in self.seats.values_mut() {
+        for seat in self.seats.values_mut().chain(self.followed.values_mut()) {
             for (id, log) in &seat.shard.logs {
                 let subscriptions = log.subscriptions.iter().filter_map(|id| {
                     let state = seat.shard.subscriptions.get(id);
@@ -495,8 +519,11 @@ impl Worker {
                 seat.scattered.insert(id);
             }
         }
-        let seats = &self.seats;
-        let is_there = |log| seats.values().any(|seat| seat.shard.extent(log).is_some());
+        let (seats, followed) = (&self.seats, &self.followed);
+        let is_there = |log| {
+            let mut all = seats.values().chain(followed.values());
+            all.any(|seat| seat.shard.extent(log).is_some())
+        };
         self.store.index.dues.keep_logs(is_there);
         self.sweep(upkeep::SWEEP_RUNS_MAX);
         self.sweep_key_pages(true);

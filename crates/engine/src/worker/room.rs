@@ -46,7 +46,7 @@ impl Worker {
         let (mut producers, mut ids) = (0, 0);
         let (mut key_bytes, mut group_bytes, mut state_bytes) = (0, 0, 0);
         let mut recurrence_bytes = 0;
-        for seat in self.seats.values() {
+        for seat in self.seats.values().chain(self.followed.values()) {
             let holds = seat.shard.holds();
             producers += holds.producers;
             ids += holds.ids;

@@ -12,6 +12,7 @@ use super::moving::Sending;
 use super::overflow::Bounds;
 use super::queue::{Idle, Queue};
 use super::recurring::Rota;
+use super::replica::Replica;
 use super::tailing::Tailer;
 use super::window::{WideWindow, WindowId};
 use crate::api::{Disposition, Settle};
@@ -25,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use types::{ClientId, Error, Kind, LogId, Millis, ShardId, SubscriptionId, Token};
 
 /// The term of a single node's shards; a cluster's are given by election.
-const TERM: u32 = 1;
+pub(super) const TERM: u32 = 1;
 /// A frame that only settles waits so long for company: nobody waits for it, and a round of its own
 /// costs a write, a sync and four wake-ups.
 const LAZY: Millis = Millis(20);
@@ -83,8 +84,14 @@ pub(crate) struct Seat {
     pub(crate) scattered: BTreeSet<LogId>,
     /// Replay from here gives every frame that is not applied.
     pub(crate) position: Position,
-    /// Base offsets given since the last frame was sealed.
+    /// Base offsets that no frame has told which is applied.
     pub(crate) bases: Vec<AppliedBase>,
+    /// So many of them are in frames on their way.
+    bases_under_way: usize,
+    /// The term it is led in.
+    pub(super) term: u32,
+    /// What is kept of it where it has several replicas.
+    pub(super) replica: Option<Box<Replica>>,
     /// Its first frame is on its way, and nothing is handed out before.
     pub(crate) starting: bool,
     next_index: u64,
@@ -125,6 +132,9 @@ impl Seat {
             scattered: BTreeSet::new(),
             position: Position::default(),
             bases: Vec::new(),
+            bases_under_way: 0,
+            term: TERM,
+            replica: None,
             starting: false,
             lazy_since: None,
             settles: BTreeMap::new(),
@@ -251,6 +261,31 @@ impl Seat {
         self.next_index = self.shard.applied + 1;
     }
 
+    /// What is kept in memory of a shard that is not led here any more, or not yet: its state, and what
+    /// concerns the journal.
+    pub(super) fn without_leader(self) -> Seat {
+        let Seat { shard, draft, position, bases, replica, scattered, idle, .. } = self;
+        let room = draft.room();
+        let seat = Seat::new(shard, room);
+        Seat { position, bases, replica, scattered, idle: idle.tallies_only(), ..seat }
+    }
+
+    /// Begins to be led, in a term: the next frame follows the last one applied.
+    pub(super) fn begin_term(&mut self, term: u32) {
+        self.term = term;
+        self.next_index = self.shard.applied + 1;
+    }
+
+    /// So many entries that are nobody's frames come before the frames that are on their way.
+    pub(super) fn shift(&mut self, by: u64) {
+        self.next_index += by;
+        self.in_flight.iter_mut().for_each(|sealed| sealed.index += by);
+        self.follows.iter_mut().for_each(|(index, ..)| *index += by);
+        self.bounds.shift(by);
+        let logs = self.queues.values_mut().flat_map(|queue| &mut queue.logs);
+        logs.for_each(|log| log.shift_leases(by));
+    }
+
     /// Index of the frame in the making.
     pub(crate) fn next_index(&self) -> u64 {
         self.next_index + self.full.len() as u64
@@ -344,11 +379,20 @@ impl Seat {
         let Some(last) = told.last().map(|base| (base.index, base.dest)) else { return };
         let left = self.bases.partition_point(|base| (base.index, base.dest) <= last);
         self.bases.drain(..left);
+        self.bases_under_way = self.bases_under_way.saturating_sub(left);
     }
 
     /// As many bases as a frame carries.
     fn take_bases(&mut self) -> Vec<AppliedBase> {
         self.bases.drain(..self.bases.len().min(self.draft.room().bases)).collect()
+    }
+
+    /// As many bases as a frame carries; they count as told when that frame is applied.
+    fn show_bases(&mut self) -> Vec<AppliedBase> {
+        let untold = self.bases.iter().skip(self.bases_under_way);
+        let shown: Vec<AppliedBase> = untold.take(self.draft.room().bases).copied().collect();
+        self.bases_under_way += shown.len();
+        shown
     }
 
     /// A frame that tells base offsets and nothing else, when they are wanted and no frame is to come
@@ -358,6 +402,7 @@ impl Seat {
             return None;
         }
         let applied = self.take_bases();
+        self.bases_under_way = 0;
         self.bases_wanted = !self.bases.is_empty();
         (!applied.is_empty()).then(|| FrameDraft {
             shard: self.shard.id,
@@ -415,12 +460,18 @@ impl Seat {
         });
         let stamp = Stamp {
             shard: self.shard.id,
-            term: TERM,
+            term: self.term,
             index: self.next_index,
             time: self.time(now),
         };
         self.next_index += 1;
-        let bases = self.take_bases();
+        let bases = match self.replica.is_some() {
+            true => self.show_bases(),
+            false => self.take_bases(),
+        };
+        if io::planted("state-changed-outside-apply") && self.replica.is_some() {
+            self.shard.change_outside_apply();
+        }
         let (frame, sealed) = draft.seal(stamp, (bases, self.synced()), &self.shard.keys);
         self.in_flight_bytes += sealed.bytes;
         self.in_flight.push_back(sealed);

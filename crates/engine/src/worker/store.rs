@@ -116,6 +116,8 @@ pub(crate) enum Waiter {
     },
     /// What is due next in the schedule of a log.
     Agenda(LogRef),
+    /// A committed entry, which activates what is in a schedule.
+    Steps(ShardId),
 }
 
 /// What is still to be copied out of a segment.

@@ -197,7 +197,8 @@ impl Worker {
         let there = runs.in_memory(run.first).next()?;
         let shard = self.shard_with(log)?;
         let same = (there.first, there.count, there.at) == (run.first, run.count, run.at);
-        if !same || upkeep::is_dead(&self.seats[&shard].shard, log, run) {
+        let shard = self.shards().find(|it| it.id == shard)?;
+        if !same || upkeep::is_dead(shard, log, run) {
             return None;
         }
         let location = runs.location(run);
@@ -206,8 +207,8 @@ impl Worker {
     }
 
     fn shard_with(&self, log: LogId) -> Option<ShardId> {
-        let mut seats = self.seats.iter();
-        seats.find(|(_, seat)| seat.shard.logs.contains_key(&log)).map(|(shard, _)| *shard)
+        let mut shards = self.shards();
+        shards.find(|shard| shard.logs.contains_key(&log)).map(|shard| shard.id)
     }
 
     /// Writes as much of the pass as may be; false when the rest has to wait.

@@ -302,6 +302,9 @@ impl Worker {
     /// Trims logs to their retention, and has producers forgotten. What is too old goes by the page
     /// where it is no longer in memory; a page of which only a part is too much is read for that.
     pub(super) fn retain(&mut self) {
+        if self.is_replica {
+            self.send_again();
+        }
         self.forget_producers();
         self.forget_ids();
         let mut unread = Vec::new();
@@ -374,7 +377,7 @@ impl Worker {
     /// is live of pages in which something was settled. `runs_max`: of each log's runs in memory so
     /// many are looked at.
     pub(super) fn sweep(&mut self, runs_max: usize) {
-        for seat in self.seats.values_mut() {
+        for seat in self.seats.values_mut().chain(self.followed.values_mut()) {
             let shard = &seat.shard;
             for id in std::mem::take(&mut seat.scattered) {
                 if shard.extent(id).is_none() {

@@ -42,13 +42,22 @@ impl Vote {
 
     /// What a frame of the kind says; `None` for any other.
     pub fn of(frame: &ScannedFrame) -> Option<Vote> {
-        if frame.kind != FrameKind::Vote {
+        Vote::read(frame.kind, frame.term, &frame.commands)
+    }
+
+    /// What a frame that is to be written says, if it is of the kind.
+    pub fn of_draft(frame: &FrameDraft) -> Option<Vote> {
+        Vote::read(frame.kind, frame.term, &frame.commands)
+    }
+
+    fn read(kind: FrameKind, term: u32, commands: &[u8]) -> Option<Vote> {
+        if kind != FrameKind::Vote {
             return None;
         }
-        let (node, flags) = frame.commands.split_first_chunk::<8>()?;
+        let (node, flags) = commands.split_first_chunk::<8>()?;
         let flags = u32::from_le_bytes(flags.try_into().ok()?);
         Some(Vote {
-            term: frame.term,
+            term,
             node: (flags & HAS_NODE != 0).then(|| u64::from_le_bytes(*node)),
             is_committed: flags & IS_COMMITTED != 0,
         })

@@ -31,7 +31,7 @@ pub(crate) struct Agenda {
     pub(super) proposed: BTreeMap<Offset, Run>,
     /// Pages on their way from the disk.
     pub(super) loading: usize,
-    pub(super) timer: Option<(Millis, TimerId)>,
+    pub(in crate::worker) timer: Option<(Millis, TimerId)>,
     /// What was settled when this checkpoint was cut and the two on the disk were, the oldest first.
     pub(super) cuts: VecDeque<Ledger>,
     /// From where on what is settled is still to be taken out of memory.

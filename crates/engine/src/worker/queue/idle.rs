@@ -25,6 +25,11 @@ impl Idle {
         self.tallies.get(&id).copied().unwrap_or_default()
     }
 
+    /// What is known when no queue has an entry.
+    pub(in crate::worker) fn tallies_only(self) -> Idle {
+        Idle { maybe: BTreeSet::new(), ..self }
+    }
+
     /// A subscription is gone.
     pub(crate) fn forget(&mut self, id: SubscriptionId) {
         self.maybe.remove(&id);
