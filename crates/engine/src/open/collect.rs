@@ -56,8 +56,9 @@ impl Collected {
             FrameKind::Entry | FrameKind::Blank | FrameKind::Membership => shard.add(id, frame),
             FrameKind::Vote => {
                 let rank = |vote: Vote| (vote.term, vote.node.is_some(), vote.is_committed);
-                // A checkpoint may have repeated one that comes behind where its replay begins.
-                let vote = Vote::of(frame).into_iter().chain(shard.found.vote);
+                // A checkpoint may have repeated one that comes behind where its replay begins. Of equal
+                // ones the later says whether the replica is faulty.
+                let vote = shard.found.vote.into_iter().chain(Vote::of(frame));
                 shard.found.vote = vote.max_by_key(|vote| rank(*vote));
             }
             FrameKind::Truncate => shard.truncate(frame.index),
@@ -90,7 +91,13 @@ impl Shard {
     fn add(&mut self, id: EntryId, frame: &ScannedFrame) {
         let entries = &self.found.entries;
         let applied = self.found.applied;
-        let purged = self.found.purged.map_or(0, |purged| purged.index);
+        let purged = self.found.purged.map(|purged| purged.index);
+        // The first entry of a shard has index 0 where it says who its replicas are, and 1 in a store that
+        // a single node wrote.
+        let is_first = match purged {
+            Some(purged) => id.index == purged + 1,
+            None => id.index <= 1,
+        };
         let last = entries.last().map(|last| (last.term, last.placed.index));
         match last {
             // The checkpoint has it.
@@ -104,8 +111,8 @@ impl Shard {
                 return self.unfit.push((id.index, why));
             }
             Some(_) => {}
-            None if id.index <= purged => return,
-            None if id.index == purged + 1 => {}
+            None if purged.is_some_and(|purged| id.index <= purged) => return,
+            None if is_first => {}
             // Replay begins behind the entries that others may ask for: it is as if they were purged.
             None if applied.is_some_and(|applied| id.index == applied.index + 1) => {
                 self.found.purged = applied;

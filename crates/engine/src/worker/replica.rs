@@ -120,7 +120,7 @@ fn first_segment(placed: &Placed) -> u32 {
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Stored {
     shard: ShardId,
-    vote: Option<(u32, Option<u64>, bool)>,
+    vote: Option<(u32, Option<u64>, [bool; 2])>,
     purged: Option<(u32, u64)>,
     members: Option<((u32, u64), Bytes)>,
     kept: VecDeque<Applied>,
@@ -152,7 +152,7 @@ impl Replica {
         let id = |id: EntryId| (id.term, id.index);
         let stored = Stored {
             shard,
-            vote: self.vote.map(|vote| (vote.term, vote.node, vote.is_committed)),
+            vote: self.vote.map(|vote| (vote.term, vote.node, [vote.is_committed, vote.is_faulty])),
             purged: self.purged.map(id),
             members: self.members.clone().map(|(of, members)| (id(of), members)),
             kept: self.kept.clone(),
@@ -171,7 +171,12 @@ impl Replica {
         let id = |(term, index)| EntryId { term, index };
         let found = postcard::from_bytes(bytes).map(|stored: Stored| Found {
             shard: stored.shard,
-            vote: stored.vote.map(|(term, node, is_committed)| Vote { term, node, is_committed }),
+            vote: stored.vote.map(|(term, node, [is_committed, is_faulty])| Vote {
+                term,
+                node,
+                is_committed,
+                is_faulty,
+            }),
             purged: stored.purged.map(id),
             members: stored.members.map(|(of, members)| (id(of), members)),
             entries: {

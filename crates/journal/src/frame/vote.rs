@@ -11,6 +11,7 @@ pub(super) const VOTE_BYTES: usize = 12;
 
 const HAS_NODE: u32 = 1;
 const IS_COMMITTED: u32 = 2;
+const IS_FAULTY: u32 = 4;
 
 /// A vote of this replica of a shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,6 +22,9 @@ pub struct Vote {
     pub node: Option<u64>,
     /// Whether that one is known to have become the leader.
     pub is_committed: bool,
+    /// This replica may have forgotten what it acknowledged: it does not take part in elections until it
+    /// has from its peers all that it may have had.
+    pub is_faulty: bool,
 }
 
 impl Vote {
@@ -32,6 +36,9 @@ impl Vote {
         }
         if self.is_committed {
             flags |= IS_COMMITTED;
+        }
+        if self.is_faulty {
+            flags |= IS_FAULTY;
         }
         let mut commands = Vec::with_capacity(VOTE_BYTES);
         commands.extend_from_slice(&self.node.unwrap_or(0).to_le_bytes());
@@ -60,6 +67,7 @@ impl Vote {
             term,
             node: (flags & HAS_NODE != 0).then(|| u64::from_le_bytes(*node)),
             is_committed: flags & IS_COMMITTED != 0,
+            is_faulty: flags & IS_FAULTY != 0,
         })
     }
 }

@@ -12,8 +12,8 @@ const SHARD: ShardId = ShardId(2);
 fn votes() -> [Vote; 3] {
     [
         Vote::default(),
-        Vote { term: 7, node: Some(u64::MAX), is_committed: false },
-        Vote { term: u32::MAX, node: Some(0), is_committed: true },
+        Vote { term: 7, node: Some(u64::MAX), is_committed: false, is_faulty: true },
+        Vote { term: u32::MAX, node: Some(0), is_committed: true, is_faulty: false },
     ]
 }
 

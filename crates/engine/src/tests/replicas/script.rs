@@ -305,7 +305,7 @@ impl Script {
         for voter in voters.iter().copied() {
             if self.is_up(voter) && self.end_of(shard, voter) <= log {
                 self.see_term(shard, voter, term, None);
-                let vote = Vote { term, node: Some(candidate as u64), is_committed: false };
+                let vote = Vote { term, node: Some(candidate as u64), ..Vote::default() };
                 self.write(voter, vote.frame(shard));
             }
         }
