@@ -58,6 +58,9 @@ pub(crate) fn draft_of(shard: ShardId, entry: &Entry) -> Result<FrameDraft, Unst
             let bare = FrameDraft::bare(FrameKind::Membership, shard, place);
             Ok(FrameDraft { commands, ..bare })
         }
+        EntryPayload::Normal(frame) if frame.term != place.0 => {
+            Ok(FrameDraft::bare(FrameKind::Blank, shard, place))
+        }
         EntryPayload::Normal(frame) => {
             let draft = FrameDraft {
                 leader_ts: frame.leader_ts,
@@ -78,6 +81,7 @@ pub(crate) fn entry_of(draft: FrameDraft) -> Option<Entry> {
         FrameKind::Blank => EntryPayload::Blank,
         FrameKind::Membership => EntryPayload::Membership(decode(&draft.commands)?),
         FrameKind::Entry => EntryPayload::Normal(Arc::new(Frame {
+            term: draft.term,
             leader_ts: draft.leader_ts,
             dests: draft.dests,
             applied: draft.applied,
@@ -95,6 +99,23 @@ pub(crate) fn bytes_of(draft: &FrameDraft) -> usize {
     let batches: usize = draft.batches.iter().map(|batch| batch.len() + size_of::<Bytes>()).sum();
     let tables = size_of_val(&draft.dests[..]) + size_of_val(&draft.applied[..]);
     size_of::<FrameDraft>() + envelopes + batches + tables + draft.commands.len()
+}
+
+/// The frame that a worker proposes, as an entry.
+pub(crate) fn proposed(draft: FrameDraft) -> Arc<Frame> {
+    Arc::new(Frame {
+        term: draft.term,
+        leader_ts: draft.leader_ts,
+        dests: draft.dests,
+        applied: draft.applied,
+        commands: draft.commands,
+        batches: draft.batches,
+    })
+}
+
+/// The membership that a frame's commands say.
+pub(crate) fn membership_of(commands: &[u8]) -> Option<Membership> {
+    decode(commands)
 }
 
 fn encode(membership: &Membership) -> Option<Bytes> {
@@ -190,7 +211,8 @@ mod tests {
         let mut entry = Entry { log_id: id(1, 1), payload: EntryPayload::Blank };
         entry.log_id.leader_id.term = 1 << 32;
         assert_eq!(draft_of(ShardId(1), &entry), Err(Unstorable::Term(1 << 32)));
-        let frame = Frame { batches: vec![Bytes::from_static(b"no batch")], ..Frame::default() };
+        let batches = vec![Bytes::from_static(b"no batch")];
+        let frame = Frame { term: 1, batches, ..Frame::default() };
         let payload = EntryPayload::Normal(Arc::new(frame));
         let entry = Entry { log_id: id(1, 1), payload };
         assert_eq!(draft_of(ShardId(1), &entry), Err(Unstorable::Frame));

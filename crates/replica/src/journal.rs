@@ -1,31 +1,42 @@
-//! One journal for the logs of all shards of a node.
-
-mod open;
+//! The logs of a node's shards, in the journal that the engine writes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use ::journal::{
-    Failed, FailedKind, FrameDraft, FrameKind, Part, Placed, Queue, ReadError, Reader, Refused,
-    Vote, Writer,
-};
+use ::journal::{FrameDraft, FrameKind, Part, Placed, ReadError, Vote};
+use engine::replication::{Found, Replicas};
+use openraft::EntryPayload;
 use openraft::storage::LogFlushed;
 use tokio::sync::oneshot;
 use types::ShardId;
-
-pub use open::{OpenError, Options};
 
 use crate::frame::{Entry, Unstorable, bytes_of, draft_of, entry_of};
 use crate::log::{Log, Slot};
 use crate::storage::ShardLog;
 use crate::types::Types;
 
-/// The journal of a node, which holds the logs of its shards. Clones share it.
+/// Sizes, in bytes.
+#[derive(Clone, Debug)]
+pub struct Sizes {
+    /// May wait to be written; one frame may pass it.
+    pub unwritten_max: usize,
+    /// Of durable entries, stay in memory.
+    pub kept_max: usize,
+    /// Of entries, are sent to a replica at a time; one entry may pass it.
+    pub read_max: usize,
+}
+
+impl Default for Sizes {
+    fn default() -> Sizes {
+        Sizes { unwritten_max: 32 << 20, kept_max: 64 << 20, read_max: 4 << 20 }
+    }
+}
+
+/// The logs of a node's shards. Clones share them.
 ///
-/// It has no thread: whoever owns it calls [`turn`](Journal::turn) when the bell it was opened with
-/// has rung.
+/// What they hold is written by whoever they were begun with, which tells [`placed`](Journal::placed).
 #[derive(Clone, Debug)]
 pub struct Journal {
     shared: Arc<Shared>,
@@ -33,32 +44,20 @@ pub struct Journal {
 
 struct Shared {
     state: Mutex<State>,
-    /// Locked before `state`, never while it is.
-    disk: Mutex<OnDisk>,
-    reader: Reader,
-    bell: Box<dyn Fn() + Send + Sync>,
-    kept_bytes_max: usize,
-    read_bytes_max: usize,
+    replicas: OnceLock<Arc<dyn Replicas>>,
+    sizes: Sizes,
 }
 
 /// What calls of shards look at. Never locked while the disk is waited for.
+#[derive(Default)]
 struct State {
     shards: BTreeMap<ShardId, Shard>,
-    /// What the next turn writes.
-    queue: Queue,
     kept: Kept,
     next_mark: u64,
-    /// Who waits for room in the queue.
+    unwritten_bytes: usize,
+    /// Who waits for room.
     crowd: Vec<oneshot::Sender<()>>,
     stopped: Option<Stopped>,
-}
-
-/// What the turn has to itself.
-struct OnDisk {
-    writer: Writer,
-    queue: Queue,
-    /// What is written and not synced.
-    placed: Vec<Placed>,
 }
 
 #[derive(Default)]
@@ -75,6 +74,8 @@ struct Note {
     mark: u64,
     /// Of a vote.
     vote: Option<Vote>,
+    /// What it takes while it waits to be written.
+    bytes: usize,
     done: Option<Done>,
 }
 
@@ -107,49 +108,69 @@ pub(crate) enum NotTaken {
 }
 
 /// An entry to be read: it, or where it is.
-enum Found {
+enum Where {
     Kept(Entry),
     At(Part),
 }
 
 impl Journal {
+    /// Logs of which nothing is known before [`begin`](Journal::begin).
+    pub fn new(sizes: Sizes) -> Journal {
+        let shared = Shared { state: Mutex::default(), replicas: OnceLock::new(), sizes };
+        Journal { shared: Arc::new(shared) }
+    }
+
+    /// Begins with what a store holds, and with who writes to it. The first call counts.
+    pub fn begin(&self, replicas: Arc<dyn Replicas>, found: &[Found]) {
+        if self.shared.replicas.set(replicas).is_err() {
+            return;
+        }
+        let state = &mut *lock(&self.shared.state);
+        for found in found {
+            let purged = found.purged.map(|purged| (purged.term, purged.index));
+            let mut log = Log::found(found.vote, purged);
+            for kept in &found.entries {
+                state.next_mark += 1;
+                let (term, bytes, mark) = (kept.term, kept.bytes, state.next_mark);
+                let placed = Some(Box::new(kept.placed.clone()));
+                log.keep(kept.placed.index, Slot { term, bytes, mark, placed, kept: None });
+            }
+            state.shards.insert(found.shard, Shard { log, notes: VecDeque::new() });
+        }
+    }
+
+    /// Has a shard's log begin with an entry that is not in the journal.
+    pub(crate) fn begin_with(&self, shard: ShardId, entry: Entry) {
+        let state = &mut *lock(&self.shared.state);
+        state.next_mark += 1;
+        let (index, mark) = (entry.log_id.index, state.next_mark);
+        let slot = Slot { term: 0, bytes: 0, mark, placed: None, kept: Some(entry) };
+        state.shard(shard).log.keep(index, slot);
+    }
+
     /// The log of a shard, which may be new.
     pub fn log(&self, shard: ShardId) -> ShardLog {
         ShardLog::new(self.clone(), shard)
     }
 
-    /// Writes what waits, syncs it, and then tells who waits for it: one sync for all shards. False
-    /// when nothing waited. To be called by one thread, which it blocks.
-    ///
-    /// Fails with `NoSpace` when the disk is full: what waits goes on waiting, and the next call tries
-    /// again. After any other failure all who wait are told, and nothing is taken any more.
-    pub fn turn(&self) -> Result<bool, Failed> {
-        let on_disk = &mut *lock(&self.shared.disk);
-        if on_disk.queue.is_empty() && !on_disk.writer.holds_round() {
+    /// Frames are durable, in the order in which they were given to be written. Tells who waits for that.
+    pub fn placed(&self, placed: &[Placed]) {
+        let durable = {
             let state = &mut *lock(&self.shared.state);
-            std::mem::swap(&mut on_disk.queue, &mut state.queue);
+            let durable = state.durable(placed);
             for waiting in state.crowd.drain(..) {
                 // Whoever waited may have given up.
                 let _ = waiting.send(());
             }
-        }
-        if on_disk.queue.is_empty() && !on_disk.writer.holds_round() && on_disk.placed.is_empty() {
-            return Ok(false);
-        }
-        if let Err(failed) = on_disk.write() {
-            if failed.kind == FailedKind::Disk {
-                self.stop(&failed);
-            }
-            return Err(failed);
-        }
-        let durable = lock(&self.shared.state).durable(on_disk.placed.drain(..));
+            durable
+        };
         durable.into_iter().for_each(|done| done.tell(Ok(())));
         self.trim();
-        Ok(true)
     }
 
-    fn stop(&self, failed: &Failed) {
-        let stopped = Stopped { kind: failed.source.kind(), why: failed.to_string() };
+    /// Nothing more will be durable: tells who waits, and takes nothing any more.
+    pub fn stop(&self, why: &str) {
+        let stopped = Stopped { kind: io::ErrorKind::Other, why: why.to_owned() };
         let told: Vec<Done> = {
             let state = &mut *lock(&self.shared.state);
             state.stopped = Some(stopped.clone());
@@ -158,6 +179,13 @@ impl Journal {
             notes.filter_map(|note| note.done).collect()
         };
         told.into_iter().for_each(|done| done.tell(Err(stopped.error())));
+    }
+
+    /// Where entries of a shard are that are durable, `None` of one that is not.
+    pub(crate) fn placed_of(&self, shard: ShardId, index: u64) -> Option<Placed> {
+        let state = &mut *lock(&self.shared.state);
+        let slot = state.shard(shard).log.slots(index..=index).next()?.1;
+        slot.placed.as_deref().cloned()
     }
 
     /// Puts an entry into the shard's log, where it can be read at once.
@@ -179,14 +207,19 @@ impl Journal {
         if !state.shard(shard).log.takes(term, index) {
             return Err(NotTaken::Unstorable(Unstorable::Disorder { index, term }));
         }
-        self.push(state, draft)?;
+        let bytes_unwritten = self.check(state, bytes)?;
         state.next_mark += 1;
         let mark = state.next_mark;
         let done = done.take().and_then(|done| done.unless_planted("append-acknowledged-early"));
-        let slot = Slot { term, bytes, mark, place: None, kept: Some(entry.clone()) };
+        let kept = Some(match kind {
+            FrameKind::Blank => Entry { log_id: entry.log_id, payload: EntryPayload::Blank },
+            _ => entry.clone(),
+        });
+        let slot = Slot { term, bytes, mark, placed: None, kept };
         let found = state.shard(shard);
         found.log.append(index, slot);
-        found.notes.push_back(Note { kind, index, mark, vote: None, done });
+        let note = Note { kind, index, mark, vote: None, bytes: bytes_unwritten, done };
+        self.write(state, draft, note);
         state.kept.bytes += bytes;
         state.kept.order.push_back((shard, index, mark));
         Ok(())
@@ -200,11 +233,30 @@ impl Journal {
         done: &mut Option<Done>,
     ) -> Result<(), NotTaken> {
         let state = &mut *lock(&self.shared.state);
-        self.push(state, vote.frame(shard))?;
+        let bytes = self.check(state, 0)?;
+        let log = &mut state.shard(shard).log;
+        let vote = Vote { is_faulty: log.is_faulty, ..vote };
+        log.voted = Some(vote);
         let done = done.take().and_then(|done| done.unless_planted("vote-not-synced"));
-        let note = Note { kind: FrameKind::Vote, index: 0, mark: 0, vote: Some(vote), done };
-        state.shard(shard).notes.push_back(note);
+        let note = Note { kind: FrameKind::Vote, index: 0, mark: 0, vote: Some(vote), bytes, done };
+        self.write(state, vote.frame(shard), note);
         Ok(())
+    }
+
+    /// Has it written whether this replica of a shard may have forgotten what it acknowledged.
+    pub(crate) fn mark_faulty(
+        &self,
+        shard: ShardId,
+        is_faulty: bool,
+        done: &mut Option<Done>,
+    ) -> Result<(), NotTaken> {
+        let vote = {
+            let state = &mut *lock(&self.shared.state);
+            let log = &mut state.shard(shard).log;
+            log.is_faulty = is_faulty;
+            log.voted.unwrap_or_default()
+        };
+        self.vote(shard, vote, done)
     }
 
     /// Takes the entries of a shard from `index` on back.
@@ -216,12 +268,11 @@ impl Journal {
     ) -> Result<(), NotTaken> {
         let state = &mut *lock(&self.shared.state);
         let draft = FrameDraft::bare(FrameKind::Truncate, shard, (term, index));
-        self.push(state, draft)?;
+        let bytes = self.check(state, 0)?;
         let done = done.take().and_then(|done| done.unless_planted("truncation-not-durable"));
-        let note = Note { kind: FrameKind::Truncate, index, mark: 0, vote: None, done };
-        let found = state.shard(shard);
-        found.notes.push_back(note);
-        state.kept.bytes -= found.log.truncate(index);
+        let note = Note { kind: FrameKind::Truncate, index, mark: 0, vote: None, bytes, done };
+        self.write(state, draft, note);
+        state.kept.bytes -= state.shard(shard).log.truncate(index);
         Ok(())
     }
 
@@ -229,11 +280,10 @@ impl Journal {
     pub(crate) fn purge(&self, shard: ShardId, (term, index): (u32, u64)) -> Result<(), NotTaken> {
         let state = &mut *lock(&self.shared.state);
         let bare = FrameDraft::bare(FrameKind::Purge, shard, (term, index));
-        self.push(state, FrameDraft { synced: false, ..bare })?;
-        let found = state.shard(shard);
-        let note = Note { kind: FrameKind::Purge, index, mark: 0, vote: None, done: None };
-        found.notes.push_back(note);
-        state.kept.bytes -= found.log.purge(term, index);
+        let bytes = self.check(state, 0)?;
+        let note = Note { kind: FrameKind::Purge, index, mark: 0, vote: None, bytes, done: None };
+        self.write(state, FrameDraft { synced: false, ..bare }, note);
+        state.kept.bytes -= state.shard(shard).log.purge(term, index);
         Ok(())
     }
 
@@ -250,57 +300,65 @@ impl Journal {
         range: impl std::ops::RangeBounds<u64>,
         is_limited: bool,
     ) -> Result<Vec<Entry>, (u64, Unread)> {
-        let mut left = if is_limited { self.shared.read_bytes_max } else { usize::MAX };
+        let mut left = if is_limited { self.shared.sizes.read_max } else { usize::MAX };
         let mut found = Vec::new();
         for (index, slot) in lock(&self.shared.state).shard(shard).log.slots(range) {
             if slot.bytes > left && !found.is_empty() {
                 break;
             }
             left = left.saturating_sub(slot.bytes);
-            let one = match (&slot.kept, slot.place) {
-                (Some(entry), _) => Found::Kept(entry.clone()),
-                (None, Some(place)) => Found::At(place),
+            let one = match (&slot.kept, &slot.placed) {
+                (Some(entry), _) => Where::Kept(entry.clone()),
+                (None, Some(placed)) => Where::At(placed.place),
                 (None, None) => unreachable!("it is in memory until it is durable"),
             };
             found.push((index, one));
         }
         let read = |(index, one)| match one {
-            Found::Kept(entry) => Ok(entry),
-            Found::At(place) => self.read(place, shard, index).map_err(|error| (index, error)),
+            Where::Kept(entry) => Ok(entry),
+            Where::At(place) => self.read(place, shard, index).map_err(|error| (index, error)),
         };
         found.into_iter().map(read).collect()
     }
 
     fn read(&self, place: Part, shard: ShardId, index: u64) -> Result<Entry, Unread> {
-        let draft = self.shared.reader.frame(place)?;
+        let replicas = self.shared.replicas.get().ok_or(Unread::Other)?;
+        let draft = replicas.read(place)?;
         if (draft.shard, draft.index) != (shard, index) {
             return Err(Unread::Other);
         }
         entry_of(draft).ok_or(Unread::Other)
     }
 
-    fn push(&self, state: &mut State, draft: FrameDraft) -> Result<(), NotTaken> {
+    /// Whether a frame with so many bytes of its own is taken; what it takes in all.
+    fn check(&self, state: &mut State, bytes: usize) -> Result<usize, NotTaken> {
         if let Some(stopped) = &state.stopped {
             return Err(NotTaken::Stopped(stopped.error()));
         }
-        let pushed = state.queue.push(draft);
-        let result = match pushed {
-            Ok(()) => Ok(()),
-            Err(Refused::Full(_)) => {
-                let (told, room) = oneshot::channel();
-                state.crowd.push(told);
-                Err(NotTaken::Full(room))
-            }
-            Err(Refused::TooLarge(_)) => Err(NotTaken::Unstorable(Unstorable::TooLarge)),
-        };
-        (self.shared.bell)();
-        result
+        let bytes = bytes.max(size_of::<FrameDraft>());
+        let is_first = state.unwritten_bytes == 0;
+        if !is_first && state.unwritten_bytes + bytes > self.shared.sizes.unwritten_max {
+            let (told, room) = oneshot::channel();
+            state.crowd.push(told);
+            return Err(NotTaken::Full(room));
+        }
+        Ok(bytes)
+    }
+
+    /// Has a frame written that was checked. Under the lock of the state, so that the order of notes is
+    /// that of frames.
+    fn write(&self, state: &mut State, draft: FrameDraft, note: Note) {
+        state.unwritten_bytes += note.bytes;
+        state.shard(draft.shard).notes.push_back(note);
+        if let Some(replicas) = self.shared.replicas.get() {
+            replicas.write(vec![draft]);
+        }
     }
 
     /// Lets the oldest entries out of memory that can be read again.
     fn trim(&self) {
         let state = &mut *lock(&self.shared.state);
-        while state.kept.bytes > self.shared.kept_bytes_max
+        while state.kept.bytes > self.shared.sizes.kept_max
             && let Some((shard, index, mark)) = state.kept.order.front().copied()
             && let Some(bytes) = state.shard(shard).log.release(index, mark)
         {
@@ -334,29 +392,21 @@ impl State {
     }
 
     /// Notes that frames are durable. Gives who is to be told, in order.
-    fn durable(&mut self, placed: impl Iterator<Item = Placed>) -> Vec<Done> {
+    fn durable(&mut self, placed: &[Placed]) -> Vec<Done> {
         let mut told = Vec::new();
         for placed in placed {
-            let shard = self.shard(placed.shard);
+            let shard = self.shards.entry(placed.shard).or_default();
             let note = shard.notes.pop_front().expect("every frame has a note");
             assert_eq!((note.kind, note.index), (placed.kind, placed.index), "in order");
+            self.unwritten_bytes -= note.bytes;
             if let Some(vote) = note.vote {
                 shard.log.vote = Some(vote);
             } else if note.mark > 0 {
-                shard.log.placed(note.index, note.mark, placed.place);
+                shard.log.placed(note.index, note.mark, placed);
             }
             told.extend(note.done);
         }
         told
-    }
-}
-
-impl OnDisk {
-    fn write(&mut self) -> Result<(), Failed> {
-        while !self.queue.is_empty() || self.writer.holds_round() {
-            self.placed.extend(self.writer.round(&mut self.queue)?.placed);
-        }
-        self.writer.sync()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::{Bound, RangeBounds};
 
-use journal::{Part, Vote};
+use journal::{Placed, Vote};
 
 use crate::frame::Entry;
 
@@ -12,6 +12,10 @@ use crate::frame::Entry;
 pub(crate) struct Log {
     /// The last durable one.
     pub(crate) vote: Option<Vote>,
+    /// The last one that is or will be written.
+    pub(crate) voted: Option<Vote>,
+    /// What votes say of the replica from now on.
+    pub(crate) is_faulty: bool,
     pub(crate) purged: Option<(u32, u64)>,
     slots: BTreeMap<u64, Slot>,
 }
@@ -25,12 +29,17 @@ pub(crate) struct Slot {
     /// Tells it from others that had its index.
     pub(crate) mark: u64,
     /// Where it is, once it is durable.
-    pub(crate) place: Option<Part>,
+    pub(crate) placed: Option<Box<Placed>>,
     /// It, as long as it is in memory.
     pub(crate) kept: Option<Entry>,
 }
 
 impl Log {
+    /// With the vote and the purge that a store has.
+    pub(crate) fn found(vote: Option<Vote>, purged: Option<(u32, u64)>) -> Log {
+        Log { vote, voted: vote, purged, ..Log::default() }
+    }
+
     /// The term and index of the last entry; without one, of what was purged.
     pub(crate) fn last(&self) -> Option<(u32, u64)> {
         let last = self.slots.last_key_value().map(|(index, slot)| (slot.term, *index));
@@ -44,6 +53,11 @@ impl Log {
 
     pub(crate) fn append(&mut self, index: u64, slot: Slot) {
         debug_assert!(self.takes(slot.term, index), "asked before");
+        self.slots.insert(index, slot);
+    }
+
+    /// Puts in an entry that a store has, or that comes before all others.
+    pub(crate) fn keep(&mut self, index: u64, slot: Slot) {
         self.slots.insert(index, slot);
     }
 
@@ -63,9 +77,9 @@ impl Log {
     }
 
     /// Notes that an entry is durable, if it still is one.
-    pub(crate) fn placed(&mut self, index: u64, mark: u64, place: Part) {
+    pub(crate) fn placed(&mut self, index: u64, mark: u64, placed: &Placed) {
         if let Some(slot) = self.slots.get_mut(&index).filter(|slot| slot.mark == mark) {
-            slot.place = Some(place);
+            slot.placed = Some(Box::new(placed.clone()));
         }
     }
 
@@ -75,7 +89,7 @@ impl Log {
         let Some(slot) = self.slots.get_mut(&index).filter(|slot| slot.mark == mark) else {
             return Some(0);
         };
-        slot.place?;
+        slot.placed.as_ref()?;
         Some(slot.kept.take().map_or(0, |_| slot.bytes))
     }
 

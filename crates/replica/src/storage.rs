@@ -45,6 +45,16 @@ impl ShardLog {
         }
     }
 
+    /// Has it written durably whether this replica may have forgotten what it acknowledged.
+    pub(crate) async fn mark_faulty(&self, is_faulty: bool) -> Result<(), NotPut> {
+        self.put_durably(|done| self.journal.mark_faulty(self.shard, is_faulty, done)).await
+    }
+
+    /// Takes back durably the entries from one on that cannot be read.
+    pub(crate) async fn cut(&self, place: (u32, u64)) -> Result<(), NotPut> {
+        self.put_durably(|done| self.journal.truncate(self.shard, place, done)).await
+    }
+
     /// As [`put`](ShardLog::put), and waits until what was put is durable.
     async fn put_durably(
         &self,
@@ -66,7 +76,7 @@ impl ShardLog {
 
 /// Why something is not in the journal.
 #[derive(Debug, thiserror::Error)]
-enum NotPut {
+pub(crate) enum NotPut {
     #[error(transparent)]
     Unstorable(#[from] Unstorable),
     #[error("the journal failed")]
@@ -119,7 +129,8 @@ impl RaftLogStorage<Types> for ShardLog {
         let failed = |error: &NotPut| Failure::from(StorageIOError::write_vote(error));
         let term = term_of(vote.leader_id.term).map_err(|error| failed(&error.into()))?;
         let is_committed = vote.committed;
-        let vote = Vote { term, node: vote.leader_id.voted_for, is_committed };
+        let node = vote.leader_id.voted_for;
+        let vote = Vote { term, node, is_committed, is_faulty: false };
         let put = self.put_durably(|done| self.journal.vote(self.shard, vote, done));
         put.await.map_err(|error| failed(&error))
     }

@@ -4,5 +4,6 @@ mod crash;
 mod machine;
 mod node;
 mod plants;
+mod store;
 mod suite;
 mod world;

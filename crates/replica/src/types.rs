@@ -6,9 +6,12 @@ use bytes::Bytes;
 use journal::{AppliedBase, Dest};
 use types::Millis;
 
-/// What an entry of a shard says: a frame without its term and index, which consensus gives it.
+/// What an entry of a shard says: a frame without its index, which consensus gives it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Frame {
+    /// The term it was made in. In the log of another term it is an empty entry: what it says was decided
+    /// by who did not know what came before.
+    pub term: u32,
     /// The leader's time.
     pub leader_ts: Millis,
     /// Which logs take which batch.

@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 
 use ::io::sim::SimDisk;
 
-use super::world::options;
+use super::store::Store;
 use crate::Journal;
 
 #[derive(Default)]
@@ -37,12 +37,13 @@ impl Bell {
 
 pub(crate) struct Node {
     pub(crate) journal: Journal,
+    store: Store,
     bell: Arc<Bell>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Node {
-    /// Opens the journal on `disk`; `before_turn` is called before each of its turns.
+    /// Opens the store on `disk`; `before_turn` is called before each of its turns.
     pub(crate) fn start(
         disk: &SimDisk,
         salt: u64,
@@ -50,18 +51,18 @@ impl Node {
     ) -> Node {
         let bell = Arc::new(Bell::default());
         let rings = bell.clone();
-        let opened = Journal::open(Arc::new(disk.clone()), options(salt), move || rings.ring());
-        let (journal, _) = opened.unwrap();
-        let (turns, waits) = (journal.clone(), bell.clone());
+        let store = Store::open(disk, salt, move || rings.ring()).unwrap();
+        let (turns, waits) = (store.clone(), bell.clone());
         let thread = std::thread::spawn(move || {
             while waits.wait() {
-                before_turn(&turns);
+                before_turn(&turns.journal);
                 // What has come so far is in this turn.
                 waits.state.lock().unwrap().is_rung = false;
                 turns.turn().unwrap();
             }
         });
-        Node { journal, bell, thread: Some(thread) }
+        let journal = store.journal.clone();
+        Node { journal, store, bell, thread: Some(thread) }
     }
 
     /// Takes its last turn and ends.
@@ -70,7 +71,7 @@ impl Node {
         self.bell.changed.notify_one();
         if let Some(thread) = self.thread.take() {
             thread.join().unwrap();
-            self.journal.turn().unwrap();
+            self.store.turn().unwrap();
         }
     }
 }

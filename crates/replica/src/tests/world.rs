@@ -9,33 +9,30 @@ use ::io::sim::{SimDisk, SimRandom};
 use ::io::{Access, Random};
 use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, checksum};
-use journal::{Dest, Failed};
+use journal::{Dest, Failed, OpenError};
 use openraft::storage::{RaftLogStorage, RaftLogStorageExt};
 use openraft::{BasicNode, EntryPayload, LogState, RaftLogReader, StorageError};
 use types::{LogId, Millis, ShardId};
 
+use super::store::Store;
 use crate::frame::{Entry, EntryId, Membership, id};
-use crate::{Frame, Journal, OpenError, Options, Types};
+use crate::{Frame, Journal, Sizes, Types};
 
 pub(crate) const SHARDS: u16 = 2;
 
-pub(crate) fn options(salt: u64) -> Options {
-    Options {
-        journal: journal::Options {
-            segment_bytes: vec![64 << 10, 128 << 10],
-            round_bytes_max: 32 << 10,
-            part_bytes: 12 << 10,
-            ready_count: 1,
-            reserve_bytes: 0,
-            checkpoint_inline_bytes: 0,
-            access: Access::Direct,
-            salt,
-            salvage: false,
-        },
-        queue_bytes_max: 24 << 10,
-        kept_bytes_max: 4 << 10,
-        read_bytes_max: 8 << 10,
-    }
+pub(crate) fn options(salt: u64) -> (journal::Options, Sizes) {
+    let options = journal::Options {
+        segment_bytes: vec![64 << 10, 128 << 10],
+        round_bytes_max: 32 << 10,
+        part_bytes: 12 << 10,
+        ready_count: 1,
+        reserve_bytes: 0,
+        checkpoint_inline_bytes: 0,
+        access: Access::Direct,
+        salt,
+        salvage: false,
+    };
+    (options, Sizes { unwritten_max: 24 << 10, kept_max: 4 << 10, read_max: 8 << 10 })
 }
 
 /// A future that is ready at once.
@@ -110,7 +107,7 @@ pub(crate) struct Ended;
 pub(crate) struct World {
     pub(crate) disk: SimDisk,
     pub(crate) random: SimRandom,
-    journal: Option<Journal>,
+    store: Option<Store>,
     asked: [Asked; SHARDS as usize],
     flights: Vec<Flight>,
 }
@@ -121,7 +118,7 @@ impl World {
         World {
             disk: SimDisk::new(seed),
             random: SimRandom::new(seed ^ 0xfeed),
-            journal: None,
+            store: None,
             asked: Default::default(),
             flights: Vec::new(),
         }
@@ -131,11 +128,11 @@ impl World {
     /// asked of it, in order, and after all of those that were acknowledged at least.
     pub(crate) fn open(&mut self) -> Result<(), OpenError> {
         self.flights.clear();
-        self.journal = None;
+        self.store = None;
         let salt = self.random.next();
-        let (journal, _) = Journal::open(Arc::new(self.disk.clone()), options(salt), || {})?;
+        let store = Store::open(&self.disk, salt, || {})?;
         for shard in 0..SHARDS {
-            let found = found(&journal, shard);
+            let found = found(&store.journal, shard);
             let asked = &mut self.asked[usize::from(shard)];
             let mut held = Held::default();
             let mut fits = None;
@@ -157,8 +154,12 @@ impl World {
             asked.acknowledged = steps;
             asked.held = found;
         }
-        self.journal = Some(journal);
+        self.store = Some(store);
         Ok(())
+    }
+
+    fn journal(&self) -> &Journal {
+        &self.store.as_ref().expect("it is open").journal
     }
 
     /// Whether the shard may be asked for something.
@@ -173,7 +174,7 @@ impl World {
     /// Asks for a vote, a truncation or a purge, or that entries are appended.
     pub(crate) fn ask(&mut self, shard: u16, steps: Vec<Step>) -> Result<(), Ended> {
         assert!(self.is_free(shard), "openraft asks for one thing after the other");
-        let mut log = self.journal.as_ref().expect("it is open").log(ShardId(shard));
+        let mut log = self.journal().log(ShardId(shard));
         let asked = &mut self.asked[usize::from(shard)];
         for step in &steps {
             asked.held.take(step);
@@ -199,7 +200,7 @@ impl World {
 
     /// One turn of the journal.
     pub(crate) fn turn(&mut self) -> Result<(), Ended> {
-        let turned = self.journal.as_ref().expect("it is open").turn();
+        let turned = self.store.as_ref().expect("it is open").turn();
         let goes_on = |failed: &Failed| failed.kind == journal::FailedKind::NoSpace;
         let is_over = turned.is_err_and(|failed| !goes_on(&failed));
         self.look()?;
@@ -219,7 +220,7 @@ impl World {
 
     /// Each shard holds what was asked for; entries that are durable are read from the disk.
     pub(crate) fn check(&self) {
-        let journal = self.journal.as_ref().expect("it is open");
+        let journal = self.journal();
         for shard in (0..SHARDS).filter(|shard| self.is_free(*shard)) {
             assert_eq!(found(journal, shard), *self.held(shard), "shard {shard}");
         }
@@ -252,10 +253,10 @@ impl World {
             let payload = match self.random.below(8) {
                 0 => EntryPayload::Blank,
                 1 => EntryPayload::Membership(self.membership()),
-                2 => self.frame(&[20_000, 100]),
-                3..5 => self.frame(&[300, 61]),
-                5 => self.frame(&[2000]),
-                _ => self.frame(&[]),
+                2 => self.frame(term, &[20_000, 100]),
+                3..5 => self.frame(term, &[300, 61]),
+                5 => self.frame(term, &[2000]),
+                _ => self.frame(term, &[]),
             };
             Step::Entry(Entry { log_id: id(u32::try_from(term).unwrap(), index), payload })
         };
@@ -268,7 +269,7 @@ impl World {
         Membership::new(vec![[node, 9].into(), [1, 2].into()], nodes)
     }
 
-    fn frame(&self, sizes: &[usize]) -> EntryPayload<Types> {
+    fn frame(&self, term: u64, sizes: &[usize]) -> EntryPayload<Types> {
         let batches: Vec<Bytes> = sizes.iter().map(|len| batch(&self.random, *len)).collect();
         let dest = |batch| Dest {
             log: LogId(u32::from(batch)),
@@ -277,6 +278,7 @@ impl World {
             envelope: Bytes::from_static(b"beside"),
         };
         EntryPayload::Normal(Arc::new(Frame {
+            term: u32::try_from(term).unwrap(),
             leader_ts: Millis(7),
             dests: (0..u16::try_from(batches.len()).unwrap()).map(dest).collect(),
             applied: Vec::new(),
