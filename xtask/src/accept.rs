@@ -16,6 +16,7 @@ mod models;
 mod overload;
 mod pace;
 mod poison;
+mod replicas;
 mod scale;
 mod schedules;
 mod size;
@@ -183,12 +184,19 @@ const QUEUES: &[Check] = &[
     },
 ];
 
+/// The lines of "three replicas".
+const REPLICAS: &[Check] = &[
+    Check { line: 1, states: "openraft's own suite passes on our log", run: replicas::suite },
+    Check { line: 2, states: "simulated clusters under storms", run: replicas::storms },
+    Check { line: 4, states: "planted faults are found", run: replicas::planted },
+];
+
 /// The sets of lines, by their names.
 const SETS: &[(&str, &[Check])] =
-    &[(NAMES[0], TWO_WIRES), (NAMES[1], UNDER_FIRE), (NAMES[2], QUEUES)];
+    &[(NAMES[0], TWO_WIRES), (NAMES[1], UNDER_FIRE), (NAMES[2], QUEUES), (NAMES[3], REPLICAS)];
 
 /// Names of the sets of lines.
-pub(crate) const NAMES: [&str; 3] = ["two-wires", "under-fire", "queues"];
+pub(crate) const NAMES: [&str; 4] = ["two-wires", "under-fire", "queues", "cluster"];
 
 /// Runs the checks of a set, all or those of some lines; whether none failed.
 ///

@@ -65,6 +65,9 @@ enum Command {
         /// Operations of each run.
         #[arg(long)]
         ops: Option<u64>,
+        /// Three brokers on a simulated network, with storms over them, instead of one broker.
+        #[arg(long)]
+        cluster: bool,
         /// Builds with planted faults, and says whether the simulation finds this one, or `all`.
         #[arg(long)]
         plant: Option<String>,
@@ -99,8 +102,8 @@ fn dispatch(command: Command) -> Result<bool> {
         Command::Fix => suite::fix(),
         Command::Accept { name, only, full, binary } => accept::run(&name, &only, full, binary),
         Command::Faults { only, binary } => accept::faults(only.as_deref(), binary),
-        Command::Sim { seed, count, ops, plant, rest } => {
-            let runs = sim::Runs { seed, count, ops, rest };
+        Command::Sim { seed, count, ops, cluster, plant, rest } => {
+            let runs = sim::Runs { seed, count, ops, cluster, rest };
             match plant {
                 Some(name) => sim::plant(&runs, &name),
                 None => sim::run(&runs),

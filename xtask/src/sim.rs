@@ -4,8 +4,9 @@ use crate::run;
 use anyhow::{Context as _, Result, bail};
 use std::process::Command;
 
-/// Seeds a planted fault has to be found in.
+/// Seeds a planted fault has to be found in, and one of a cluster.
 const PLANT_SEEDS: u64 = 5_000;
+const CLUSTER_PLANT_SEEDS: u64 = 2_000;
 
 /// Which runs.
 #[derive(Debug)]
@@ -13,6 +14,8 @@ pub(crate) struct Runs {
     pub(crate) seed: u64,
     pub(crate) count: Option<u64>,
     pub(crate) ops: Option<u64>,
+    /// Three brokers on a simulated network instead of one.
+    pub(crate) cluster: bool,
     /// Passed on to the simulator as they are.
     pub(crate) rest: Vec<String>,
 }
@@ -20,12 +23,15 @@ pub(crate) struct Runs {
 impl Runs {
     /// Runs from the first seed on; as many as is usual where no `count` is given.
     pub(crate) fn first(count: impl Into<Option<u64>>) -> Runs {
-        Runs { seed: 1, count: count.into(), ops: None, rest: Vec::new() }
+        Runs { seed: 1, count: count.into(), ops: None, cluster: false, rest: Vec::new() }
     }
 
     fn pass_to<'a>(&self, command: &'a mut Command, count: u64) -> &'a mut Command {
         let count = self.count.unwrap_or(count).to_string();
         command.args(["--seed", &self.seed.to_string(), "--count", &count]);
+        if self.cluster {
+            command.arg("--cluster");
+        }
         if let Some(ops) = self.ops {
             command.args(["--ops", &ops.to_string()]);
         }
@@ -56,13 +62,18 @@ pub(crate) fn plant(runs: &Runs, name: &str) -> Result<bool> {
         bail!("the build with planted faults failed");
     }
     let program = target.join("release").join("sim");
-    let listed = Command::new(&program).arg("--list-plants").output();
+    let mut list = Command::new(&program);
+    if runs.cluster {
+        list.arg("--cluster");
+    }
+    let listed = list.arg("--list-plants").output();
     let listed = listed.with_context(|| format!("cannot start {}", program.display()))?;
     let known = String::from_utf8(listed.stdout).context("the list of faults")?;
     let mut every = true;
     for fault in known.lines().filter(|fault| name == "all" || name == *fault) {
         let mut command = Command::new(&program);
-        runs.pass_to(command.args(["--plant", fault]), PLANT_SEEDS);
+        let seeds = if runs.cluster { CLUSTER_PLANT_SEEDS } else { PLANT_SEEDS };
+        runs.pass_to(command.args(["--plant", fault]), seeds);
         every &= run::succeeds(&mut command)?;
     }
     if name != "all" && !known.lines().any(|fault| fault == name) {

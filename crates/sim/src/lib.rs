@@ -6,6 +6,7 @@
 
 mod churn;
 mod client;
+mod cluster;
 mod drain;
 mod mixed;
 mod model;
@@ -15,6 +16,7 @@ mod run;
 mod tests;
 mod world;
 
+pub use cluster::{ClusterPlan, ClusterTally, run_cluster};
 pub use model::Violation;
 pub use run::{Plan, Tally, run};
 

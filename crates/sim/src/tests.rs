@@ -16,3 +16,13 @@ fn no_promise_is_broken_in_a_few_dozen_runs() {
 fn the_same_seed_is_the_same_run() {
     assert_eq!(run_caught(7, PLAN), run_caught(7, PLAN));
 }
+
+#[test]
+fn three_brokers_lose_nothing_in_storms() {
+    let plan = crate::ClusterPlan { ops: 1_000, storms: 6 };
+    for seed in 1..=4 {
+        if let Err(violation) = crate::run_cluster(seed, plan) {
+            panic!("seed {seed}: {violation}");
+        }
+    }
+}

@@ -59,7 +59,7 @@ pub(super) fn delivery(ground: &Ground) -> Result<Outcome> {
 /// Line 1: the engine agrees with its model over crashes, with features combined by chance.
 pub(super) fn crashes(ground: &Ground) -> Result<Outcome> {
     let count = Some(COMMANDS / SEED_COMMANDS / part(ground));
-    let runs = Runs { seed: FIRST_SEED, count, ops: Some(OPS), rest: Vec::new() };
+    let runs = Runs { seed: FIRST_SEED, count, ops: Some(OPS), ..Runs::first(None) };
     let output = sim::command(&runs).stderr(Stdio::inherit()).output();
     let output = output.context("cannot start the simulator")?;
     let told = String::from_utf8_lossy(&output.stdout);
