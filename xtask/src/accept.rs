@@ -188,6 +188,7 @@ const QUEUES: &[Check] = &[
 const REPLICAS: &[Check] = &[
     Check { line: 1, states: "openraft's own suite passes on our log", run: replicas::suite },
     Check { line: 2, states: "simulated clusters under storms", run: replicas::storms },
+    Check { line: 3, states: "damage and power cuts, step by step", run: replicas::scenarios },
     Check { line: 4, states: "planted faults are found", run: replicas::planted },
 ];
 

@@ -254,7 +254,9 @@ impl Journal {
             let state = &mut *lock(&self.shared.state);
             let log = &mut state.shard(shard).log;
             log.is_faulty = is_faulty;
-            log.voted.unwrap_or_default()
+            let vote = log.voted.unwrap_or_default();
+            // Who led and lost some of its log does not lead when it begins again.
+            Vote { is_committed: vote.is_committed && !is_faulty, ..vote }
         };
         self.vote(shard, vote, done)
     }

@@ -8,6 +8,7 @@
 mod book;
 mod host;
 mod load;
+mod scenarios;
 mod settling;
 mod storms;
 
@@ -16,6 +17,7 @@ use crate::model::broken;
 use host::Machine;
 use io::sim::SimRandom;
 use load::Load;
+pub use scenarios::{SCENARIOS, Scenario};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
@@ -37,6 +39,8 @@ pub struct ClusterPlan {
     pub ops: u64,
     /// Storms, about.
     pub storms: u64,
+    /// What happens in the middle instead.
+    pub scenario: Option<Scenario>,
 }
 
 /// What runs did.
@@ -92,6 +96,9 @@ fn run(seed: u64, plan: ClusterPlan) -> Result<ClusterTally, Violation> {
     let mut cluster = Cluster::new(seed);
     let mut load = Load::new(seed);
     load.declare(&mut cluster)?;
+    if let Some(scenario) = plan.scenario {
+        play(&mut cluster, &mut load, plan.ops, scenario)?;
+    }
     let mut storms = Storms::new(plan.storms);
     while cluster.tally.ops < plan.ops || !storms.are_over() {
         storms.act(&mut cluster);
@@ -104,6 +111,30 @@ fn run(seed: u64, plan: ClusterPlan) -> Result<ClusterTally, Violation> {
     settling::settle(&mut cluster, &mut load)?;
     cluster.tally.trace = load.trace();
     Ok(cluster.tally)
+}
+
+/// Lets clients work, and takes the steps of a scenario in the middle of that.
+fn play(
+    cluster: &mut Cluster<'_>,
+    load: &mut Load,
+    ops: u64,
+    scenario: Scenario,
+) -> Result<(), Violation> {
+    let mut go_on = |cluster: &mut Cluster<'_>, ticks: u64, ops: u64| {
+        let end = cluster.tick + ticks;
+        while cluster.tick < end || cluster.tally.ops < ops {
+            load.act(cluster)?;
+            cluster.step()?;
+            load.hear(cluster)?;
+        }
+        Ok::<_, Violation>(())
+    };
+    go_on(cluster, 0, ops / 2)?;
+    for (step, ticks) in scenarios::steps(scenario, &cluster.random) {
+        scenarios::take(cluster, step);
+        go_on(cluster, ticks, 0)?;
+    }
+    go_on(cluster, 0, ops)
 }
 
 impl Cluster<'_> {

@@ -16,7 +16,7 @@ mod run;
 mod tests;
 mod world;
 
-pub use cluster::{ClusterPlan, ClusterTally, run_cluster};
+pub use cluster::{ClusterPlan, ClusterTally, SCENARIOS, Scenario, run_cluster};
 pub use model::Violation;
 pub use run::{Plan, Tally, run};
 

@@ -1,7 +1,7 @@
 //! `cargo xtask sim`: runs seeds, and says which one broke what.
 
 use clap::Parser;
-use sim::{ClusterPlan, ClusterTally, Plan, Tally, Violation, run_cluster};
+use sim::{ClusterPlan, ClusterTally, Plan, SCENARIOS, Tally, Violation, run_cluster};
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
@@ -29,21 +29,8 @@ struct Arguments {
     /// Ends of the process per seed.
     #[arg(long, default_value_t = 5)]
     lives: u64,
-    /// Three brokers on a simulated network instead of one.
-    #[arg(long)]
-    cluster: bool,
-    /// Storms over a cluster per seed.
-    #[arg(long, default_value_t = 16)]
-    storms: u64,
-    /// Does each run of a cluster twice, and holds them against each other.
-    #[arg(long)]
-    twice: bool,
-    /// So many runs of clusters at a time.
-    #[arg(long, default_value_t = 2)]
-    jobs: usize,
-    /// One seed of a cluster in this process, told in numbers.
-    #[arg(long, hide = true)]
-    alone: bool,
+    #[command(flatten)]
+    three: Three,
     /// Goes on after a seed that broke something.
     #[arg(long)]
     keep_going: bool,
@@ -55,9 +42,32 @@ struct Arguments {
     list_plants: bool,
 }
 
+/// Clusters instead of single brokers.
+#[derive(Debug, clap::Args)]
+struct Three {
+    /// Three brokers on a simulated network instead of one.
+    #[arg(long)]
+    cluster: bool,
+    /// Storms over a cluster per seed.
+    #[arg(long, default_value_t = 16)]
+    storms: u64,
+    /// What happens to a cluster in the middle of its run, instead of storms.
+    #[arg(long, value_parser = SCENARIOS.map(|(name, _)| name))]
+    scenario: Option<String>,
+    /// Does each run of a cluster twice, and holds them against each other.
+    #[arg(long)]
+    twice: bool,
+    /// So many runs of clusters at a time.
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+    /// One seed of a cluster in this process, told in numbers.
+    #[arg(long, hide = true)]
+    alone: bool,
+}
+
 impl Arguments {
     fn ops(&self) -> u64 {
-        self.ops.unwrap_or(if self.cluster { 10_000 } else { 300 })
+        self.ops.unwrap_or(if self.three.cluster { 10_000 } else { 300 })
     }
 }
 
@@ -65,23 +75,23 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if arguments.list_plants {
         let of_a_cluster = io::REPLICA_FAULTS.iter().chain(io::SHARD_FAULTS);
-        match arguments.cluster {
+        match arguments.three.cluster {
             true => of_a_cluster.for_each(|(name, _)| say(name)),
             false => io::FAULTS.iter().for_each(|(name, _)| say(name)),
         }
         return ExitCode::SUCCESS;
     }
     let alive = watch();
-    if arguments.alone {
+    if arguments.three.alone {
         return alone(&arguments, &alive);
     }
     match &arguments.plant {
-        Some(name) if arguments.cluster => {
+        Some(name) if arguments.three.cluster => {
             drop(alive);
             planted(name, seeds(&arguments), |seed| cluster_broken(seed, &arguments))
         }
         Some(name) => plant(&arguments, name, &alive),
-        None if arguments.cluster => {
+        None if arguments.three.cluster => {
             drop(alive);
             clusters(&arguments)
         }
@@ -128,14 +138,14 @@ fn clusters(arguments: &Arguments) -> ExitCode {
     let mut total = ClusterTally::default();
     let (mut count, mut broken) = (0, 0);
     let all: Vec<u64> = seeds(arguments).collect();
-    for some in all.chunks(arguments.jobs.max(1)) {
+    for some in all.chunks(arguments.three.jobs.max(1)) {
         let begun: Vec<_> = some.iter().map(|seed| (*seed, begin(*seed, arguments))).collect();
         for (seed, process) in begun {
             count += 1;
             match process.and_then(std::process::Child::wait_with_output) {
                 Ok(output) if output.status.success() => {
                     let tally = told(&String::from_utf8_lossy(&output.stdout));
-                    if arguments.twice && !is_same(seed, arguments, tally) {
+                    if arguments.three.twice && !is_same(seed, arguments, tally) {
                         broken += 1;
                         say(&format!("seed {seed}: another run of it is another one"));
                     }
@@ -170,9 +180,12 @@ fn begin(seed: u64, arguments: &Arguments) -> std::io::Result<std::process::Chil
     let mut command = std::process::Command::new(std::env::current_exe()?);
     command.args(["--cluster", "--alone", "--seed", &seed.to_string()]);
     command.args(["--ops", &arguments.ops().to_string()]);
-    command.args(["--storms", &arguments.storms.to_string()]);
+    command.args(["--storms", &arguments.three.storms.to_string()]);
     if let Some(fault) = &arguments.plant {
         command.args(["--plant", fault]);
+    }
+    if let Some(scenario) = &arguments.three.scenario {
+        command.args(["--scenario", scenario]);
     }
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn()
 }
@@ -185,7 +198,7 @@ fn is_same(seed: u64, arguments: &Arguments, tally: ClusterTally) -> bool {
 
 /// Does the run of one seed in this process, and tells what it came to.
 fn alone(arguments: &Arguments, alive: &SyncSender<u64>) -> ExitCode {
-    let (seed, ops, storms) = (arguments.seed, arguments.ops(), arguments.storms);
+    let (seed, ops, storms) = (arguments.seed, arguments.ops(), arguments.three.storms);
     if let Some(name) = &arguments.plant
         && !io::plant(name)
     {
@@ -194,7 +207,10 @@ fn alone(arguments: &Arguments, alive: &SyncSender<u64>) -> ExitCode {
     }
     // The one who listens ends the process, never itself alone.
     let _ = alive.send(seed);
-    match run_cluster(seed, ClusterPlan { ops, storms }) {
+    let named = |name: &String| SCENARIOS.iter().find(|(known, _)| known == name);
+    let scenario = arguments.three.scenario.as_ref().and_then(named).map(|(_, scenario)| *scenario);
+    let storms = if scenario.is_some() { 0 } else { storms };
+    match run_cluster(seed, ClusterPlan { ops, storms, scenario }) {
         Ok(tally) => {
             let ClusterTally {
                 ops,
@@ -211,8 +227,12 @@ fn alone(arguments: &Arguments, alive: &SyncSender<u64>) -> ExitCode {
         }
         Err(violation) => {
             say(&format!("seed {seed}: {violation}"));
+            let how = match &arguments.three.scenario {
+                Some(scenario) => format!("--scenario {scenario}"),
+                None => format!("--storms {storms}"),
+            };
             say(&format!(
-                "repeat with: cargo xtask sim --cluster --seed {seed} --ops {ops} -- --storms {storms}"
+                "repeat with: cargo xtask sim --cluster --seed {seed} --ops {ops} -- {how}"
             ));
             ExitCode::FAILURE
         }

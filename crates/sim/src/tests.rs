@@ -19,7 +19,7 @@ fn the_same_seed_is_the_same_run() {
 
 #[test]
 fn three_brokers_lose_nothing_in_storms() {
-    let plan = crate::ClusterPlan { ops: 1_000, storms: 6 };
+    let plan = crate::ClusterPlan { ops: 1_000, storms: 6, scenario: None };
     for seed in 1..=4 {
         if let Err(violation) = crate::run_cluster(seed, plan) {
             panic!("seed {seed}: {violation}");

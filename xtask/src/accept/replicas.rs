@@ -32,6 +32,38 @@ pub(super) fn storms(ground: &Ground) -> Result<Outcome> {
     Ok(Outcome::of(output.status.success(), last))
 }
 
+/// Seeds of each scenario in a full run, and in a short one.
+const SCENARIO_SEEDS: u64 = 200;
+const SCENARIO_SEEDS_SHORT: u64 = 5;
+/// What Jepsen did to NATS, and what else is done to nodes.
+const SCENARIOS: [&str; 9] = [
+    "segment-bit",
+    "index-bit",
+    "checkpoint-bit",
+    "truncated",
+    "wiped",
+    "dark",
+    "dark-while-paused",
+    "damaged-in-the-dark",
+    "rolling",
+];
+
+/// Line 3: what lost other systems' data, step by step, loses none of ours.
+pub(super) fn scenarios(ground: &Ground) -> Result<Outcome> {
+    let count = Some(if ground.full { SCENARIO_SEEDS } else { SCENARIO_SEEDS_SHORT });
+    let mut lost = Vec::new();
+    for scenario in SCENARIOS {
+        let rest = vec!["--scenario".to_owned(), scenario.to_owned(), "--keep-going".to_owned()];
+        let ops = Some(4_000);
+        let runs = Runs { seed: FIRST_SEED, count, cluster: true, ops, rest };
+        if !sim::run(&runs)? {
+            lost.push(scenario);
+        }
+    }
+    let figure = format!("{} scenarios, broken: {lost:?}", SCENARIOS.len());
+    Ok(Outcome::of(lost.is_empty(), figure))
+}
+
 /// Line 4: faults planted in replication are found.
 pub(super) fn planted(ground: &Ground) -> Result<Outcome> {
     if !ground.full {

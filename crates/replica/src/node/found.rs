@@ -60,9 +60,8 @@ impl Node {
             let why = found.faulty.as_deref().unwrap_or("it was not repaired before it ended");
             tracing::error!(%shard, why, "the replica is repaired from its peers");
             log.mark_faulty(true).await.map_err(|error| error.to_string())?;
-            if let Some(place) = self.unreadable(&found, &*replicas) {
-                log.cut(place).await.map_err(|error| error.to_string())?;
-            }
+            let place = self.unreadable(&found, &*replicas);
+            log.cut(place).await.map_err(|error| error.to_string())?;
         }
         let members = self.members(&found);
         let line: Vec<NodeId> = match members.nodes().count() {
@@ -102,15 +101,21 @@ impl Node {
         Ok(())
     }
 
-    /// The first entry that cannot be read, or is not where it should be.
-    fn unreadable(&self, found: &Found, replicas: &dyn Replicas) -> Option<(u32, u64)> {
+    /// The first entry that cannot be read, or is not where it should be; without one that behind the last:
+    /// what lies there in the journal does not go behind it.
+    fn unreadable(&self, found: &Found, replicas: &dyn Replicas) -> (u32, u64) {
         let mut entries = found.entries.iter();
         let unreadable = entries.find(|kept| {
             let read = replicas.read(kept.placed.place);
             let is_it = |index| index == kept.placed.index;
             !read.is_ok_and(|frame| is_it(frame.index) && frame.shard == found.shard)
         });
-        unreadable.map(|kept| (kept.term, kept.placed.index))
+        let purged = found.purged.map(|purged| (purged.term, purged.index));
+        let last = found.entries.last().map(|kept| (kept.term, kept.placed.index)).or(purged);
+        match unreadable {
+            Some(kept) => (kept.term, kept.placed.index),
+            None => last.map_or((0, 0), |(term, index)| (term, index + 1)),
+        }
     }
 
     /// The members of a shard as of what is applied.
