@@ -27,6 +27,9 @@ const ENTRIES_MAX: u64 = 64;
 /// Entries that stay for replicas that are behind, though the state that they led to is stored.
 const ENTRIES_KEPT: u64 = 10_000;
 
+/// Nodes that are taken into a cluster wait each for another time, up to so many of them.
+const NEWCOMERS: u64 = 8;
+
 /// What a node is told.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -164,8 +167,11 @@ impl Node {
     }
 
     fn config(&self, shard: ShardId, line: &[NodeId]) -> Config {
-        let place = line.iter().position(|node| *node == self.options.node).unwrap_or(0);
-        let nodes = line.len().max(1);
+        let node = self.options.node;
+        // Who is to be taken into a cluster does not know the line.
+        let elsewhere = || usize::try_from(node % NEWCOMERS).unwrap_or(0);
+        let place = line.iter().position(|other| *other == node).unwrap_or_else(elsewhere);
+        let nodes = line.len().max(place + 1);
         let behind = (place + nodes - usize::from(shard.0) % nodes) % nodes;
         let step = self.options.patience_step * u32::try_from(behind).unwrap_or(u32::MAX);
         let patience = milliseconds(self.options.patience + step);

@@ -93,7 +93,7 @@ pub(crate) struct Cluster<'a> {
 }
 
 fn run(seed: u64, plan: ClusterPlan) -> Result<ClusterTally, Violation> {
-    let mut cluster = Cluster::new(seed);
+    let mut cluster = Cluster::new(seed, plan.scenario == Some(Scenario::Grown));
     let mut load = Load::new(seed);
     load.declare(&mut cluster)?;
     if let Some(scenario) = plan.scenario {
@@ -138,7 +138,7 @@ fn play(
 }
 
 impl Cluster<'_> {
-    fn new(seed: u64) -> Cluster<'static> {
+    fn new(seed: u64, begins_small: bool) -> Cluster<'static> {
         let random = SimRandom::new(seed ^ 0xc1);
         let mut sim = turmoil::Builder::new()
             .tick_duration(TICK)
@@ -149,7 +149,7 @@ impl Cluster<'_> {
             .rng_seed(seed)
             .build();
         let machines: Vec<Rc<Machine>> =
-            (0..NODES).map(|number| Rc::new(Machine::new(seed, number))).collect();
+            (0..NODES).map(|number| Rc::new(Machine::new(seed, number, begins_small))).collect();
         for machine in &machines {
             let machine = Rc::clone(machine);
             sim.host(host::name(machine.number), move || host::live(Rc::clone(&machine)));

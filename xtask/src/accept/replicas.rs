@@ -36,7 +36,7 @@ pub(super) fn storms(ground: &Ground) -> Result<Outcome> {
 const SCENARIO_SEEDS: u64 = 200;
 const SCENARIO_SEEDS_SHORT: u64 = 5;
 /// What Jepsen did to NATS, and what else is done to nodes.
-const SCENARIOS: [&str; 9] = [
+const SCENARIOS: [&str; 10] = [
     "segment-bit",
     "index-bit",
     "checkpoint-bit",
@@ -46,6 +46,7 @@ const SCENARIOS: [&str; 9] = [
     "dark-while-paused",
     "damaged-in-the-dark",
     "rolling",
+    "grown",
 ];
 
 /// Line 3: what lost other systems' data, step by step, loses none of ours.

@@ -32,6 +32,9 @@ pub(crate) struct Machine {
     life: RefCell<Option<Life>>,
     is_paused: Cell<bool>,
     has_failed: Cell<bool>,
+    /// Its cluster begins with one node.
+    begins_small: bool,
+    is_to_grow: Cell<bool>,
 }
 
 /// A process.
@@ -59,7 +62,7 @@ impl Connect for Network {
 }
 
 impl Machine {
-    pub(crate) fn new(seed: u64, number: usize) -> Machine {
+    pub(crate) fn new(seed: u64, number: usize, begins_small: bool) -> Machine {
         let own = seed.wrapping_mul(NODES as u64 + 1) + number as u64;
         Machine {
             number,
@@ -69,6 +72,23 @@ impl Machine {
             life: RefCell::new(None),
             is_paused: Cell::new(false),
             has_failed: Cell::new(false),
+            begins_small,
+            is_to_grow: Cell::new(false),
+        }
+    }
+
+    /// Has its cluster become one of all nodes.
+    pub(crate) fn grow(&self) {
+        self.is_to_grow.set(true);
+    }
+
+    /// The nodes that begin a cluster together, as this one knows them.
+    fn founders(&self) -> BTreeMap<u64, String> {
+        let all = everybody();
+        match (self.begins_small, self.number) {
+            (false, _) => all,
+            (true, 0) => all.into_iter().take(1).collect(),
+            (true, _) => BTreeMap::new(),
         }
     }
 
@@ -158,9 +178,7 @@ impl Machine {
 /// A process from its start to its end.
 pub(crate) async fn live(machine: Rc<Machine>) -> turmoil::Result {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).await?;
-    let members: BTreeMap<u64, String> =
-        (0..NODES).map(|number| (number as u64 + 1, name(number))).collect();
-    let options = replica::Options::new(machine.number as u64 + 1, members);
+    let options = replica::Options::new(machine.number as u64 + 1, machine.founders());
     let node = Node::new(options, Arc::new(Network), Handle::current());
     let replicator = Arc::clone(&node) as Arc<dyn Replicator>;
     let opened = Stepped::open_replicated(machine.options(), Replication { replicator });
@@ -174,9 +192,10 @@ pub(crate) async fn live(machine: Rc<Machine>) -> turmoil::Result {
     };
     let client = engine.handle().connect(Arc::new(|| {}));
     *machine.life.borrow_mut() = Some(Life { engine, node: Arc::clone(&node), client });
+    let serving = Arc::clone(&node);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let node = Arc::clone(&node);
+            let node = Arc::clone(&serving);
             // How a connection ends is the other side's to see.
             tokio::spawn(async move { drop(node.serve(stream).await) });
         }
@@ -188,6 +207,22 @@ pub(crate) async fn live(machine: Rc<Machine>) -> turmoil::Result {
             }
             tokio::task::yield_now().await;
         }
+        if machine.is_to_grow.replace(false) {
+            let node = Arc::clone(&node);
+            tokio::spawn(grow(node));
+        }
         tokio::time::sleep(super::TICK).await;
+    }
+}
+
+/// Every node, by its number in the cluster.
+fn everybody() -> BTreeMap<u64, String> {
+    (0..NODES).map(|number| (number as u64 + 1, name(number))).collect()
+}
+
+/// Asks until it is done.
+async fn grow(node: Arc<Node>) {
+    while node.grow(&everybody()).await.is_err() {
+        tokio::time::sleep(super::TICK * 50).await;
     }
 }

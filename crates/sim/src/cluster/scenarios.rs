@@ -31,10 +31,12 @@ pub enum Scenario {
     DamagedInTheDark,
     /// One node after the other is started again.
     Rolling,
+    /// A cluster of one node becomes one of three.
+    Grown,
 }
 
 /// All of them, with their names.
-pub const SCENARIOS: [(&str, Scenario); 9] = [
+pub const SCENARIOS: [(&str, Scenario); 10] = [
     ("segment-bit", Scenario::SegmentBit),
     ("index-bit", Scenario::IndexBit),
     ("checkpoint-bit", Scenario::CheckpointBit),
@@ -44,6 +46,7 @@ pub const SCENARIOS: [(&str, Scenario); 9] = [
     ("dark-while-paused", Scenario::DarkWhilePaused),
     ("damaged-in-the-dark", Scenario::DamagedInTheDark),
     ("rolling", Scenario::Rolling),
+    ("grown", Scenario::Grown),
 ];
 
 /// A step of a scenario, and in how many ticks it is taken.
@@ -54,6 +57,7 @@ pub(super) enum Step {
     Restart(usize),
     Pause(usize),
     GoOn(usize),
+    Grow,
 }
 
 /// The steps of a scenario, each with the ticks after it.
@@ -84,6 +88,7 @@ pub(super) fn steps(scenario: Scenario, random: &SimRandom) -> Vec<(Step, u64)> 
         Scenario::Rolling => (0..NODES)
             .flat_map(|node| [(Step::Crash(node), some()), (Step::Restart(node), 2 * DOWN_MAX)])
             .collect(),
+        Scenario::Grown => vec![(Step::Grow, some())],
         _ => vec![
             (Step::Crash(node), 0),
             (Step::Damage(node, scenario), some()),
@@ -101,6 +106,7 @@ pub(super) fn take(cluster: &mut Cluster<'_>, step: Step) {
         }
         Step::Restart(node) => cluster.restart(node),
         Step::Damage(node, scenario) => damage(cluster, node, scenario),
+        Step::Grow => cluster.machines[0].grow(),
         Step::Pause(node) => {
             cluster.machines[node].pause(true);
             (0..NODES).filter(|other| *other != node).for_each(|other| cluster.hold(node, other));
